@@ -1,0 +1,30 @@
+"""Where data lives: one folder, `DATA`, that the environment variable CL_FLOW_DATA moves; and writing without halves."""
+
+__all__ = ["DATA", "ASSETS", "atomic"]
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parent.parent / "data"
+DATA = Path(os.environ.get("CL_FLOW_DATA", ASSETS)).expanduser().resolve()
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary neighbour of `path` to write to, and rename it into place when all went well.
+
+    A reader sees the old file or the whole new one; an interruption leaves the old one and no debris.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
