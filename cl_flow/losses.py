@@ -1,0 +1,87 @@
+"""The losses of HGAD, term by term, for latents of one feature level."""
+
+__all__ = ["LossConfig", "hgad_losses", "hgad_total"]
+
+import math
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_flow.mixture import Mixture
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of HGAD's objective.
+
+    Args:
+        mutual_information: Weight λ of the class term L_mi.
+        label_smoothing: ε of the smoothed one-hot target. The margin between classes that it aims at grows with K.
+    """
+
+    mutual_information: float = 100.0
+    label_smoothing: float = 0.02
+
+
+def hgad_losses(
+    mixture: Mixture, z: Tensor, log_det: Tensor, y: Tensor, *, intra: bool, label_smoothing: float = 0.02
+) -> dict[str, Tensor]:
+    r"""Every term of HGAD's objective, as means over the patches.
+
+    With ℓ_k = −½‖z−mu_k‖² and π = softmax(phi):
+    `g` = −[logsumexp_k(ℓ_k + log π_k) + log_det]/D;
+    `mi` = Σ_k y_k (log softmax(ℓ + log π)_k − log π_k), y smoothed, π detached;
+    `entropy` of softmax(ℓ); and, in the second phase,
+    `intra` = −[logsumexp_m(−½‖z−mu_y−delta_ym‖² + log softmax(psi_y)_m) + log_det]/D and
+    `z` = −log σ((log p(z|y) + log_det)/D), both with mu detached.
+
+    References:
+        Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly detection (Yao et al., 2024)
+        https://arxiv.org/abs/2403.13349
+
+    Args:
+        mixture: Base density with K classes.
+        z: Latents (N, D).
+        log_det: log |det ∂z/∂x| (N,).
+        y: Class ids (N,), or (B,) where N/B consecutive latents share a class.
+        intra: Whether the second phase has begun.
+        label_smoothing: ε of the smoothed target.
+
+    Returns:
+        Scalars by name: `g`, `mi`, `entropy`, and with `intra` also `intra`, `z`.
+    """
+    kernel = mixture.log_kernel(z)
+    log_pi = mixture.phi.log_softmax(0)
+    terms = {
+        "g": -((kernel + log_pi).logsumexp(1) + log_det).mean() / mixture.dim,
+        "mi": _mutual_information(kernel, log_pi.detach(), y, label_smoothing),
+        "entropy": _entropy(kernel),
+    }
+    return {**terms, **_within_class(mixture, z, log_det, y)} if intra else terms
+
+
+def hgad_total(terms: dict[str, Tensor], config: LossConfig = LossConfig()) -> Tensor:  # noqa: B008  (frozen)
+    """L_g − λ L_mi + L_e, and + L_intra + L_z where the terms hold them."""
+    total = terms["g"] - config.mutual_information * terms["mi"] + terms["entropy"]
+    return total + terms["intra"] + terms["z"] if "intra" in terms else total
+
+
+def _mutual_information(kernel: Tensor, log_pi: Tensor, y: Tensor, smoothing: float) -> Tensor:
+    gain = (kernel + log_pi).log_softmax(1) - log_pi
+    given = gain.gather(1, y.repeat_interleave(len(kernel) // len(y))[:, None])
+    return (1 - smoothing) * given.mean() + smoothing * gain.mean()
+
+
+def _entropy(kernel: Tensor) -> Tensor:
+    log_p = kernel.log_softmax(1)
+    return -(log_p.exp() * log_p).sum(1).mean()
+
+
+def _within_class(mixture: Mixture, z: Tensor, log_det: Tensor, y: Tensor) -> dict[str, Tensor]:
+    log_joint = mixture.log_kernel_within(z, y, detach_mu=True).logsumexp(-1).flatten() + log_det
+    constant = 0.5 * mixture.dim * math.log(2 * math.pi)
+    return {
+        "intra": -log_joint.mean() / mixture.dim,
+        "z": -F.logsigmoid((log_joint - constant) / mixture.dim).mean(),
+    }

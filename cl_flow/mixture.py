@@ -1,0 +1,246 @@
+"""The base density of the flow: a hierarchical Gaussian mixture, one main center per class, that grows by classes."""
+
+__all__ = ["PLACEMENTS", "Mixture", "smallest_distance"]
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cl_flow.registry import Registry
+
+SPACING = 5.0  # distance between two main centers at initialisation, in units of the component's standard deviation
+PLACEMENTS: Registry = Registry("placement of new centers")
+
+
+class Mixture(nn.Module):
+    r"""Class-conditional Gaussian mixture with unit covariance over latents `z` of shape (N, D).
+
+    Class k has the main center `mu[k]` and, around it, the offsets `delta[k]`; its first component is the main
+    center itself:
+
+    $$p(z|k) = \sum_{m=0}^{M-1} \mathrm{softmax}(\psi_k)_m \, \mathcal N(z; \mu_k + \delta_{km}, I), \quad \delta_{k0} = 0.$$
+
+    Every expansion is a `Parameter` of its own, so that what was learnt earlier can be frozen without touching what
+    is new. A mixture starts with no classes; `expand` returns a larger one.
+
+    References:
+        Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly detection (Yao et al., 2024)
+        https://arxiv.org/abs/2403.13349
+
+    Args:
+        dim: Number of latent dimensions D.
+        n_components: Components per class M, the main center included.
+    """
+
+    def __init__(self, dim: int, *, n_components: int = 10) -> None:
+        super().__init__()
+        if dim < 1 or n_components < 1:
+            raise ValueError(f"Expected dim ≥ 1 and n_components ≥ 1; got {dim} and {n_components}.")
+        self.dim, self.n_components = dim, n_components
+        self._mu, self._delta = nn.ParameterList(), nn.ParameterList()
+        self._phi, self._psi = nn.ParameterList(), nn.ParameterList()
+
+    # ---- what it holds
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes K."""
+        return sum(len(block) for block in self._mu)
+
+    @property
+    def mu(self) -> Tensor:
+        """Main centers (K, D)."""
+        return self._rows(self._mu, (0, self.dim))
+
+    @property
+    def delta(self) -> Tensor:
+        """Offsets of the other components from their main center (K, M−1, D)."""
+        return self._rows(self._delta, (0, self.n_components - 1, self.dim))
+
+    @property
+    def phi(self) -> Tensor:
+        """Class logits (K,)."""
+        return self._rows(self._phi, (0,))
+
+    @property
+    def psi(self) -> Tensor:
+        """Component logits within each class (K, M)."""
+        return self._rows(self._psi, (0, self.n_components))
+
+    def _rows(self, blocks: Sequence[Tensor], empty: tuple[int, ...]) -> Tensor:
+        if len(blocks) == 1:
+            return blocks[0]
+        return torch.cat(list(blocks)) if len(blocks) else torch.empty(empty)
+
+    def blocks(self) -> list[dict[str, nn.Parameter]]:
+        """The parameters of each expansion, oldest first: `mu`, `delta`, `phi`, `psi`."""
+        names = ("mu", "delta", "phi", "psi")
+        columns = (self._mu, self._delta, self._phi, self._psi)
+        return [dict(zip(names, block)) for block in zip(*columns)]
+
+    def components(self, *, detach_mu: bool = False) -> Tensor:
+        """All component centers (K, M, D); with `detach_mu` the gradient reaches the offsets only."""
+        mu = self.mu.detach() if detach_mu else self.mu
+        return torch.cat([mu[:, None], mu[:, None] + self.delta], dim=1)
+
+    # ---- densities
+
+    def log_kernel(self, z: Tensor) -> Tensor:
+        """ℓ_k = −½‖z − mu_k‖² of every class (N, K), without the Gaussian constant."""
+        mu = self.mu
+        square = z.square().sum(-1, keepdim=True) + mu.square().sum(-1)
+        return torch.addmm(square, z, mu.T, beta=-0.5)
+
+    def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
+        """log p(z | y) (N,) of latents (N, D) under the components of their given classes.
+
+        Args:
+            z: Latents (N, D).
+            y: Class ids (N,), or (B,) with N a multiple of B: N/B consecutive latents then share a class.
+        """
+        return self.log_kernel_within(z, y).logsumexp(-1).flatten() - 0.5 * self.dim * math.log(2 * math.pi)
+
+    def log_kernel_within(self, z: Tensor, y: Tensor, *, detach_mu: bool = False) -> Tensor:
+        """−½‖z − mu_y − delta_ym‖² + log softmax(psi_y)_m (B, N/B, M); only the given class is ever computed."""
+        z = z.reshape(len(y), -1, self.dim)
+        centers = self.components(detach_mu=detach_mu)[y]
+        square = z.square().sum(-1, keepdim=True) + centers.square().sum(-1)[:, None]
+        return torch.baddbmm(square, z, centers.mT, beta=-0.5) + self.psi.log_softmax(-1)[y][:, None]
+
+    def log_prob_each(self, z: Tensor) -> Tensor:
+        """log p(z | k) (N, K) of latents (N, D) under every class."""
+        centers = self.components().flatten(0, 1)
+        square = z.square().sum(-1, keepdim=True) + centers.square().sum(-1)
+        kernel = torch.addmm(square, z, centers.T, beta=-0.5).view(len(z), self.n_classes, self.n_components)
+        return (kernel + self.psi.log_softmax(-1)).logsumexp(-1) - 0.5 * self.dim * math.log(2 * math.pi)
+
+    def negentropy(self, z: Tensor, *, classes: Tensor | slice | None = None) -> Tensor:
+        """Σ_k p_k log p_k (N,) of the class posterior p = softmax(ℓ); 0 is certain, −ln K knows nothing.
+
+        Args:
+            z: Latents (N, D).
+            classes: The classes that enter the posterior; all of them by default.
+        """
+        log_p = self.log_kernel(z)[:, slice(None) if classes is None else classes].log_softmax(-1)
+        return (log_p.exp() * log_p).sum(-1)
+
+    # ---- growing
+
+    def expand(
+        self, n: int, *, init: str = "tile", data: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> "Mixture":
+        """A mixture with `n` more classes; the rows of the old classes keep their bits (but under `"retile"`).
+
+        Args:
+            n: Number of classes to add.
+            init: Where the new main centers go, by the names in `PLACEMENTS`: `"tile"` (HGAD's geometry for K+n
+                classes), `"retile"` (the same, old centers moved too, as a naive port would), `"orthogonal"`
+                (directions independent of K, at distance 5 from every other center), `"data"` (given means).
+            data: Means of the new classes (n, D) under the current flow; for `init="data"`.
+            generator: Source of the random offsets and directions.
+
+        Raises:
+            ValueError: The dimension is too small for the placement, or `data` has another shape.
+        """
+        if n < 1:
+            raise ValueError(f"Expected at least one class to add; got n = {n}.")
+        place = PLACEMENTS[init]
+        old = self.mu.detach()
+        kept, new = place(old, n, data, generator)
+        return self._with_block(kept, new, generator)
+
+    def _with_block(self, kept: Tensor, new: Tensor, generator: torch.Generator | None) -> "Mixture":
+        grown = Mixture(self.dim, n_components=self.n_components)
+        first = 0
+        for block in self.blocks():
+            rows = kept[first : first + len(block["mu"])]
+            grown._append({**block, "mu": rows}, frozen=not block["mu"].requires_grad)
+            first += len(rows)
+        shape = (len(new), self.n_components - 1, self.dim)
+        delta = torch.randn(shape, generator=generator, dtype=new.dtype).to(new.device)
+        grown._append({"mu": new, "delta": delta, "phi": new.new_zeros(len(new)),
+                       "psi": new.new_zeros(len(new), self.n_components)})  # fmt: skip
+        return grown
+
+    def _append(self, block: dict[str, Tensor], *, frozen: bool = False) -> None:
+        for name, values in block.items():
+            parameter = nn.Parameter(values.detach().clone(), requires_grad=not frozen)
+            getattr(self, f"_{name}").append(parameter)
+
+    def freeze_old_(self) -> "Mixture":
+        """Stop learning every block but the newest."""
+        for block in self.blocks()[:-1]:
+            for parameter in block.values():
+                parameter.requires_grad_(False)
+        return self
+
+    def allocate_(self, sizes: Sequence[int]) -> "Mixture":
+        """Make room for blocks of the given sizes, to be filled by `load_state_dict`."""
+        for n in sizes:
+            self._append({"mu": torch.zeros(n, self.dim), "delta": torch.zeros(n, self.n_components - 1, self.dim),
+                          "phi": torch.zeros(n), "psi": torch.zeros(n, self.n_components)})  # fmt: skip
+        return self
+
+    def extra_repr(self) -> str:
+        sizes = "+".join(str(len(block)) for block in self._mu) or "0"
+        return f"classes={sizes}, components={self.n_components}, dim={self.dim}"
+
+
+def smallest_distance(mu: Tensor) -> float:
+    """Smallest Euclidean distance between two rows of `mu` (K, D); infinite for fewer than two."""
+    return torch.nn.functional.pdist(mu.detach()).min().item() if len(mu) > 1 else math.inf
+
+
+# ---- placements: (old centers, n, data, generator) -> (old centers kept or moved, new centers)
+
+Placement = Callable[[Tensor, int, Tensor | None, torch.Generator | None], tuple[Tensor, Tensor]]
+
+
+def _tiled(k: int, like: Tensor) -> Tensor:
+    """HGAD's initial centers: a K×K identity repeated along D, scaled to a distance of 5 between any two."""
+    dim = like.shape[1]
+    if k > dim:
+        raise ValueError(f"Expected at most as many classes as dimensions to tile; got {k} classes in {dim} dimensions.")
+    repeats = dim // k
+    eye = torch.eye(k, dtype=like.dtype, device=like.device)
+    return torch.cat([eye.repeat(1, repeats), like.new_zeros(k, dim - k * repeats)], dim=1) * (
+        SPACING / math.sqrt(2 * repeats)
+    )
+
+
+@PLACEMENTS
+def tile(old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """The new rows of HGAD's geometry for K+n classes; old rows stay, so a new class can land close to one."""
+    return old, _tiled(len(old) + n, old)[len(old) :]
+
+
+@PLACEMENTS
+def retile(old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """HGAD's geometry for K+n classes, the old centers moved into it as well: what was learnt of them is lost."""
+    rows = _tiled(len(old) + n, old)
+    return rows[: len(old)], rows[len(old) :]
+
+
+@PLACEMENTS
+def orthogonal(old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Random directions orthogonal to all centers and each other, at distance ≥ 5 from every other center."""
+    k, dim = old.shape
+    if k + n > dim:
+        raise ValueError(f"Expected K + n ≤ D for orthogonal centers; got {k} + {n} in {dim} dimensions.")
+    directions = torch.randn(dim, n, generator=generator, dtype=torch.float64).to(old.device)
+    basis = torch.linalg.qr(torch.cat([old.double().T, directions], dim=1)).Q[:, k:].T
+    radius = SPACING / math.sqrt(2)
+    if k:
+        radius = max(radius, math.sqrt(max(0.0, SPACING**2 - old.double().square().sum(1).min().item())))
+    return old, (basis * radius).to(old.dtype)
+
+
+@PLACEMENTS("data")
+def at_data(old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """The means of the new classes' latents under the current flow."""
+    shape = None if data is None else tuple(data.shape)
+    if shape != (n, old.shape[1]):
+        raise ValueError(f"Expected data of shape {(n, old.shape[1])}, the means of the new classes; got {shape}.")
+    return old, data.to(old)
