@@ -1,0 +1,193 @@
+"""From a model and features to anomaly maps: HGAD's two factors, their product, and how they are made comparable."""
+
+__all__ = ["PARTS", "Calibration", "Scores", "calibrate", "score"]
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+from cl_flow.features import Features
+from cl_flow.flow import FlowModel
+
+PARTS = ("logp", "entropy", "product")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The most normal value of each class, level and factor over normal training patches: (K, L, 2).
+
+    The two factors are log p(x|y)/D and Σ p log p. A class that was never measured holds NaN.
+    """
+
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Anomaly maps of images, higher is more anomalous.
+
+    Args:
+        logp: Maps of the likelihood factor (n, H, W), float32 on the CPU.
+        entropy: Maps of the entropy factor (n, H, W).
+        classes: The class id that each image was scored under (n,).
+    """
+
+    logp: Tensor
+    entropy: Tensor
+    classes: Tensor
+
+    @property
+    def product(self) -> Tensor:
+        """HGAD's score: the product of both factors (n, H, W)."""
+        return self.logp * self.entropy
+
+    def maps(self, part: str) -> Tensor:
+        """Maps (n, H, W) of one part of `PARTS`."""
+        if part not in PARTS:
+            raise KeyError(f"Unknown part {part!r}; known: {', '.join(PARTS)}.")
+        return getattr(self, part)
+
+    def image(self, part: str) -> Tensor:
+        """Image scores (n,): the maximum of each map."""
+        return self.maps(part).flatten(1).amax(1)
+
+
+@torch.inference_mode()
+def calibrate(model: FlowModel, reference: Features, *, known: Sequence[str] | None = None) -> Calibration:
+    """What counts as perfectly normal for each class, from normal training images.
+
+    Args:
+        model: The model that will score.
+        reference: Normal training images of the classes to calibrate.
+        known: Categories whose centers enter the entropy; all by default.
+
+    Raises:
+        ValueError: The reference holds anomalous images.
+    """
+    if reference.samples["label"].any():
+        raise ValueError("Expected normal images to calibrate with; got anomalous ones among them.")
+    values = torch.full((model.n_classes, len(model.levels), 2), math.nan)
+    for category in reference.categories:
+        images = reference.where(category=category)
+        y = model.class_ids([category])
+        for batch in images.batches():
+            peaks = torch.stack([f.amax((0, 2)) for f in _factors(model, batch, y.expand(len(batch[0])), known)])
+            values[y.item()] = torch.fmax(values[y.item()], peaks.cpu())
+    return Calibration(values)
+
+
+@torch.inference_mode()
+def score(
+    model: FlowModel, features: Features, calibration: Calibration | str, *, given: str | None = "category",
+    known: Sequence[str] | None = None, size: tuple[int, int] = (128, 128), sigma: float = 4.0,
+) -> Scores:  # fmt: skip
+    """Anomaly maps of every image.
+
+    Per level the normality log p(x|y)/D (and Σ_k p_k log p_k) is lowered by its most normal value, exponentiated,
+    upsampled bilinearly and summed over levels; the flipped sum is smoothed by a Gaussian.
+
+    References:
+        Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly detection (Yao et al., 2024)
+        https://arxiv.org/abs/2403.13349
+
+    Args:
+        model: The model.
+        features: Images to score.
+        calibration: From `calibrate`: the score of a patch then depends on nothing but the patch and the model. Or
+            `"set"`, the published protocol: maxima over the images scored here, so a score depends on its companions.
+        given: `"category"` scores each image under its true class, as HGAD does; None under the class of highest
+            likelihood.
+        known: Categories whose centers enter the entropy; all by default.
+        size: Height and width of the maps in pixels.
+        sigma: Standard deviation of the smoothing in pixels of the map.
+    """
+    if given not in ("category", None):
+        raise ValueError(f"Expected given='category' or None; got {given!r}.")
+    if not (calibration == "set" or isinstance(calibration, Calibration)):
+        raise ValueError(f"Expected a Calibration or 'set'; got {calibration!r}.")
+    factors, classes = _all_factors(model, features, given, known)
+    if calibration == "set":
+        maps = [_maps_of_set([level[:, f] for level in factors], model.grids, size, sigma) for f in (0, 1)]
+    else:
+        peaks = calibration.values[classes]
+        if peaks.isnan().any():
+            missing = sorted({model.categories[k] for k in classes[peaks.isnan().any(-1).any(-1)].tolist()})
+            raise ValueError(f"Expected a calibration of every class scored; got none of {', '.join(missing)}.")
+        maps = [
+            _maps([_anomaly(level[:, f], peaks[:, i, f, None]) for i, level in enumerate(factors)], model.grids, size, sigma)
+            for f in (0, 1)
+        ]
+    return Scores(*maps, classes)
+
+
+# ---- normality of patches
+
+
+def _all_factors(
+    model: FlowModel, features: Features, given: str | None, known: Sequence[str] | None
+) -> tuple[list[Tensor], Tensor]:
+    """Per level both factors of every image (n, 2, S), and the class of each image (n,)."""
+    ids = None if given is None else model.class_ids(list(features.samples["category"]))
+    factors, classes = [], []
+    for i, batch in enumerate(features.batches()):
+        y = _route(model, batch) if ids is None else ids[32 * i : 32 * i + 32]
+        factors.append([f.cpu() for f in _factors(model, batch, y, known)])
+        classes.append(y.cpu())
+    return [torch.cat(level) for level in zip(*factors)], torch.cat(classes)
+
+
+def _factors(model: FlowModel, batch: list[Tensor], y: Tensor, known: Sequence[str] | None) -> list[Tensor]:
+    """Per level log p(x|y)/D and Σ p log p of a batch, stacked (n, 2, S)."""
+    classes = None if known is None else model.class_ids(known)
+    out = []
+    for level, x in zip(model.levels, batch):
+        z, log_det = level(x.flatten(0, 1).to(level.codes))
+        logp = (level.mixture.log_prob(z, y) + log_det) / level.dim
+        out.append(torch.stack([f.view(len(x), -1) for f in (logp, level.mixture.negentropy(z, classes=classes))], 1))
+    return out
+
+
+def _route(model: FlowModel, batch: list[Tensor]) -> Tensor:
+    """The class of highest mean log-likelihood per image (n,); log_det is the same for all classes."""
+    total = 0.0
+    for level, x in zip(model.levels, batch):
+        z, _ = level(x.flatten(0, 1).to(level.codes))
+        total = total + level.mixture.log_prob_each(z).view(len(x), -1, model.n_classes).mean(1) / level.dim
+    return total.argmax(1)
+
+
+# ---- from normality to maps
+
+
+def _anomaly(normality: Tensor, peak: Tensor) -> Tensor:
+    """1 − exp(normality − peak) (n, S), to full precision near 0; no patch is more normal than the peak."""
+    return -torch.expm1((normality - peak).clamp(max=0))
+
+
+def _maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
+    """Upsampled, summed over levels, smoothed (n, H, W): one small matrix per side does the first and the last."""
+    total = 0.0
+    for values, (h, w) in zip(levels, grids):
+        rows, columns = _resampler(h, size[0], sigma), _resampler(w, size[1], sigma)
+        total = total + rows @ values.view(-1, h, w) @ columns.T
+    return total
+
+
+def _maps_of_set(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
+    anomaly = [_anomaly(values, values.max()) for values in levels]
+    return _maps(anomaly, grids, size, sigma) - _maps(anomaly, grids, size, 0.0).min()
+
+
+@cache
+def _resampler(n_in: int, n_out: int, sigma: float) -> Tensor:
+    """The matrix (n_out, n_in) of bilinear upsampling (corners aligned) followed by a Gaussian; its rows sum to 1."""
+    eye = torch.eye(n_in, dtype=torch.float64)[:, None]
+    up = F.interpolate(eye, size=n_out, mode="linear", align_corners=True)[:, 0].numpy()
+    smooth = gaussian_filter1d(up, sigma, axis=1) if sigma else up
+    return torch.as_tensor(smooth.T.copy(), dtype=torch.float32)
