@@ -1,0 +1,18 @@
+"""Cumulative training: each task is learnt together with all earlier images, an upper bound for replay."""
+
+__all__ = ["Cumulative"]
+
+from collections.abc import Mapping
+
+from cl_flow.features import Features, union
+from cl_flow.flow import FlowModel
+from cl_flow.strategies.base import STRATEGIES, Strategy
+from cl_flow.stream import Task
+
+
+@STRATEGIES("cumulative")
+class Cumulative(Strategy):
+    """Classes arrive as in fine-tuning, but no image is ever given away."""
+
+    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+        return union([*(earlier.features for earlier in past.values()), task.features])

@@ -1,0 +1,10 @@
+"""Fine-tuning: each task is trained on its own images alone, and only its class centers are added."""
+
+__all__ = ["Finetune"]
+
+from cl_flow.strategies.base import STRATEGIES, Strategy
+
+
+@STRATEGIES("finetune")
+class Finetune(Strategy):
+    """Continual HGAD as it stands: the lower bound."""

@@ -1,0 +1,16 @@
+"""Joint training: all categories at once, the upper bound."""
+
+__all__ = ["Joint"]
+
+from cl_flow.features import union
+from cl_flow.strategies.base import STRATEGIES, Strategy
+from cl_flow.stream import Task
+
+
+@STRATEGIES("joint")
+class Joint(Strategy):
+    """One task that holds every category: HGAD as published."""
+
+    def arrange(self, stream: list[Task]) -> list[Task]:
+        categories = tuple(name for task in stream for name in task.categories)
+        return [Task(0, categories, union([task.features for task in stream]))]

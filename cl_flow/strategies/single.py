@@ -1,0 +1,15 @@
+"""Single-task training: a fresh model for every task, which knows no other."""
+
+__all__ = ["Single"]
+
+from cl_flow.flow import FlowModel
+from cl_flow.strategies.base import STRATEGIES, Strategy
+from cl_flow.stream import Task
+
+
+@STRATEGIES("single")
+class Single(Strategy):
+    """What each task reaches alone: the reference for how well it was learnt in sequence."""
+
+    def grow(self, model: FlowModel, task: Task) -> FlowModel:
+        return model.fresh().expand_(task.categories)

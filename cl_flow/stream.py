@@ -1,0 +1,94 @@
+"""A stream: the training features of the categories that arrive together, task after task."""
+
+__all__ = ["StreamConfig", "Task", "make_stream", "task_order"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cl_flow.features import Features
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """In which order categories arrive, and how many at a time.
+
+    Args:
+        split: Categories per task: a number that repeats (3 is 3-3-3-3-3 for 15), or one number a task ((10, 5),
+            (14, 1)).
+        order: `"alphabetical"`, `"random"`, or the categories themselves, all of them, in order.
+        seed: Seeds the random order; nothing else depends on it.
+    """
+
+    split: int | tuple[int, ...] = 3
+    order: str | tuple[str, ...] = "alphabetical"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """Categories that arrive together, with their normal training images; there is no test image to leak.
+
+    Args:
+        index: Position in the stream, from 0.
+        categories: Names in order of arrival.
+        features: Normal training images of these categories.
+    """
+
+    index: int
+    categories: tuple[str, ...]
+    features: Features
+
+    def __post_init__(self) -> None:
+        samples = self.features.samples
+        if (samples["split"] != "train").any() or samples["label"].any():
+            raise ValueError("Expected normal training images only; got test or anomalous ones among them.")
+        empty = [name for name in self.categories if not (samples["category"] == name).any()]
+        if empty:
+            raise ValueError(f"Expected training images of every category; got none of {', '.join(empty)}.")
+
+    def __repr__(self) -> str:
+        return f"Task({self.index}: {', '.join(self.categories)}; {len(self.features)} images)"
+
+
+def task_order(categories: Sequence[str], config: StreamConfig | None = None) -> list[tuple[str, ...]]:
+    """The categories of each task.
+
+    Raises:
+        ValueError: The order does not name each category once, or the split does not add up to all of them.
+    """
+    config = config or StreamConfig()
+    names = _ordered(sorted(set(categories)), config)
+    split = config.split
+    sizes = _repeated(split, len(names)) if isinstance(split, int) else tuple(split)
+    if sum(sizes) != len(names) or min(sizes, default=0) < 1:
+        raise ValueError(f"Expected a split of {len(names)} categories into tasks; got {split} = {sum(sizes)} categories.")
+    stops = np.cumsum(sizes)
+    return [tuple(names[stop - size : stop]) for size, stop in zip(sizes, stops)]
+
+
+def make_stream(features: Features, config: StreamConfig | None = None) -> list[Task]:
+    """Cut features into tasks; only normal training images enter."""
+    training = features.where(split="train", label=0)
+    order = task_order(features.categories, config)
+    return [Task(i, names, training.where(category=names)) for i, names in enumerate(order)]
+
+
+def _ordered(names: list[str], config: StreamConfig) -> list[str]:
+    if config.order == "alphabetical":
+        return names
+    if config.order == "random":
+        return [names[i] for i in np.random.default_rng(config.seed).permutation(len(names))]
+    if isinstance(config.order, str):
+        raise ValueError(f"Unknown order {config.order!r}; known: alphabetical, random, or a tuple of category names.")
+    if sorted(config.order) != names:
+        raise ValueError(f"Expected an order that names each category once: {', '.join(names)}; got {config.order}.")
+    return list(config.order)
+
+
+def _repeated(size: int, total: int) -> tuple[int, ...]:
+    """As many full tasks as fit, then one with the rest."""
+    if size < 1:
+        raise ValueError(f"Expected at least one category per task; got {size}.")
+    return (size,) * (total // size) + ((total % size,) if total % size else ())

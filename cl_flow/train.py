@@ -1,0 +1,187 @@
+"""One task's training: batches of cached features, HGAD's losses, Adam under warm-up and cosine decay."""
+
+__all__ = ["Batch", "Penalty", "TrainConfig", "train"]
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from cl_flow.features import Features
+from cl_flow.flow import FlowModel, trainable
+from cl_flow.losses import LossConfig, hgad_losses, hgad_total
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a task is trained; the defaults are HGAD's.
+
+    Args:
+        epochs: Passes over the task's images (HGAD: 25 meta-epochs of 8).
+        batch_images: Images per step.
+        batch_patches: Patches drawn at random per image and level; None takes whole images.
+        lr: Peak learning rate.
+        betas: Adam's.
+        weight_decay: Coupled decay of the flow's weights; mixtures have none.
+        warmup: Share of the steps over which the rate rises linearly from a tenth.
+        final_lr: Rate at the end of the cosine, as a share of the peak.
+        inter_only: Share of the steps before the losses within a class begin (HGAD: 2 of 25).
+        losses: Weights of the terms.
+    """
+
+    epochs: int = 200
+    batch_images: int = 8
+    batch_patches: int | None = None
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.95, 0.99)
+    weight_decay: float = 1e-4
+    warmup: float = 0.08
+    final_lr: float = 1e-3
+    inter_only: float = 0.08
+    losses: LossConfig = field(default_factory=LossConfig)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees: per level the patches (N, D) and their grid cells (N,) or None, and a class id per image.
+
+    The patches of an image are consecutive: N is a multiple of the number of images B.
+    """
+
+    x: list[Tensor]
+    index: list[Tensor | None]
+    y: Tensor
+
+
+Penalty = Callable[[FlowModel, Batch, list[tuple[Tensor, Tensor]]], Tensor]
+
+
+def train(
+    model: FlowModel, data: Features, config: TrainConfig, *, penalty: Penalty | None = None, seed: int = 0,
+    progress: bool | str = True,
+) -> pd.DataFrame:  # fmt: skip
+    """Train the model in place on normal images, and return its losses.
+
+    Args:
+        model: A model that has a class for every category of the data.
+        data: Features of normal images.
+        config: How to train.
+        penalty: Added to the loss of each step: a function of model, batch and, per level, (z, log_det).
+        seed: Order of images and draw of patches.
+        progress: Whether to show a bar, or its title.
+
+    Returns:
+        One row per epoch, level and term: `epoch level term value`, means over the epoch.
+
+    Raises:
+        ValueError: Fewer images than one, or a patch count beyond the grid.
+        FloatingPointError: The loss is no longer finite.
+    """
+    model.train()
+    loader = _Loader(model, data, config, seed)
+    optimizer = torch.optim.Adam(
+        trainable(model, weight_decay=config.weight_decay), lr=config.lr, betas=config.betas, fused=True
+    )
+    n_steps = config.epochs * loader.steps_per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / max(1, n_steps), config))
+    begin_intra = round(config.inter_only * n_steps)
+    records, title = [], progress if isinstance(progress, str) else "training"
+    with tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
+        for epoch in range(config.epochs):
+            sums: dict[tuple[int, str], list[Tensor]] = {}
+            for batch in loader.epoch():
+                intra = schedule.last_epoch >= begin_intra
+                _step(model, batch, config, intra, penalty, optimizer, sums)
+                schedule.step()
+                bar.update()
+            records += _means(epoch, sums)
+    model.eval()
+    return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
+
+
+def _step(
+    model: FlowModel, batch: Batch, config: TrainConfig, intra: bool, penalty: Penalty | None,
+    optimizer: torch.optim.Optimizer, sums: dict[tuple[int, str], list[Tensor]],
+) -> None:  # fmt: skip
+    """One optimizer step over all levels; each level's terms are kept on the device until the epoch ends."""
+    total, latents = 0.0, []
+    for i, (level, x, index) in enumerate(zip(model.levels, batch.x, batch.index)):
+        z, log_det = level(x, index)
+        terms = hgad_losses(
+            level.mixture, z, log_det, batch.y, intra=intra, label_smoothing=config.losses.label_smoothing
+        )
+        total = total + hgad_total(terms, config.losses)
+        latents.append((z, log_det))
+        for name, value in terms.items():
+            sums.setdefault((i, name), []).append(value.detach())
+    if penalty is not None:
+        extra = penalty(model, batch, latents)
+        total = total + extra
+        sums.setdefault((-1, "penalty"), []).append(extra.detach())
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    optimizer.step()
+
+
+def _means(epoch: int, sums: dict[tuple[int, str], list[Tensor]]) -> list[tuple[int, int, str, float]]:
+    rows = [(epoch, level, term, torch.stack(values).mean().item()) for (level, term), values in sums.items()]
+    broken = [f"{term} of level {level}" for _, level, term, value in rows if not math.isfinite(value)]
+    if broken:
+        raise FloatingPointError(f"Expected finite losses; got {', '.join(broken)} in epoch {epoch}. Lower the rate.")
+    return rows
+
+
+def _rate(progress: float, config: TrainConfig) -> float:
+    """Share of the peak learning rate after a share of the steps: cosine, and below it a linear warm-up."""
+    cosine = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+    if progress >= config.warmup:
+        return cosine
+    end = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * config.warmup)) / 2
+    return 0.1 + (end - 0.1) * progress / config.warmup
+
+
+class _Loader:
+    """Draws batches of images, and of patches within them, from one seeded generator."""
+
+    in_memory = 2 << 30  # features below this many bytes are kept in memory for the whole task
+
+    def __init__(self, model: FlowModel, data: Features, config: TrainConfig, seed: int) -> None:
+        if not len(data) or config.batch_images < 1 or config.epochs < 0:
+            raise ValueError(
+                f"Expected images, a batch and a number of epochs; got {len(data)} images, batch_images = "
+                f"{config.batch_images}, epochs = {config.epochs}."
+            )
+        self.data, self.config = data, config
+        self.cells = [len(level.codes) for level in model.levels]
+        self.device = model.levels[0].codes.device
+        self.y = model.class_ids(list(data.samples["category"]))
+        self.generator = torch.Generator().manual_seed(seed)
+        size = sum(level[0].nbytes for level in data.levels) * len(data)
+        self.cached = [x.to(self.device) for x in data.read()] if size < self.in_memory else None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, len(self.data) // self.config.batch_images)
+
+    def epoch(self) -> Iterator[Batch]:
+        order = torch.randperm(len(self.data), generator=self.generator)
+        for step in range(self.steps_per_epoch):
+            yield self._batch(order[step * self.config.batch_images :][: self.config.batch_images])
+
+    def _batch(self, images: Tensor) -> Batch:
+        images = images.to(self.device)
+        whole = [x[images] for x in self.cached] if self.cached else self.data.read(images.cpu().numpy())
+        drawn = [self._draw(x.to(self.device), n) for x, n in zip(whole, self.cells)]
+        return Batch([x for x, _ in drawn], [index for _, index in drawn], self.y[images])
+
+    def _draw(self, x: Tensor, n_cells: int) -> tuple[Tensor, Tensor | None]:
+        """Patches (N, D) in single precision and their cells; whole grids when the draw would take every cell."""
+        n = self.config.batch_patches
+        if n is None or n >= n_cells:
+            return x.flatten(0, 1).float(), None
+        index = torch.rand(len(x), n_cells, generator=self.generator).topk(n, dim=1).indices.to(x.device)
+        return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1])).flatten(0, 1).float(), index.flatten()
