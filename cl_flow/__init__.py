@@ -18,6 +18,22 @@ from cl_flow.stream import StreamConfig, Task, make_stream  # noqa: E402
 from cl_flow.train import TrainConfig  # noqa: E402
 
 __all__ = [
-    "DATASETS", "STRATEGIES", "FeatureConfig", "Features", "FlowConfig", "FlowModel", "Mixture", "Run", "RunConfig",
-    "Snapshot", "StreamConfig", "Task", "TrainConfig", "calibrate", "fit", "load_features", "make_stream", "score",
-]  # fmt: skip
+    "DATASETS",
+    "STRATEGIES",
+    "FeatureConfig",
+    "Features",
+    "FlowConfig",
+    "FlowModel",
+    "Mixture",
+    "Run",
+    "RunConfig",
+    "Snapshot",
+    "StreamConfig",
+    "Task",
+    "TrainConfig",
+    "calibrate",
+    "fit",
+    "load_features",
+    "make_stream",
+    "score",
+]

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
+from cl_flow.flow import pick_device
 from cl_flow.images import read_image
 from cl_flow.paths import ASSETS, DATA, atomic
 
@@ -117,8 +118,15 @@ class Features:
             fit_on: Categories whose normal training images decide the directions: those of the first task.
             shrinkage: Added to the variances, as a share of the largest.
         """
-        facts = {"whitened": dim, "fit_on": sorted(fit_on), "shrinkage": shrinkage, "of": str(self.folder and self.folder.name)}
-        folder = None if self.folder is None else self.folder.with_name(f"{self.folder.name}-w{dim}-{_digest(facts, 6)}")
+        facts = {
+            "whitened": dim,
+            "fit_on": sorted(fit_on),
+            "shrinkage": shrinkage,
+            "of": str(self.folder and self.folder.name),
+        }
+        folder = (
+            None if self.folder is None else self.folder.with_name(f"{self.folder.name}-w{dim}-{_digest(facts, 6)}")
+        )
         if folder is None or not (folder / "complete.json").is_file():
             training = self.where(split="train", label=0, category=list(fit_on))
             if not len(training):
@@ -205,7 +213,9 @@ def _find_weights(config: FeatureConfig) -> Path:
         for place in places:
             if place.is_file():
                 return place
-        raise FileNotFoundError(f"Expected a file of weights; got {config.weights!r}, found neither there nor in {DATA}.")
+        raise FileNotFoundError(
+            f"Expected a file of weights; got {config.weights!r}, found neither there nor in {DATA}."
+        )
     cfg = timm.models.get_pretrained_cfg(config.backbone)
     repository, file = cfg.hf_hub_id, cfg.hf_hub_filename or "model.safetensors"
     for name in (file, "model.safetensors", "pytorch_model.bin"):
@@ -235,9 +245,14 @@ def _download(backbone: str, repository: str, file: str) -> Path:
 
 
 def load_features(
-    samples: pd.DataFrame, config: FeatureConfig | None = None, *, root: str | Path = DATA / "features",
-    device: str | torch.device | None = None, batch_size: int = 32, progress: bool = True,
-) -> Features:  # fmt: skip
+    samples: pd.DataFrame,
+    config: FeatureConfig | None = None,
+    *,
+    root: str | Path = DATA / "features",
+    device: str | torch.device | None = None,
+    batch_size: int = 32,
+    progress: bool = True,
+) -> Features:
     """Features of the samples, from disk or extracted now; an interrupted extraction goes on where it stopped.
 
     The folder is keyed by backbone, weights, transform and the images' bytes.
@@ -265,7 +280,7 @@ def load_features(
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if not (folder / "complete.json").is_file():
-                device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+                device = pick_device(device)
                 _extract(samples, config, model.to(device), facts, folder, device, batch_size, progress)
     grids = json.loads((folder / "complete.json").read_text())["grids"]
     levels = _open_levels(folder, len(grids))
@@ -286,9 +301,15 @@ def fingerprint(samples: pd.DataFrame) -> str:
 
 
 def _extract(
-    samples: pd.DataFrame, config: FeatureConfig, model: nn.Module, facts: dict, folder: Path,
-    device: torch.device, batch_size: int, progress: bool,
-) -> None:  # fmt: skip
+    samples: pd.DataFrame,
+    config: FeatureConfig,
+    model: nn.Module,
+    facts: dict,
+    folder: Path,
+    device: torch.device,
+    batch_size: int,
+    progress: bool,
+) -> None:
     transform = _transform(config, facts)
     shapes = _shapes(model, transform(read_image(samples["image_path"].iloc[0])), config.scales, device)
     levels, done = _allocate(folder, [(len(samples), h * w, dim) for dim, h, w in shapes])
@@ -306,12 +327,14 @@ def _extract(
 
 def _transform(config: FeatureConfig, facts: dict) -> v2.Compose:
     size = (config.image_size, config.image_size)
-    return v2.Compose([
-        v2.ToImage(),
-        v2.Resize(size, interpolation=v2.InterpolationMode(facts["interpolation"]), antialias=True),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(facts["mean"], facts["std"]),
-    ])  # fmt: skip
+    return v2.Compose(
+        [
+            v2.ToImage(),
+            v2.Resize(size, interpolation=v2.InterpolationMode(facts["interpolation"]), antialias=True),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(facts["mean"], facts["std"]),
+        ]
+    )
 
 
 @torch.inference_mode()

@@ -1,13 +1,19 @@
 """The continual loop: learn task after task, keeping a snapshot of each."""
 
-__all__ = ["fit"]
+__all__ = ["fit", "fit_all"]
 
+import multiprocessing
+import os
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
+from tqdm.auto import tqdm
 
-from cl_flow.flow import FlowModel
+from cl_flow.flow import FlowModel, pick_device
 from cl_flow.run import Run, RunConfig
 from cl_flow.strategies import STRATEGIES, Strategy
 from cl_flow.stream import Task
@@ -15,9 +21,13 @@ from cl_flow.train import train
 
 
 def fit(
-    config: RunConfig, *, device: str | torch.device | None = None, overwrite: bool = False, progress: bool = True,
+    config: RunConfig,
+    *,
+    device: str | torch.device | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
     folder: str | Path | None = None,
-) -> Run:  # fmt: skip
+) -> Run:
     """The run of a config: the one on disk, or trained now, or continued after its last finished task.
 
     Training sees normal training images only and is never evaluated here; ask `analysis` later, of any snapshot.
@@ -41,9 +51,59 @@ def fit(
         if overwrite:
             run.clear()
         if not run.is_complete:
-            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            _learn(run, strategy, device, progress)
+            _learn(run, strategy, pick_device(device), progress)
     return run
+
+
+def fit_all(
+    configs: Sequence[RunConfig], *, processes: int | None = None, device: str | torch.device | None = None
+) -> list[Run]:
+    """`fit` for several configs, in their order; on a CPU several processes of one thread share the work.
+
+    One thread per run wastes nothing: the products in a step are too small to be worth splitting.
+
+    Args:
+        configs: What to train.
+        processes: Runs at a time; None is one per core on a CPU, and one on a GPU.
+        device: None takes the GPU when there is one.
+    """
+    waiting = [config for config in configs if not Run.at(config).is_complete]
+    n = processes or (os.cpu_count() if pick_device(device).type == "cpu" else 1)
+    if n > 1 and len(waiting) > 1:
+        _fit_in_processes(waiting, min(n, len(waiting)), device)
+    return [fit(config, device=device) for config in configs]
+
+
+def _fit_in_processes(configs: Sequence[RunConfig], n: int, device: str | torch.device | None) -> None:
+    """Train in `n` processes under one bar; when one fails, or the user interrupts, none is left behind."""
+    _ = Run.at(configs[0]).features  # extracted here, under its own bar, rather than waited for in every process
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        jobs = [pool.submit(partial(fit, progress=False, device=device), config) for config in configs]
+        _watch(jobs, configs)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+    pool.shutdown()
+
+
+def _watch(jobs: Sequence[Future], configs: Sequence[RunConfig]) -> None:
+    """Show how many tasks are learnt until all jobs are done, or raise what one of them raised."""
+    runs = [Run.at(config) for config in configs]
+    with tqdm(desc=f"training {len(runs)} runs", unit="task") as bar:
+        while not all(job.done() for job in jobs):
+            bar.update(sum(map(len, runs)) - bar.n)
+            for job in jobs:
+                if job.done():
+                    job.result()
+            time.sleep(0.5)
+        bar.update(sum(map(len, runs)) - bar.n)
+    for job in jobs:
+        job.result()
 
 
 def _learn(run: Run, strategy: Strategy, device: torch.device, progress: bool) -> None:
@@ -56,11 +116,10 @@ def _learn(run: Run, strategy: Strategy, device: torch.device, progress: bool) -
             for level in model.levels:
                 level.mixture.freeze_old_()
         data = strategy.prepare(model, task, past={t.index: t for t in stream[: task.index]})
-        title = f"{run.name} task {task.index + 1}/{len(stream)}"
+        title = f"{run.name} task {task.index + 1}/{len(stream)}" if progress else False
         losses = train(
-            model, data, run.config.train, penalty=strategy.penalty, seed=_task_seed(run, task),
-            progress=title if progress else False,
-        )  # fmt: skip
+            model, data, run.config.train, penalty=strategy.penalty, seed=_task_seed(run, task), progress=title
+        )
         strategy.consolidate(model, task)
         run.write(model, task, losses, strategy.memory, time.perf_counter() - begun)
     run.finish()

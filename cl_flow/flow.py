@@ -1,6 +1,6 @@
 """The flow: per feature level, coupling blocks conditional on position that end in a Mixture."""
 
-__all__ = ["Coupling", "FlowConfig", "FlowModel", "Level", "Positions", "encode_positions", "trainable"]
+__all__ = ["Coupling", "FlowConfig", "FlowModel", "Level", "Positions", "encode_positions", "pick_device", "trainable"]
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,9 +86,14 @@ class Coupling(FrEIA.modules.InvertibleModule):
     """
 
     def __init__(
-        self, dims_in: Sequence[tuple[int]], dims_c: Sequence[tuple[int]], *, hidden: int | None, clamp: float,
+        self,
+        dims_in: Sequence[tuple[int]],
+        dims_c: Sequence[tuple[int]],
+        *,
+        hidden: int | None,
+        clamp: float,
         seed: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(dims_in, dims_c)
         dim, n_positions = dims_in[0][0], dims_c[0][0]
         self.split, self.clamp = (dim - dim // 2, dim // 2), clamp
@@ -100,7 +105,7 @@ class Coupling(FrEIA.modules.InvertibleModule):
         self.outer = nn.Linear(hidden, 2 * self.split[1])
         self.global_scale = nn.Parameter(torch.full((dim,), 2 * math.log(math.expm1(5.0))))
         self.global_offset = nn.Parameter(torch.zeros(dim))
-        rotation = special_ortho_group.rvs(dim, random_state=np.random.default_rng(seed)) if dim > 1 else [[1.0]]
+        rotation = special_ortho_group.rvs(dim, random_state=np.random.default_rng(seed))
         self.register_buffer("rotation", torch.as_tensor(rotation, dtype=torch.get_default_dtype()))
 
     def output_dims(self, input_dims: list[tuple[int]]) -> list[tuple[int]]:
@@ -139,11 +144,15 @@ class Coupling(FrEIA.modules.InvertibleModule):
         """Take the weights of a FrEIA `AllInOneBlock` (its `state_dict`) and compute the same function."""
         first = state["subnet.0.weight"]
         values = {
-            "inner_weight": first[:, : self.split[0]], "position_weight": first[:, self.split[0] :],
-            "inner_bias": state["subnet.0.bias"], "outer.weight": state["subnet.2.weight"],
-            "outer.bias": state["subnet.2.bias"], "global_scale": state["global_scale"].flatten(),
-            "global_offset": state["global_offset"].flatten(), "rotation": state["w_perm"],
-        }  # fmt: skip
+            "inner_weight": first[:, : self.split[0]],
+            "position_weight": first[:, self.split[0] :],
+            "inner_bias": state["subnet.0.bias"],
+            "outer.weight": state["subnet.2.weight"],
+            "outer.bias": state["subnet.2.bias"],
+            "global_scale": state["global_scale"].flatten(),
+            "global_offset": state["global_offset"].flatten(),
+            "rotation": state["w_perm"],
+        }
         self.load_state_dict(values)
         return self
 
@@ -152,7 +161,7 @@ class Level(nn.Module):
     """One feature level: a flow over patches (N, D), the position codes of its grid, and its mixture.
 
     Args:
-        dim: Channels D.
+        dim: Channels D, 2 or more.
         grid: Height and width of the feature map.
         config: Shape of the flow.
         seed: Seeds the soft permutations; the subnets draw from the current generator.
@@ -160,13 +169,19 @@ class Level(nn.Module):
 
     def __init__(self, dim: int, grid: tuple[int, int], config: FlowConfig, *, seed: int) -> None:
         super().__init__()
+        if dim < 2:
+            raise ValueError(f"Expected at least 2 channels to couple; got {dim}.")
         self.dim, self.grid = dim, tuple(grid)
         self.flow = FrEIA.framework.SequenceINN(dim)
         for block in range(config.n_blocks):
             self.flow.append(
-                Coupling, cond=0, cond_shape=(config.position_dim,), hidden=config.hidden, clamp=config.clamp,
+                Coupling,
+                cond=0,
+                cond_shape=(config.position_dim,),
+                hidden=config.hidden,
+                clamp=config.clamp,
                 seed=seed + block,
-            )  # fmt: skip
+            )
         self.mixture = Mixture(dim, n_components=config.n_components)
         self.register_buffer("codes", encode_positions(config.position_dim, *grid), persistent=False)
 
@@ -220,7 +235,8 @@ class FlowModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             levels = [
-                Level(dim, grid, self.config, seed=1000 * seed + 100 * i) for i, (dim, grid) in enumerate(zip(dims, grids))
+                Level(dim, grid, self.config, seed=1000 * seed + 100 * i)
+                for i, (dim, grid) in enumerate(zip(dims, grids))
             ]
         self.levels = nn.ModuleList(levels)
 
@@ -258,13 +274,17 @@ class FlowModel(nn.Module):
             categories = [f"class {self.n_classes + i}" for i in range(categories)]
         repeated = sorted(set(categories) & set(self.categories)) or len(set(categories)) < len(categories)
         if repeated:
-            raise ValueError(f"Expected new categories, each once; got {', '.join(categories)}, known {self.categories}.")
+            raise ValueError(
+                f"Expected new categories, each once; got {', '.join(categories)}, known {self.categories}."
+            )
         for i, level in enumerate(self.levels):
             generator = torch.Generator().manual_seed(1_000_000 + 1000 * self.seed + 100 * i + self.n_classes)
             grown = level.mixture.expand(
-                len(categories), init=init or self.config.placement, data=None if data is None else data[i],
+                len(categories),
+                init=init or self.config.placement,
+                data=None if data is None else data[i],
                 generator=generator,
-            )  # fmt: skip
+            )
             level.mixture = grown.to(level.codes)
         self.categories += tuple(categories)
         return self
@@ -290,3 +310,8 @@ def trainable(model: FlowModel, *, weight_decay: float) -> list[dict]:
     mixture = learning(parameter for level in model.levels for parameter in level.mixture.parameters())
     groups = [{"params": flow, "weight_decay": weight_decay}, {"params": mixture, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for; by default the GPU when there is one."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

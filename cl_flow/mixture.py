@@ -20,7 +20,7 @@ class Mixture(nn.Module):
     Class k has the main center `mu[k]` and, around it, the offsets `delta[k]`; its first component is the main
     center itself:
 
-    $$p(z|k) = \sum_{m=0}^{M-1} \mathrm{softmax}(\psi_k)_m \, \mathcal N(z; \mu_k + \delta_{km}, I), \quad \delta_{k0} = 0.$$
+    $$p(z|k) = \sum_{m=0}^{M-1} \mathrm{softmax}(\psi_k)_m \, \mathcal N(z; \mu_k + \delta_{km}, I), \; \delta_{k0} = 0.$$
 
     Every expansion is a `Parameter` of its own, so that what was learnt earlier can be frozen without touching what
     is new. A mixture starts with no classes; `expand` returns a larger one.
@@ -87,9 +87,9 @@ class Mixture(nn.Module):
 
     # ---- densities
 
-    def log_kernel(self, z: Tensor) -> Tensor:
-        """ℓ_k = −½‖z − mu_k‖² of every class (N, K), without the Gaussian constant."""
-        mu = self.mu
+    def log_kernel(self, z: Tensor, *, classes: Tensor | None = None) -> Tensor:
+        """ℓ_k = −½‖z − mu_k‖² of every class, or of the given ones (N, K), without the Gaussian constant."""
+        mu = self.mu if classes is None else self.mu[classes]
         square = z.square().sum(-1, keepdim=True) + mu.square().sum(-1)
         return torch.addmm(square, z, mu.T, beta=-0.5)
 
@@ -116,14 +116,15 @@ class Mixture(nn.Module):
         kernel = torch.addmm(square, z, centers.T, beta=-0.5).view(len(z), self.n_classes, self.n_components)
         return (kernel + self.psi.log_softmax(-1)).logsumexp(-1) - 0.5 * self.dim * math.log(2 * math.pi)
 
-    def negentropy(self, z: Tensor, *, classes: Tensor | slice | None = None) -> Tensor:
+    def negentropy(self, z: Tensor, *, classes: Tensor | None = None) -> Tensor:
         """Σ_k p_k log p_k (N,) of the class posterior p = softmax(ℓ); 0 is certain, −ln K knows nothing.
 
         Args:
             z: Latents (N, D).
-            classes: The classes that enter the posterior; all of them by default.
+            classes: Ids of the classes that enter the posterior; all of them by default. The others are never
+                computed, so that a later expansion leaves the value to the bit.
         """
-        log_p = self.log_kernel(z)[:, slice(None) if classes is None else classes].log_softmax(-1)
+        log_p = self.log_kernel(z, classes=classes).log_softmax(-1)
         return (log_p.exp() * log_p).sum(-1)
 
     # ---- growing
@@ -160,8 +161,14 @@ class Mixture(nn.Module):
             first += len(rows)
         shape = (len(new), self.n_components - 1, self.dim)
         delta = torch.randn(shape, generator=generator, dtype=new.dtype).to(new.device)
-        grown._append({"mu": new, "delta": delta, "phi": new.new_zeros(len(new)),
-                       "psi": new.new_zeros(len(new), self.n_components)})  # fmt: skip
+        grown._append(
+            {
+                "mu": new,
+                "delta": delta,
+                "phi": new.new_zeros(len(new)),
+                "psi": new.new_zeros(len(new), self.n_components),
+            }
+        )
         return grown
 
     def _append(self, block: dict[str, Tensor], *, frozen: bool = False) -> None:
@@ -179,8 +186,14 @@ class Mixture(nn.Module):
     def allocate_(self, sizes: Sequence[int]) -> "Mixture":
         """Make room for blocks of the given sizes, to be filled by `load_state_dict`."""
         for n in sizes:
-            self._append({"mu": torch.zeros(n, self.dim), "delta": torch.zeros(n, self.n_components - 1, self.dim),
-                          "phi": torch.zeros(n), "psi": torch.zeros(n, self.n_components)})  # fmt: skip
+            self._append(
+                {
+                    "mu": torch.zeros(n, self.dim),
+                    "delta": torch.zeros(n, self.n_components - 1, self.dim),
+                    "phi": torch.zeros(n),
+                    "psi": torch.zeros(n, self.n_components),
+                }
+            )
         return self
 
     def extra_repr(self) -> str:
@@ -202,7 +215,9 @@ def _tiled(k: int, like: Tensor) -> Tensor:
     """HGAD's initial centers: a K×K identity repeated along D, scaled to a distance of 5 between any two."""
     dim = like.shape[1]
     if k > dim:
-        raise ValueError(f"Expected at most as many classes as dimensions to tile; got {k} classes in {dim} dimensions.")
+        raise ValueError(
+            f"Expected at most as many classes as dimensions to tile; got {k} classes in {dim} dimensions."
+        )
     repeats = dim // k
     eye = torch.eye(k, dtype=like.dtype, device=like.device)
     return torch.cat([eye.repeat(1, repeats), like.new_zeros(k, dim - k * repeats)], dim=1) * (

@@ -1,4 +1,4 @@
-"""Where data lives: one folder, `DATA`, that the environment variable CL_FLOW_DATA moves; and writing without halves."""
+"""Where data lives: one folder, `DATA`, that the environment variable CL_FLOW_DATA moves; and writing files whole."""
 
 __all__ = ["DATA", "ASSETS", "atomic"]
 

@@ -155,10 +155,13 @@ class Snapshot:
     def write(path: Path, model: FlowModel, memory: Mapping[str, Tensor]) -> None:
         """Save a model and a strategy's memory; the file appears whole or not at all."""
         facts = {
-            "dims": model.dims, "grids": model.grids, "seed": model.seed, "categories": model.categories,
+            "dims": model.dims,
+            "grids": model.grids,
+            "seed": model.seed,
+            "categories": model.categories,
             "config": dataclasses.asdict(model.config),
             "blocks": [len(block["mu"]) for block in model.levels[0].mixture.blocks()],
-        }  # fmt: skip
+        }
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
         tensors |= {f"memory.{key}": value for key, value in memory.items()}
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
@@ -258,7 +261,9 @@ class Run:
         """Held by the process that trains."""
         return FileLock(self.folder / ".lock")
 
-    def write(self, model: FlowModel, task: Task, losses: pd.DataFrame, memory: Mapping[str, Tensor], seconds: float) -> None:
+    def write(
+        self, model: FlowModel, task: Task, losses: pd.DataFrame, memory: Mapping[str, Tensor], seconds: float
+    ) -> None:
         """Add one learnt task; its snapshot is written last, and makes it count."""
         losses = losses.assign(step=task.index)[["step", "epoch", "level", "term", "value"]]
         if task.index:
@@ -266,8 +271,13 @@ class Run:
             losses = pd.concat([before[before["step"] < task.index], losses])
         with atomic(self.folder / "losses.csv") as path:
             losses.to_csv(path, index=False)
-        step = {"categories": task.categories, "images": len(task.features), "seconds": round(seconds, 3),
-                "device": str(model.levels[0].codes.device), "threads": torch.get_num_threads()}  # fmt: skip
+        step = {
+            "categories": task.categories,
+            "images": len(task.features),
+            "seconds": round(seconds, 3),
+            "device": str(model.levels[0].codes.device),
+            "threads": torch.get_num_threads(),
+        }
         _write_json(self.folder / "run.json", {**self.facts, "steps": [*self.facts["steps"][: task.index], step]})
         Snapshot.write(self._snapshot(task.index), model, memory)
 
@@ -313,7 +323,11 @@ def _provenance() -> dict[str, Any]:
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     ).stdout.strip()
-    return {"commit": commit or None, "versions": {name: version(name) for name in names}, "begun": time.strftime("%FT%T%z")}
+    return {
+        "commit": commit or None,
+        "versions": {name: version(name) for name in names},
+        "begun": time.strftime("%FT%T%z"),
+    }
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -84,9 +84,15 @@ def calibrate(model: FlowModel, reference: Features, *, known: Sequence[str] | N
 
 @torch.inference_mode()
 def score(
-    model: FlowModel, features: Features, calibration: Calibration | str, *, given: str | None = "category",
-    known: Sequence[str] | None = None, size: tuple[int, int] = (128, 128), sigma: float = 4.0,
-) -> Scores:  # fmt: skip
+    model: FlowModel,
+    features: Features,
+    calibration: Calibration | str,
+    *,
+    given: str | None = "category",
+    known: Sequence[str] | None = None,
+    size: tuple[int, int] = (128, 128),
+    sigma: float = 4.0,
+) -> Scores:
     """Anomaly maps of every image.
 
     Per level the normality log p(x|y)/D (and Σ_k p_k log p_k) is lowered by its most normal value, exponentiated,
@@ -120,7 +126,12 @@ def score(
             missing = sorted({model.categories[k] for k in classes[peaks.isnan().any(-1).any(-1)].tolist()})
             raise ValueError(f"Expected a calibration of every class scored; got none of {', '.join(missing)}.")
         maps = [
-            _maps([_anomaly(level[:, f], peaks[:, i, f, None]) for i, level in enumerate(factors)], model.grids, size, sigma)
+            _maps(
+                [_anomaly(level[:, f], peaks[:, i, f, None]) for i, level in enumerate(factors)],
+                model.grids,
+                size,
+                sigma,
+            )
             for f in (0, 1)
         ]
     return Scores(*maps, classes)

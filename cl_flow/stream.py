@@ -63,7 +63,9 @@ def task_order(categories: Sequence[str], config: StreamConfig | None = None) ->
     split = config.split
     sizes = _repeated(split, len(names)) if isinstance(split, int) else tuple(split)
     if sum(sizes) != len(names) or min(sizes, default=0) < 1:
-        raise ValueError(f"Expected a split of {len(names)} categories into tasks; got {split} = {sum(sizes)} categories.")
+        raise ValueError(
+            f"Expected a split of {len(names)} categories into tasks; got {split} = {sum(sizes)} categories."
+        )
     stops = np.cumsum(sizes)
     return [tuple(names[stop - size : stop]) for size, stop in zip(sizes, stops)]
 

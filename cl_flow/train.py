@@ -61,9 +61,14 @@ Penalty = Callable[[FlowModel, Batch, list[tuple[Tensor, Tensor]]], Tensor]
 
 
 def train(
-    model: FlowModel, data: Features, config: TrainConfig, *, penalty: Penalty | None = None, seed: int = 0,
+    model: FlowModel,
+    data: Features,
+    config: TrainConfig,
+    *,
+    penalty: Penalty | None = None,
+    seed: int = 0,
     progress: bool | str = True,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Train the model in place on normal images, and return its losses.
 
     Args:
@@ -104,9 +109,14 @@ def train(
 
 
 def _step(
-    model: FlowModel, batch: Batch, config: TrainConfig, intra: bool, penalty: Penalty | None,
-    optimizer: torch.optim.Optimizer, sums: dict[tuple[int, str], list[Tensor]],
-) -> None:  # fmt: skip
+    model: FlowModel,
+    batch: Batch,
+    config: TrainConfig,
+    intra: bool,
+    penalty: Penalty | None,
+    optimizer: torch.optim.Optimizer,
+    sums: dict[tuple[int, str], list[Tensor]],
+) -> None:
     """One optimizer step over all levels; each level's terms are kept on the device until the epoch ends."""
     total, latents = 0.0, []
     for i, (level, x, index) in enumerate(zip(model.levels, batch.x, batch.index)):

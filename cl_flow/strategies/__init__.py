@@ -2,6 +2,5 @@
 
 __all__ = ["STRATEGIES", "Strategy"]
 
-from cl_flow.strategies.base import STRATEGIES, Strategy
-
 from cl_flow.strategies import cumulative, finetune, joint, single  # noqa: F401  (each enrols itself)
+from cl_flow.strategies.base import STRATEGIES, Strategy

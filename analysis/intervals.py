@@ -1,0 +1,208 @@
+"""How sure a number is: bootstraps over test images, paired between models, and Student's interval over seeds."""
+
+__all__ = [
+    "Interval",
+    "bootstrap_auroc",
+    "bootstrap_auroc_samples",
+    "bootstrap_mean_difference",
+    "bootstrap_wins_samples",
+    "paired_bootstrap",
+    "percentile_interval",
+    "pixel_wins",
+    "seed_interval",
+]
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from analysis.metrics import image_auroc, labels_and_scores
+
+Statistic = Callable[[np.ndarray, np.ndarray], float]
+Seed = int | Sequence[int]
+
+
+class Interval(NamedTuple):
+    """An estimate with its lower and upper confidence bound, printed as `0.123 [0.100, 0.150]`."""
+
+    value: float
+    low: float
+    high: float
+
+    def __repr__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def bootstrap_auroc_samples(
+    labels: ArrayLike, scores: ArrayLike, *, n_resamples: int = 1000, random_state: Seed = 0
+) -> np.ndarray:
+    """Return the image AUROC of `n_resamples` resamples of the images, drawn within each class, (n_resamples,).
+
+    Equal labels and an equal `random_state` draw the same images: the difference of two calls is a paired resample.
+    Use another `random_state` per category where categories are to be independent.
+    """
+    labels, scores = labels_and_scores(labels, scores, ndim=1)
+    positives, negatives = scores[labels], scores[~labels]
+    draws = _draws(positives.size, negatives.size, n_resamples, random_state)
+    wins = np.greater.outer(positives, negatives) + 0.5 * np.equal.outer(positives, negatives)
+    return np.einsum("rn,rn->r", draws[0] @ wins, draws[1]) / wins.size
+
+
+def bootstrap_auroc(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    random_state: Seed = 0,
+) -> Interval:
+    """Return the image AUROC with a stratified percentile bootstrap interval over the images.
+
+    Two perfectly separated classes are separated in every resample: [1, 1] then says that the images at hand never
+    erred, not that the next one will not.
+    """
+    samples = bootstrap_auroc_samples(labels, scores, n_resamples=n_resamples, random_state=random_state)
+    return percentile_interval(image_auroc(labels, scores), samples, confidence=confidence)
+
+
+def paired_bootstrap(
+    labels: ArrayLike,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    *,
+    statistic: Statistic = image_auroc,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    random_state: int = 0,
+) -> Interval:
+    """Return `statistic(labels, scores_a) − statistic(labels, scores_b)` with its paired bootstrap interval.
+
+    Both models see the same resampled images, so what an image does to both of them cancels. With the scores after
+    the last task as a and those after learning as b it is one task's signed `bwt`.
+
+    Args:
+        labels: 0 or 1 per image, (B,).
+        scores_a: The one model's image scores, (B,).
+        scores_b: The other's, of the same images in the same order, (B,).
+        statistic: Called as `statistic(labels, scores)`; `image_auroc` is vectorised over the resamples.
+        n_resamples: Resamples of the images.
+        confidence: Coverage of the percentile interval.
+        random_state: Seed of the resamples.
+    """
+    return bootstrap_mean_difference(
+        [(labels, scores_a, scores_b)],
+        statistic=statistic,
+        n_resamples=n_resamples,
+        confidence=confidence,
+        random_state=random_state,
+    )
+
+
+def bootstrap_mean_difference(
+    categories: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]],
+    *,
+    statistic: Statistic = image_auroc,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    random_state: int = 0,
+) -> Interval:
+    """Return the mean over categories of the difference in `paired_bootstrap`; each category resamples by itself.
+
+    Args:
+        categories: `(labels, scores_a, scores_b)` per category; all other arguments are those of `paired_bootstrap`.
+    """
+    values, samples = [], []
+    for i, category in enumerate(categories):
+        labels, a, b = map(np.asarray, category)
+        pair = [_resampled(labels, scores, statistic, n_resamples, (random_state, i)) for scores in (a, b)]
+        values.append(statistic(labels, a) - statistic(labels, b))
+        samples.append(pair[0] - pair[1])
+    if not values:
+        raise ValueError("Expected at least one category; got none.")
+    return percentile_interval(float(np.mean(values)), np.mean(samples, axis=0), confidence=confidence)
+
+
+def percentile_interval(value: float, samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Return `value` between the percentiles of its bootstrap `samples` (n_resamples,) that hold `confidence`."""
+    low, high = np.quantile(np.asarray(samples), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(value), float(low), float(high))
+
+
+def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Return the mean over seeds, (n,), with its Student-t interval; the bounds of a single seed are NaN."""
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"Expected one value per seed, (n,) with n ≥ 1; got shape {values.shape}.")
+    mean = values.mean()
+    if values.size == 1:
+        return Interval(float(mean), np.nan, np.nan)
+    margin = stats.t.ppf((1 + confidence) / 2, values.size - 1) * stats.sem(values)
+    return Interval(float(mean), float(mean - margin), float(mean + margin))
+
+
+def pixel_wins(masks: ArrayLike, maps: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Count, for each pair of images, how often a defective pixel of one outscores a normal pixel of the other.
+
+    The pixel AUROC of any resample of the images is a weighted mean of these counts, so its bootstrap needs no pixels.
+
+    Args:
+        masks: Defective pixels, (B, H, W).
+        maps: Anomaly maps, (B, H, W).
+
+    Returns:
+        Wins (B, B), a tie counting one half, and pairs (B, B): row of the defective, column of the normal pixel.
+
+    Raises:
+        ValueError: As `pixel_auroc`.
+    """
+    masks, maps = labels_and_scores(masks, maps, ndim=3)
+    wins = np.zeros((len(masks), len(masks)))
+    positives = [values[mask] for mask, values in zip(masks, maps, strict=True)]
+    stops = np.cumsum([len(values) for values in positives])
+    together = np.concatenate(positives)
+    for column, (mask, values) in enumerate(zip(masks, maps, strict=True)):
+        negatives = np.sort(values[~mask])
+        below = (np.searchsorted(negatives, together, "left") + np.searchsorted(negatives, together, "right")) / 2
+        wins[:, column] = np.diff(np.concatenate([[0.0], np.cumsum(below)])[np.concatenate([[0], stops])])
+    return wins, np.outer(np.diff(stops, prepend=0), (~masks).sum((1, 2))).astype(float)
+
+
+def bootstrap_wins_samples(
+    wins: ArrayLike, pairs: ArrayLike, *, n_resamples: int = 1000, random_state: Seed = 0
+) -> np.ndarray:
+    """Return the pixel AUROC of `n_resamples` resamples of the images, drawn within each label, (n_resamples,).
+
+    Args:
+        wins: Of `pixel_wins`, (B, B).
+        pairs: Of `pixel_wins`, (B, B).
+        n_resamples: Resamples of the images.
+        random_state: As in `bootstrap_auroc_samples`: an equal state draws the same images.
+    """
+    wins, pairs = np.asarray(wins, dtype=float), np.asarray(pairs, dtype=float)
+    anomalous = pairs.any(1)
+    draws = _draws(int(anomalous.sum()), int((~anomalous).sum()), n_resamples, random_state)
+    times = np.empty((n_resamples, len(pairs)))
+    times[:, anomalous], times[:, ~anomalous] = draws
+    won, counted = (np.einsum("rb,rb->r", times @ matrix, times) for matrix in (wins, pairs))
+    return won / counted
+
+
+def _resampled(
+    labels: ArrayLike, scores: ArrayLike, statistic: Statistic, n_resamples: int, random_state: Seed
+) -> np.ndarray:
+    if statistic is image_auroc:
+        return bootstrap_auroc_samples(labels, scores, n_resamples=n_resamples, random_state=random_state)
+    labels, scores = labels_and_scores(labels, scores, ndim=1)
+    positive, negative = np.flatnonzero(labels), np.flatnonzero(~labels)
+    draws = _draws(positive.size, negative.size, n_resamples, random_state)
+    rows = (np.concatenate([np.repeat(positive, p), np.repeat(negative, n)]) for p, n in zip(*draws, strict=True))
+    return np.array([statistic(labels[i], scores[i]) for i in rows])
+
+
+def _draws(n_positive: int, n_negative: int, n_resamples: int, random_state: Seed) -> list[np.ndarray]:
+    """Draw how often each image of a class is taken: (n_resamples, P), (n_resamples, N)."""
+    rng = np.random.default_rng(random_state)
+    return [rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) for n in (n_positive, n_negative)]

@@ -1,0 +1,267 @@
+"""Tables in, Axes out: nothing here computes, reads a run or changes a global setting."""
+
+__all__ = [
+    "plot_examples",
+    "plot_forgetting",
+    "plot_losses",
+    "plot_matrix",
+    "plot_strategies",
+    "plot_task_curves",
+]
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.style import MARKERS, SEQUENTIAL, task_color
+
+NAMES = {
+    "image_auroc": "image AUROC",
+    "pixel_auroc": "pixel AUROC",
+    "image_ap": "image AP",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+    "logp": "likelihood",
+    "entropy": "entropy",
+    "product": "product (HGAD)",
+}
+
+
+def plot_matrix(R: np.ndarray, *, ax: Axes | None = None, metric: str = "image_auroc", **kwargs: Any) -> Axes:
+    """Heatmap of R[t, j], the metric on task j after learning task t.
+
+    How to read it: go down a column. The diagonal is a task just learnt; what fades below it was lost since.
+    Cells left white are tasks without a center yet.
+
+    Args:
+        R: (T, T), NaN where there is no measurement.
+        ax: Where to draw; new axes by default.
+        metric: Its name, for the colour bar.
+        **kwargs: For `seaborn.heatmap`.
+    """
+    ax = ax or plt.gca()
+    options = {
+        "vmin": 0.5,
+        "vmax": 1.0,
+        "cmap": SEQUENTIAL,
+        "annot": True,
+        "fmt": ".2f",
+        "linewidths": 1,
+        "square": True,
+    }
+    options["cbar_kws"] = {"label": NAMES.get(metric, metric), "extend": "min" if np.nanmin(R) < 0.5 else "neither"}
+    sns.heatmap(pd.DataFrame(R, _tasks(len(R)), _tasks(R.shape[1])), mask=np.isnan(R), ax=ax, **{**options, **kwargs})
+    ax.set(xlabel="tested on task", ylabel="after learning task")
+    ax.tick_params(length=0, rotation=0)
+    return ax
+
+
+def plot_task_curves(
+    evaluated: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    metric: str = "image_auroc",
+    part: str = "product",
+    given: str = "category",
+    reference: pd.DataFrame | None = None,
+    **kwargs: Any,
+) -> Axes:
+    """The metric of each task after every step, one line a task; with several seeds the band spans them.
+
+    How to read it: each line begins where its task is learnt. A line that falls is forgetting; the short bar at the
+    right end is what joint training reaches on that task.
+
+    Args:
+        evaluated: A table of `evaluate`, of runs of one strategy.
+        ax: Where to draw; new axes by default.
+        metric: Its name.
+        part: Score part.
+        given: `"category"` or `"None"`.
+        reference: A table of `evaluate` of joint runs.
+        **kwargs: For `seaborn.lineplot`.
+    """
+    ax = ax or plt.gca()
+    rows = _task_means(evaluated, metric, part, given)
+    tasks = sorted(rows["task"].unique())
+    sns.lineplot(
+        rows,
+        x="step",
+        y="value",
+        hue="task",
+        style="task",
+        palette={t: task_color(t) for t in tasks},
+        markers={t: MARKERS[t % len(MARKERS)] for t in tasks},
+        dashes=False,
+        errorbar=("pi", 100),
+        ax=ax,
+        **kwargs,
+    )
+    if reference is not None:
+        _joint_bars(ax, _task_means(reference, metric, part, given), right=rows["step"].max())
+    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
+    ax.set(
+        xlabel="after learning task",
+        ylabel=NAMES.get(metric, metric),
+        ylim=(min(0.45, rows["value"].min() - 0.03), 1.01),
+    )
+    ax.set_xticks(range(rows["step"].max() + 1), _tasks(rows["step"].max() + 1))
+    handles, _ = ax.get_legend_handles_labels()
+    ax.legend(handles, _tasks(len(handles)), title="task", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return ax
+
+
+def _joint_bars(ax: Axes, rows: pd.DataFrame, right: float) -> None:
+    for task, value in rows.groupby("task")["value"].mean().items():
+        ax.plot([right + 0.12, right + 0.3], [value, value], color=task_color(int(task)), lw=5, solid_capstyle="butt")
+    ax.annotate(
+        "joint", (right + 0.21, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", size="small"
+    )
+
+
+def plot_forgetting(table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+    """Each task's change since it was learnt, with its interval.
+
+    How to read it: a point left of 0 is a loss; where the bar crosses 0, the test images cannot tell it from none.
+
+    Args:
+        table: Of `forgetting_table`.
+        ax: Where to draw; new axes by default.
+        **kwargs: For `Axes.errorbar`.
+    """
+    ax = ax or plt.gca()
+    for y, row in enumerate(table.itertuples()):
+        color = "black" if row.task == "average" else task_color(int(row.task))
+        marker = "D" if row.task == "average" else MARKERS[int(row.task) % len(MARKERS)]
+        error = [[row.change - row.low], [row.high - row.change]]
+        ax.errorbar(row.change, y, xerr=error, color=color, marker=marker, ls="", **kwargs)
+    ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
+    ax.set_yticks(range(len(table)), [_label(row.task, row.categories) for row in table.itertuples()])
+    ax.set(xlabel="change since learnt (negative: loss), 95 % interval", ylim=(len(table) - 0.5, -0.5))
+    return ax
+
+
+def plot_strategies(
+    evaluated: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    metric: str = "image_auroc",
+    part: str = "product",
+    given: str = "category",
+    **kwargs: Any,
+) -> Axes:
+    """The last model of each strategy: one point per category, a bar at their mean.
+
+    How to read it: compare the bars; the points show which categories make the difference, in their task's colour.
+
+    Args:
+        evaluated: A table of `evaluate`, of several strategies.
+        ax: Where to draw; new axes by default.
+        metric: Its name.
+        part: Score part.
+        given: `"category"` or `"None"`.
+        **kwargs: For `seaborn.stripplot`.
+    """
+    ax = ax or plt.gca()
+    rows = _select(evaluated, metric, part, given)
+    rows = rows[rows["step"] == rows.groupby(["run", "category"])["step"].transform("max")]
+    rows = rows.groupby(["strategy", "task", "category"], sort=False)["value"].mean().reset_index()
+    order = list(dict.fromkeys(rows["strategy"]))
+    palette = {task: task_color(task) for task in sorted(rows["task"].unique())}
+    sns.stripplot(rows, x="strategy", y="value", hue="task", order=order, palette=palette, size=10, ax=ax, **kwargs)
+    for x, name in enumerate(order):
+        mean = rows.loc[rows["strategy"] == name, "value"].mean()
+        ax.plot([x - 0.3, x + 0.3], [mean, mean], color="black", lw=4, zorder=3)
+        ax.annotate(f"{mean:.2f}", (x + 0.32, mean), va="center", ha="left")
+    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
+    ax.set(xlabel="", ylabel=NAMES.get(metric, metric), xlim=(-0.5, len(order) - 0.3))
+    handles, _ = ax.get_legend_handles_labels()
+    ax.legend(handles, _tasks(len(handles)), title="task", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return ax
+
+
+def plot_losses(losses: pd.DataFrame, *, ax: Axes | None = None, level: int = 0, **kwargs: Any) -> Axes:
+    """Each term of one level's objective over the epochs of all tasks.
+
+    How to read it: every task begins with a jump; a curve that still falls at its end was stopped early.
+
+    Args:
+        losses: `run.losses`.
+        ax: Where to draw; new axes by default.
+        level: Feature level.
+        **kwargs: For `seaborn.lineplot`.
+    """
+    ax = ax or plt.gca()
+    rows = losses[losses["level"] == level]
+    epochs = rows.groupby("step")["epoch"].max().add(1).cumsum().shift(fill_value=0)
+    rows = rows.assign(time=rows["epoch"] + rows["step"].map(epochs))
+    sns.lineplot(rows, x="time", y="value", hue="term", ax=ax, **kwargs)
+    ax.set(xlabel="epoch", ylabel="mean over the epoch")
+    for start in epochs[1:]:
+        ax.axvline(start, color="0.6", lw=1.5, ls=":", zorder=0)
+    return ax
+
+
+def plot_examples(
+    examples: pd.DataFrame, *, per_category: int, figure: Figure | None = None, columns: int = 3
+) -> Figure:
+    """Contact sheet: each category's images side by side, defects outlined, a frame in the colour of its task.
+
+    How to read it: left to right in order of arrival; each category shows a normal image, then its defects.
+
+    Args:
+        examples: Of `analysis.tables.examples`: `category task defect image mask`, images (H, W, 3), masks (H, W).
+        per_category: Images of each category.
+        figure: Where to draw; a new figure by default.
+        columns: Categories per row.
+    """
+    categories = list(dict.fromkeys(examples["category"]))
+    rows = -(-len(categories) // columns)
+    figure = figure or plt.figure(figsize=(2.0 * per_category * columns, 2.4 * rows))
+    for place, subfigure in enumerate(np.ravel(figure.subfigures(rows, columns, wspace=0.02, hspace=0.02))):
+        if place < len(categories):
+            _draw_category(subfigure, examples[examples["category"] == categories[place]], per_category)
+    return figure
+
+
+def _draw_category(subfigure: Any, rows: pd.DataFrame, n: int) -> None:
+    color = task_color(int(rows["task"].iloc[0]))
+    subfigure.suptitle(
+        f"task {rows['task'].iloc[0] + 1}: {rows['category'].iloc[0]}", size=16, color=color, weight="bold"
+    )
+    axes = np.ravel(subfigure.subplots(1, n))
+    for ax, row in zip(axes, rows.itertuples()):
+        ax.imshow(row.image)
+        if row.mask.any():
+            ax.contour(row.mask, levels=[0.5], colors="#D81B60", linewidths=2)
+        ax.set_title(row.defect.replace("_", " "), size=12, loc="center", pad=3)
+        ax.spines[:].set(visible=True, color=color, linewidth=3)
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+        ax.set_visible(bool(ax.images))
+
+
+def _select(evaluated: pd.DataFrame, metric: str, part: str, given: str) -> pd.DataFrame:
+    rows = evaluated[(evaluated["metric"] == metric) & (evaluated["part"] == part) & (evaluated["given"] == given)]
+    if rows.empty:
+        raise ValueError(
+            f"Expected rows with metric={metric!r}, part={part!r}, given={given!r}; got none in the table."
+        )
+    return rows
+
+
+def _task_means(evaluated: pd.DataFrame, metric: str, part: str, given: str) -> pd.DataFrame:
+    rows = _select(evaluated, metric, part, given)
+    return rows.groupby(["run", "step", "task"])["value"].mean().reset_index()
+
+
+def _tasks(n: int) -> list[str]:
+    return [str(task + 1) for task in range(n)]
+
+
+def _label(task: str, categories: str) -> str:
+    return "average" if task == "average" else f"{int(task) + 1}: {categories}"

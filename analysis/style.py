@@ -1,0 +1,103 @@
+"""How figures look and how they are kept: the colours of tasks, and files that name the runs they were drawn from.
+
+`plt.style.use("analysis.slides")` gives the type sizes of a slide. Colour is the task, marker the category within it.
+"""
+
+__all__ = ["DIVERGING", "MARKERS", "SEQUENTIAL", "TASK_COLORS", "save_figure", "task_color"]
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from filelock import FileLock
+from matplotlib.figure import Figure
+
+TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+SEQUENTIAL = "cividis"
+DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
+
+# A date in a file would make two drawings of the same data differ.
+UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+SLIDES = matplotlib.rc_params_from_file(Path(__file__).with_name("slides.mplstyle"), use_default_template=False)
+SAVING = {key: value for key, value in SLIDES.items() if key.startswith(("savefig.", "pdf.", "svg."))}
+PATIENCE_SECONDS = 30.0
+
+
+def task_color(task: int) -> str:
+    """Return the colour of the task with this index: Okabe and Ito's eight, safe for the colour-blind, then again."""
+    return TASK_COLORS[task % len(TASK_COLORS)]
+
+
+def save_figure(figure: Figure, name: str, folder: str | Path, *, facts: Mapping[str, Any]) -> list[Path]:
+    """Write `name`.pdf, .svg and .png into `folder`, and under `name` in its MANIFEST.json what they were drawn from.
+
+    The same figure and facts give the same bytes in every run. A reader sees each file old or new, never half, and
+    notebooks that save into one folder at the same time keep each other's entries.
+
+    Args:
+        figure: The figure; its files are opaque white and keep their text editable, whichever style is active.
+        name: File name without suffix.
+        folder: Made if missing.
+        facts: What JSON can hold: notebook, runs, config hashes, data hash, versions.
+
+    Returns:
+        The three paths.
+
+    Raises:
+        ValueError: `name` is not a plain file name, JSON cannot hold `facts`, or the MANIFEST.json there is not ours.
+        filelock.Timeout: Another process keeps the MANIFEST.json locked.
+    """
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise ValueError(f"Expected a plain file name without a folder; got {name!r}.")
+    _json(dict(facts))  # refuses before anything is written
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in UNDATED]
+    with matplotlib.rc_context(SAVING):
+        for path, (kind, metadata) in zip(paths, UNDATED.items(), strict=True):
+            with _replacing(path) as partial:
+                figure.savefig(partial, format=kind, metadata=metadata)
+    _record(folder / "MANIFEST.json", name, dict(facts))
+    return paths
+
+
+def _record(path: Path, name: str, facts: dict[str, Any]) -> None:
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE_SECONDS):
+        manifest = _manifest(path)
+        with _replacing(path) as partial:
+            partial.write_text(_json({**manifest, name: facts}), encoding="utf-8")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a neighbour of `path` to write to, and rename it into place when all went well."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _json(value: dict[str, Any]) -> str:
+    try:
+        return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Expected facts of text, finite numbers, lists and dictionaries; got {value}.") from error
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise ValueError(f"Expected {path} to map figures to facts; got something else. Move it away and save again.")
+    return manifest

@@ -1,0 +1,168 @@
+"""The slide style as matplotlib reads it, and figures saved the same way twice."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import pytest
+from filelock import FileLock
+from matplotlib import colors
+from matplotlib.figure import Figure
+from PIL import Image
+
+import analysis
+from analysis import style
+from analysis.style import DIVERGING, MARKERS, SEQUENTIAL, TASK_COLORS, save_figure, task_color
+
+FACTS = {"notebook": "01-task-curves", "runs": ["finetune-ab12cd"], "data": "0f3e"}
+
+
+def figure(title="R[t, j] − R[j, j]"):
+    drawn = Figure(figsize=(3, 2))
+    axes = drawn.subplots()
+    axes.plot([0, 1, 2], [1.0, 0.8, 0.7], color=task_color(0), marker=MARKERS[0])
+    axes.fill_between([0, 1, 2], [0.9, 0.7, 0.6], [1.0, 0.9, 0.8], alpha=0.2)
+    axes.set_title(title)
+    return drawn
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.suffix != ".lock"}
+
+
+def test_the_packaged_style_is_found_by_its_name():
+    with matplotlib.style.context("analysis.slides"):
+        rc = matplotlib.rcParams
+        width, height = rc["figure.figsize"]
+        assert width / height == pytest.approx(16 / 9)
+        assert (round(width * rc["savefig.dpi"]), round(height * rc["savefig.dpi"])) == (1920, 1080)
+        assert rc["pdf.fonttype"] == 42
+        assert rc["svg.fonttype"] == "none"
+        assert rc["svg.hashsalt"]
+        assert not rc["axes.spines.top"]
+        assert not rc["axes.spines.right"]
+        assert rc["figure.constrained_layout.use"]
+        assert rc["font.size"] >= 18
+        assert rc["image.cmap"] == SEQUENTIAL
+        assert colors.same_color(rc["axes.prop_cycle"].by_key()["color"], TASK_COLORS)
+
+
+def test_every_line_of_the_style_is_known_to_matplotlib():
+    lines = (Path(analysis.__file__).parent / "slides.mplstyle").read_text().splitlines()
+    keys = [line.split(":")[0] for line in lines if line and not line.startswith("#")]
+    assert sorted(keys) == sorted(style.SLIDES)
+
+
+def test_colours_are_eight_and_cycle():
+    assert len({colors.to_rgb(c) for c in TASK_COLORS}) == 8
+    assert [task_color(t) for t in range(10)] == [*TASK_COLORS, *TASK_COLORS[:2]]
+    assert task_color(np.int64(3)) == TASK_COLORS[3]
+    assert len(set(MARKERS)) == len(MARKERS)
+
+
+def test_a_loss_is_red_and_zero_is_neutral():
+    loss, zero, gain = (matplotlib.colormaps[DIVERGING](x)[:3] for x in (0.05, 0.5, 0.95))
+    assert loss[0] > loss[2] + 0.3
+    assert gain[2] > gain[0] + 0.3
+    assert np.ptp(zero) < 0.02
+
+
+def test_three_files_and_a_manifest_with_the_same_bytes_each_time(tmp_path):
+    folders = tmp_path / "new" / "folder", tmp_path / "again"
+    paths, _ = [save_figure(figure(), "curves", folder, facts=FACTS) for folder in folders]
+    assert paths == [folders[0] / f"curves.{kind}" for kind in ("pdf", "svg", "png")]
+    first, second = map(contents, folders)
+    assert first == second
+    assert {name: content[:4] for name, content in first.items()} == {
+        "curves.pdf": b"%PDF",
+        "curves.svg": b"<?xm",
+        "curves.png": b"\x89PNG",
+        "MANIFEST.json": b"{\n  ",
+    }
+    assert json.loads(first["MANIFEST.json"]) == {"curves": FACTS}
+    assert b"CreationDate" not in first["curves.pdf"]
+    assert b"dc:date" not in first["curves.svg"]
+
+
+def test_another_process_gives_the_same_bytes(tmp_path):
+    code = (
+        "f = Figure(figsize=(3, 2)); a = f.subplots(); a.plot([0, 1], [1, 0.8], marker='s'); a.set_title('−é');"
+        "save_figure(f, 'line', folder, facts={'b': 1, 'a': 2})"
+    )
+    exec(code, {"Figure": Figure, "save_figure": save_figure, "folder": tmp_path / "here"})
+    there = (
+        "import sys; from matplotlib.figure import Figure; from analysis.style import save_figure;"
+        f"folder = sys.argv[1]; {code}"
+    )
+    root = Path(analysis.__file__).parent.parent
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", there, str(tmp_path / "there")], env=environment, check=True)
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+def test_files_are_opaque_editable_and_independent_of_the_active_style(tmp_path):
+    with matplotlib.rc_context({"savefig.transparent": True, "svg.fonttype": "path", "savefig.facecolor": "black"}):
+        _, svg, png = save_figure(figure(), "curves", tmp_path, facts=FACTS)
+        assert matplotlib.rcParams["svg.fonttype"] == "path"
+    assert "R[t, j] − R[j, j]</text>" in svg.read_text(encoding="utf-8")
+    pixels = np.asarray(Image.open(png).convert("RGBA"))
+    assert (pixels[..., 3] == 255).all()
+    assert (pixels[0, 0] == 255).all()
+
+
+def test_the_manifest_keeps_other_figures_and_replaces_the_same(tmp_path):
+    for name, runs in (("b", ["one"]), ("a", ["two"]), ("b", ["three"])):
+        style._record(tmp_path / "MANIFEST.json", name, {"runs": runs})
+    manifest = json.loads((tmp_path / "MANIFEST.json").read_text())
+    assert manifest == {"a": {"runs": ["two"]}, "b": {"runs": ["three"]}}
+    assert list(manifest) == ["a", "b"]
+
+
+def test_writers_wait_for_each_other(tmp_path):
+    def write(name):
+        for i in range(20):
+            style._record(tmp_path / "MANIFEST.json", f"{name}{i}", {})
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(json.loads((tmp_path / "MANIFEST.json").read_text())) == 60
+
+
+def test_a_lock_held_elsewhere_ends_in_a_timeout(tmp_path, monkeypatch):
+    monkeypatch.setattr(style, "PATIENCE_SECONDS", 0.05)
+    with FileLock(tmp_path / ".MANIFEST.json.lock"), pytest.raises(TimeoutError, match=r"MANIFEST\.json\.lock"):
+        style._record(tmp_path / "MANIFEST.json", "curves", FACTS)
+
+
+def test_a_failed_save_leaves_the_old_figure_and_no_debris(tmp_path):
+    save_figure(figure(), "curves", tmp_path, facts=FACTS)
+    before = contents(tmp_path)
+    for fact in (object(), float("nan")):
+        with pytest.raises(ValueError, match="Expected facts"):
+            save_figure(figure("new"), "curves", tmp_path, facts={"run": fact})
+    with pytest.raises(ValueError, match="mathtext|Parse|Expected"):
+        save_figure(figure("$broken{$"), "curves", tmp_path, facts=FACTS)
+    assert contents(tmp_path) == before
+
+
+def test_a_foreign_manifest_is_not_overwritten(tmp_path):
+    for foreign in ("[1, 2]", "not json"):
+        (tmp_path / "MANIFEST.json").write_text(foreign)
+        with pytest.raises(ValueError, match="Expected .*MANIFEST.json to map figures to facts"):
+            style._record(tmp_path / "MANIFEST.json", "curves", FACTS)
+        assert (tmp_path / "MANIFEST.json").read_text() == foreign
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden"])
+def test_only_a_plain_file_name_is_a_name(name, tmp_path):
+    with pytest.raises(ValueError, match="Expected a plain file name"):
+        save_figure(figure(), name, tmp_path, facts=FACTS)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,164 @@
+"""The coupling against FrEIA's block and autograd; the model's seeds, names and optimizer groups."""
+
+import FrEIA.framework
+import FrEIA.modules
+import pytest
+import torch
+from torch import nn
+
+from cl_flow.flow import Coupling, FlowConfig, FlowModel, Level, Positions, encode_positions, trainable
+
+SMALL = FlowConfig(n_blocks=3, n_components=3, position_dim=8, hidden=20)
+
+
+def subnet(dims_in: int, dims_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dims_in, 2 * dims_in), nn.ReLU(), nn.Linear(2 * dims_in, dims_out))
+
+
+def stirred(module: nn.Module) -> nn.Module:
+    """Parameters well away from their initial values, where a missing term would show."""
+    generator = torch.Generator().manual_seed(3)
+    for parameter in module.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.dtype)
+        parameter.data += 0.3 * noise
+    return module
+
+
+@pytest.fixture
+def pair() -> tuple[FrEIA.modules.AllInOneBlock, Coupling]:
+    """FrEIA's block and ours, with the same weights (13 channels: an odd split)."""
+    theirs = FrEIA.modules.AllInOneBlock(
+        [(13,)],
+        [(8,)],
+        subnet_constructor=subnet,
+        affine_clamping=1.9,
+        global_affine_type="SOFTPLUS",
+        permute_soft=True,
+    )
+    stirred(theirs.requires_grad_(True))
+    theirs.w_perm.data = torch.linalg.qr(theirs.w_perm.data)[0]
+    theirs.w_perm_inv.data = theirs.w_perm.data.T.contiguous()
+    ours = Coupling([(13,)], [(8,)], hidden=None, clamp=1.9, seed=0)
+    return theirs, ours.load_all_in_one_(theirs.state_dict())
+
+
+def test_coupling_is_freias_block(pair):
+    theirs, ours = pair
+    x, table = torch.randn(24, 13), torch.randn(6, 8)
+    codes = table.repeat(4, 1)
+    for rev in (False, True):
+        (expected,), expected_jac = theirs([x], c=[codes], rev=rev)
+        (z,), jac = ours([x], c=[Positions(table)], rev=rev)
+        torch.testing.assert_close(z, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(jac, expected_jac, rtol=1e-5, atol=1e-5)
+
+
+def test_drawn_patches_are_rows_of_the_whole_grid(pair):
+    _, ours = pair
+    x, table = torch.randn(12, 13), torch.randn(6, 8)
+    (whole,), whole_jac = ours([x], c=[Positions(table)])
+    rows = torch.tensor([7, 2, 11])
+    (drawn,), jac = ours([x[rows]], c=[Positions(table, rows % 6)])
+    torch.testing.assert_close(drawn, whole[rows])
+    torch.testing.assert_close(jac, whole_jac[rows])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("dim", [2, 13, 48])
+def test_inverse_undoes_the_flow(dim, dtype, tolerance, request):
+    if dtype is torch.float64:
+        request.getfixturevalue("float64")
+    level, x = stirred(Level(dim, (3, 2), SMALL, seed=0)), torch.randn(18, dim)
+    assert x.dtype is dtype
+    z, log_det = level(x)
+    back, log_det_back = level.inverse(z)
+    torch.testing.assert_close(back, x, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(log_det_back, -log_det, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.usefixtures("float64")
+def test_log_det_is_that_of_the_jacobian():
+    level, x = stirred(Level(7, (2, 2), SMALL, seed=0)), torch.randn(4, 7)
+    _, log_det = level(x)
+    jacobian = torch.autograd.functional.jacobian(lambda x: level(x)[0], x)
+    expected = torch.stack([torch.linalg.slogdet(jacobian[i, :, i]).logabsdet for i in range(4)])
+    torch.testing.assert_close(log_det, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_positions_are_distinct_and_checked():
+    codes = encode_positions(16, 5, 7)
+    assert codes.shape == (35, 16) and torch.nn.functional.pdist(codes).min() > 0.1
+    with pytest.raises(ValueError, match="multiple of 4; got 18"):
+        encode_positions(18, 5, 7)
+
+
+def test_same_seed_same_model_other_seed_other_model():
+    def state(seed: int) -> dict[str, torch.Tensor]:
+        return FlowModel([6, 8], [(4, 4), (2, 2)], SMALL, seed=seed).expand_(["a", "b"]).state_dict()
+
+    first, again, other = state(1), state(1), state(2)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["levels.0.flow.module_list.0.rotation"], other["levels.0.flow.module_list.0.rotation"])
+    assert not torch.equal(first["levels.1.mixture._delta.0"], other["levels.1.mixture._delta.0"])
+
+
+def test_building_and_expanding_leave_the_global_generators_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    FlowModel([6], [(2, 2)], SMALL, seed=5).expand_(2)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_state_holds_the_whole_model():
+    model = FlowModel([6], [(2, 2)], SMALL).expand_(["a", "b"])
+    state = model.state_dict()
+    assert {id(p) for p in model.parameters()} == {id(p) for p in model.levels[0].parameters()}
+    assert all(f"levels.0.{name}" in state for name, _ in model.levels[0].named_parameters())
+    assert sum("rotation" in key for key in state) == SMALL.n_blocks
+
+
+def test_classes_have_names_in_order_of_arrival():
+    model = FlowModel([6], [(2, 2)], SMALL).expand_(["pill", "cable"]).expand_(["apple"])
+    assert model.class_ids(["apple", "pill"]).tolist() == [2, 0]
+    with pytest.raises(KeyError, match="No center for zipper; known: pill, cable, apple"):
+        model.class_ids(["zipper"])
+    with pytest.raises(ValueError, match="each once; got cable"):
+        model.expand_(["cable"])
+    assert model.fresh().n_classes == 0
+
+
+def test_expansion_leaves_the_flow_and_the_likelihood_to_the_bit():
+    model = stirred(FlowModel([6], [(2, 2)], SMALL).expand_(2))
+    level, x, y = model.levels[0], torch.randn(8, 6), torch.tensor([0, 1])
+    z, log_det = level(x)
+    before = level.mixture.log_prob(z, y) + log_det
+    model.expand_(3)
+    z, log_det = level(x)
+    assert torch.equal(level.mixture.log_prob(z, y) + log_det, before)
+
+
+def test_what_is_frozen_is_in_no_optimizer_group():
+    model = FlowModel([6], [(2, 2)], SMALL).expand_(2).expand_(2)
+    model.levels[0].mixture.freeze_old_()
+    model.levels[0].flow[0].requires_grad_(False)
+    groups = trainable(model, weight_decay=1e-2)
+    chosen = {id(parameter) for group in groups for parameter in group["params"]}
+    assert chosen == {id(p) for p in model.parameters() if p.requires_grad}
+    mixture = {id(p) for p in model.levels[0].mixture.parameters()}
+    for group in groups:
+        assert group["weight_decay"] == (0.0 if id(group["params"][0]) in mixture else 1e-2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda level: level(torch.zeros(4, 5)), r"shape \(N, 6\); got \(4, 5\)"),
+        (lambda level: level(torch.zeros(5, 6)), "whole 2×2 grids.*got 5 patches"),
+        (lambda level: Level(1, (2, 2), SMALL, seed=0), "at least 2 channels"),
+        (lambda level: FlowModel([6, 7], [(2, 2)]), "as many dims as grids.*got 2 and 1"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Level(6, (2, 2), SMALL, seed=0))

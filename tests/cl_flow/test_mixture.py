@@ -1,0 +1,130 @@
+"""The mixture against torch.distributions, and what must hold when it grows."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+
+from cl_flow.mixture import PLACEMENTS, SPACING, Mixture, smallest_distance
+
+pytestmark = pytest.mark.usefixtures("float64")
+DIM, M = 30, 4
+
+
+def grown(*sizes: int, init: str = "tile") -> Mixture:
+    mixture = Mixture(DIM, n_components=M)
+    generator = torch.Generator().manual_seed(7)
+    for n in sizes:
+        data = torch.randn(n, DIM, generator=generator, dtype=torch.float64)
+        mixture = mixture.expand(n, init=init, data=data, generator=generator)
+    return mixture
+
+
+def learnt(*sizes: int) -> Mixture:
+    mixture = grown(*sizes)
+    generator = torch.Generator().manual_seed(8)
+    for parameter in mixture.parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return mixture
+
+
+def density(mixture: Mixture, k: int) -> MixtureSameFamily:
+    components = Independent(Normal(mixture.components()[k], 1.0), 1)
+    return MixtureSameFamily(Categorical(logits=mixture.psi[k]), components)
+
+
+def test_log_prob_is_that_of_the_mixture():
+    mixture, z = learnt(3, 2), torch.randn(8, DIM)
+    y = torch.tensor([0, 4, 2, 2])
+    expected = torch.stack([density(mixture, k).log_prob(z[2 * i : 2 * i + 2]) for i, k in enumerate(y)]).flatten()
+    torch.testing.assert_close(mixture.log_prob(z, y), expected)
+    each = torch.stack([density(mixture, k).log_prob(z) for k in range(5)], dim=1)
+    torch.testing.assert_close(mixture.log_prob_each(z), each)
+
+
+def test_a_class_per_latent_and_a_class_per_image_agree():
+    mixture, z, y = learnt(3), torch.randn(12, DIM), torch.tensor([2, 0, 1])
+    torch.testing.assert_close(mixture.log_prob(z, y), mixture.log_prob(z, y.repeat_interleave(4)))
+
+
+def test_negentropy_lies_between_ignorance_and_certainty():
+    mixture, z = grown(5), torch.zeros(1, DIM)
+    torch.testing.assert_close(mixture.negentropy(z).item(), -math.log(5))
+    assert mixture.negentropy(100 * mixture.mu[:1]).item() == pytest.approx(0, abs=1e-12)
+    torch.testing.assert_close(mixture.negentropy(z, classes=torch.tensor([0, 3])).item(), -math.log(2))
+
+
+@pytest.mark.parametrize("init", PLACEMENTS)
+def test_expanding_keeps_the_old_rows_to_the_bit(init):
+    before = learnt(3)
+    after = before.expand(2, init=init, data=torch.randn(2, DIM))
+    kept = ("delta", "phi", "psi") if init == "retile" else ("mu", "delta", "phi", "psi")
+    for name in kept:
+        assert torch.equal(getattr(after, name)[:3], getattr(before, name)), name
+    assert torch.equal(after.mu[:3], before.mu) == (init != "retile")
+    assert (after.n_classes, before.n_classes) == (5, 3)
+
+
+@pytest.mark.parametrize("init", [name for name in PLACEMENTS if name != "retile"])
+def test_likelihoods_and_masked_entropies_of_old_classes_survive_expansion_to_the_bit(init):
+    before, z, y = learnt(3), torch.randn(50, DIM), torch.tensor([0, 1, 2, 1, 0])
+    after = before.expand(6, init=init, data=torch.randn(6, DIM))
+    assert torch.equal(after.log_prob(z, y), before.log_prob(z, y))
+    old = torch.arange(3)
+    assert torch.equal(after.negentropy(z, classes=old), before.negentropy(z, classes=old))
+    assert (after.negentropy(z) < before.negentropy(z)).any()
+
+
+@pytest.mark.parametrize("sizes", [(3,), (5,), (15,)])
+def test_tiled_centers_are_five_apart(sizes):
+    distances = torch.nn.functional.pdist(grown(*sizes).mu.detach())
+    torch.testing.assert_close(distances, torch.full_like(distances, SPACING))
+
+
+def test_tiling_for_more_classes_lands_close_to_an_old_one():
+    mixture = Mixture(200).expand(3).expand(3)
+    assert smallest_distance(mixture.mu) == pytest.approx(2.7, abs=0.05)
+    assert smallest_distance(Mixture(200).expand(3).expand(3, init="retile").mu) == pytest.approx(SPACING)
+
+
+def test_orthogonal_centers_keep_their_distance_whatever_was_learnt():
+    before = learnt(3)
+    after = before.expand(4, init="orthogonal", generator=torch.Generator().manual_seed(0))
+    new = after.mu[3:].detach()
+    torch.testing.assert_close(new @ before.mu.T, torch.zeros(4, 3), atol=1e-12, rtol=0)
+    assert torch.cdist(new, after.mu.detach()).add(10 * torch.eye(7)[3:]).min() >= SPACING - 1e-12
+
+
+def test_every_expansion_is_a_block_and_old_ones_can_be_frozen():
+    mixture = grown(2, 3).freeze_old_()
+    old, new = mixture.blocks()
+    assert {name: len(values) for name, values in new.items()} == dict.fromkeys(("mu", "delta", "phi", "psi"), 3)
+    assert not any(parameter.requires_grad for parameter in old.values())
+    assert all(parameter.requires_grad for parameter in new.values())
+    frozen = mixture.expand(1).blocks()
+    assert [block["mu"].requires_grad for block in frozen] == [False, True, True]
+
+
+def test_state_survives_the_disk_form():
+    mixture = learnt(3, 2)
+    again = Mixture(DIM, n_components=M).allocate_([3, 2])
+    again.load_state_dict(mixture.state_dict())
+    assert torch.equal(again.components(), mixture.components()) and torch.equal(again.phi, mixture.phi)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Mixture(0), "Expected dim ≥ 1"),
+        (lambda: grown(3).expand(0), "at least one class"),
+        (lambda: grown(3).expand(2, init="corner"), "Unknown placement of new centers 'corner'; known: .*orthogonal"),
+        (lambda: grown(3).expand(40), "at most as many classes as dimensions.*43 classes in 30"),
+        (lambda: grown(3).expand(40, init="orthogonal"), r"K \+ n ≤ D.*3 \+ 40 in 30"),
+        (lambda: grown(3).expand(2, init="data"), r"shape \(2, 30\).*got None"),
+        (lambda: grown(3).expand(2, init="data", data=torch.zeros(3, DIM)), r"shape \(2, 30\).*got \(3, 30\)"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises((ValueError, KeyError), match=message):
+        call()
