@@ -1,0 +1,201 @@
+"""Any tree of photographs in the MVTec AD layout, read into samples."""
+
+__all__ = ["Layout", "chosen", "folder", "folder_at", "read_tree", "to_samples"]
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cl_flow.datasets import COLUMNS, DATASETS
+
+# A mask calls every non-zero pixel a defect, and JPEG smears non-zero pixels around an edge: no JPEG masks.
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (*MASK_SUFFIXES, ".jpg", ".jpeg")
+
+Row = tuple[str, str, str, str, str]  # category, split, defect, image_path, mask_path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a category keeps its images and masks, as patterns below its folder.
+
+    Args:
+        normal: Name of the folders with normal images.
+        images: Folder of the images of one `{split}` and `{defect}`.
+        masks: Folder of the masks of one `{defect}`: `<stem>_mask.png` or `<stem>.png` for the image `<stem>.*`.
+    """
+
+    normal: str = "good"
+    images: str = "{split}/{defect}"
+    masks: str = "ground_truth/{defect}"
+
+    def __str__(self) -> str:
+        train = self.images.format(split="train", defect=self.normal)
+        test = self.images.format(split="test", defect="<defect>")
+        masks = self.masks.format(defect="<defect>")
+        return f"<category>/{train}/*, <category>/{test}/* and <category>/{masks}/<stem>_mask.png"
+
+
+MVTEC = Layout()
+
+
+def read_tree(
+    root: str | Path, *, dataset: str, categories: Iterable[str] | None = None, layout: Layout = MVTEC
+) -> pd.DataFrame:
+    """Read a tree of `<category>/train`, `<category>/test` and `<category>/ground_truth` into samples.
+
+    Images are PNG, JPEG, BMP or TIFF; hidden files and everything else (`readme.txt`, …) are passed over.
+    Only names are looked at: `cl_flow.datasets.check.validate` opens the files.
+
+    Args:
+        root: The folder that holds the categories.
+        dataset: What the column `dataset` says.
+        categories: Names of the categories to read; default every folder that has a `train` folder.
+        layout: Where a category keeps its images and masks.
+
+    Returns:
+        One row per image: `dataset category split label defect image_path mask_path`.
+
+    Raises:
+        FileNotFoundError: If the root, a folder of images or a mask is missing.
+        NotADirectoryError: If the root is a file.
+        ValueError: If the tree has another shape.
+    """
+    root = folder_at(root, expected=layout)
+    rows = [row for name in _categories(root, categories, layout) for row in _category(root / name, layout)]
+    return to_samples(rows, dataset=dataset)
+
+
+@DATASETS
+def folder(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.DataFrame:
+    """Read your own photographs, laid out as MVTec AD; the dataset takes the name of the root folder.
+
+    Args:
+        root: The folder that holds `<category>/train/good`, `<category>/test/<defect>` and
+            `<category>/ground_truth/<defect>`.
+        categories: Names of the categories to read; default all.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, ValueError: As `read_tree`.
+    """
+    return read_tree(root, dataset=folder_at(root, expected=MVTEC).name, categories=categories)
+
+
+def folder_at(root: str | Path, *, expected: object) -> Path:
+    """Return `root` as an absolute path to an existing folder.
+
+    Args:
+        root: A path, relative or with `~`.
+        expected: What the folder should hold, for the error.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `root`.
+        NotADirectoryError: If `root` is a file.
+    """
+    path = Path(os.path.abspath(Path(root).expanduser()))
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a folder with {expected}; got a path that does not exist: {path}")
+    if not path.is_dir():
+        raise NotADirectoryError(f"Expected a folder with {expected}; got a file: {path}")
+    return path
+
+
+def to_samples(rows: Iterable[Row], *, dataset: str) -> pd.DataFrame:
+    """Make samples of rows: label them, and sort by category, split (train first), defect and file name.
+
+    Args:
+        rows: Tuples `(category, split, defect, image_path, mask_path)`; the defect of a normal image is `"good"`.
+        dataset: What the column `dataset` says.
+    """
+    ordered = sorted(rows, key=lambda row: (row[0], row[1] == "test", row[2], os.path.basename(row[3])))
+    table = [
+        (dataset, category, split, int(defect != "good"), defect, image, mask)
+        for category, split, defect, image, mask in ordered
+    ]
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def chosen(wanted: Iterable[str], *, known: Collection[str], where: Path) -> list[str]:
+    """Return the wanted categories, each once.
+
+    Args:
+        wanted: Names of categories, or a single name.
+        known: Names of the categories that are there.
+        where: The folder or table they were looked for in, for the error.
+
+    Raises:
+        ValueError: If a wanted category is not known.
+    """
+    wanted = dict.fromkeys([wanted] if isinstance(wanted, str) else wanted)
+    if missing := [name for name in wanted if name not in known]:
+        raise ValueError(
+            f"Expected category {', '.join(missing)} in {where}; known there: {', '.join(known)} "
+            "(choose some with categories=)"
+        )
+    return list(wanted)
+
+
+def _categories(root: Path, wanted: Iterable[str] | None, layout: Layout) -> list[str]:
+    known = [name for name in _subfolders(root) if (root / name / "train").is_dir()]
+    if not known and (root / "train").is_dir():
+        raise ValueError(f"Expected the folder that holds the categories; got one category, {root}: pass {root.parent}")
+    if not known:
+        holds = ", ".join(_subfolders(root)[:5]) or "no folders"
+        raise ValueError(f"Expected {layout}; got no category with a train folder in {root} (it holds {holds})")
+    return chosen(known if wanted is None else wanted, known=known, where=root)
+
+
+def _category(home: Path, layout: Layout) -> Iterator[Row]:
+    training = home / layout.images.format(split="train", defect=layout.normal)
+    if not training.is_dir():
+        holds = ", ".join(_subfolders(home / "train")) or "no folders"
+        raise FileNotFoundError(f"Expected normal images in {training}; got no such folder (train holds {holds})")
+    if stray := [name for name in _subfolders(home / "train") if name != layout.normal]:
+        raise ValueError(
+            f"Expected only normal images in {home / 'train'}, in the folder {layout.normal}; "
+            f"got {home / 'train' / stray[0]}: move it to {home / 'test'}"
+        )
+    yield from ((home.name, "train", "good", str(path), "") for path in _images(training))
+    defects = _subfolders(home / "test")
+    if not defects:
+        raise FileNotFoundError(f"Expected {layout}; got no test images in {home / 'test'}")
+    for defect in defects:
+        yield from _test_rows(home, defect, layout)
+
+
+def _test_rows(home: Path, defect: str, layout: Layout) -> Iterator[Row]:
+    images = _images(home / layout.images.format(split="test", defect=defect))
+    if defect == layout.normal:
+        yield from ((home.name, "test", "good", str(path), "") for path in images)
+        return
+    where = home / layout.masks.format(defect=defect)
+    masks = {path.stem: path for path in _files(where, MASK_SUFFIXES)}
+    for path in images:
+        mask = masks.get(f"{path.stem}_mask", masks.get(path.stem))
+        if mask is None:
+            raise FileNotFoundError(
+                f"Expected a mask for the defect in {path} at {where / path.stem}_mask.png "
+                f"(or without _mask; {' '.join(MASK_SUFFIXES)}); got none"
+            )
+        yield home.name, "test", defect, str(path), str(mask)
+
+
+def _images(where: Path) -> list[Path]:
+    if not (files := _files(where, IMAGE_SUFFIXES)):
+        raise FileNotFoundError(f"Expected images ({' '.join(IMAGE_SUFFIXES)}) in {where}; got none")
+    return files
+
+
+def _files(where: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    if not where.is_dir():
+        return []
+    return sorted(path for path in where.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
+
+
+def _subfolders(where: Path) -> list[str]:
+    if not where.is_dir():
+        return []
+    return sorted(path.name for path in where.iterdir() if path.is_dir() and path.name[0] != ".")

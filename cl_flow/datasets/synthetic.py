@@ -1,0 +1,332 @@
+"""Drawn datasets in the image of MVTec AD: fifteen categories, defects with exact masks, the same bytes every time."""
+
+__all__ = ["CATEGORIES", "SIZES", "VERSION", "Category", "Sizes", "draw", "smoke", "synthetic"]
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import pi
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.random import Generator
+from PIL import Image
+from tqdm.auto import tqdm
+
+from cl_flow.datasets import DATASETS, drawings, textures
+from cl_flow.datasets.canvas import PLANE, SIZE, Scene
+from cl_flow.datasets.defects import (
+    Defect,
+    anywhere,
+    between,
+    crack,
+    cut,
+    hole,
+    one_of,
+    redrawn,
+    run,
+    scratch,
+    stain,
+    texture_swap,
+    thread,
+)
+from cl_flow.datasets.folder import read_tree
+from cl_flow.paths import atomic
+
+VERSION = 1
+"""The version of the drawing code: raised whenever an image of the same seed changes."""
+
+MARGIN = 8.0
+"""Grey levels kept free below white and above black, and the bound of the sensor noise, so that no pixel saturates."""
+
+THRESHOLD = 6.0
+"""Grey levels by which a channel has to change for the pixel to count as defective."""
+
+
+class Category(NamedTuple):
+    """How a category is drawn, and what may be wrong with it."""
+
+    drawing: Callable[..., Scene]
+    defects: dict[str, Defect]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Images per category: training normals, test normals, and anomalous test images over all defects."""
+
+    train: int
+    normal: int
+    anomalous: int
+
+
+SIZES = {"synthetic": Sizes(train=60, normal=20, anomalous=24), "smoke": Sizes(train=8, normal=4, anomalous=6)}
+
+CATEGORIES: dict[str, Category] = {
+    "bottle": Category(drawings.bottle, {
+        "crack": crack,
+        "misprint": redrawn(label_turn=between(0.10, 0.25, either_sign=True), logo=one_of(True, False)),
+        "missing_part": redrawn(capped=one_of(False)),
+        "stain": stain,
+    }),
+    "cable": Category(drawings.cable, {
+        "bent_part": redrawn(loose=one_of(0, 1, 2), bend=between(13, 19, either_sign=True)),
+        "cut": cut,
+        "missing_part": redrawn(hollow=one_of(0, 1, 2)),
+        "texture_swap": redrawn(swapped=one_of(0, 1, 2)),
+    }),
+    "capsule": Category(drawings.capsule, {
+        "bent_part": redrawn(dent=between(3, 6), dent_at=between(8, 30, either_sign=True)),
+        "crack": crack,
+        "hole": hole,
+        "misprint": redrawn(text=one_of("50", "005", "570", "500"), print_turn=between(0.3, 0.6, either_sign=True)),
+    }),
+    "carpet": Category(textures.carpet, {
+        "cut": cut,
+        "hole": hole,
+        "stain": stain,
+        "texture_swap": texture_swap(textures.leather),
+        "thread": thread,
+    }),
+    "grid": Category(textures.grid, {
+        "bent_part": redrawn(push=between(6, 9, either_sign=True), at=anywhere(45)),
+        "missing_part": redrawn(gap=between(7, 12), at=anywhere(45)),
+        "stain": stain,
+        "thread": thread,
+    }),
+    "hazelnut": Category(drawings.hazelnut, {
+        "crack": crack,
+        "cut": cut,
+        "hole": hole,
+        "misprint": redrawn(misprint=between(-pi, pi)),
+    }),
+    "leather": Category(textures.leather, {
+        "cut": cut,
+        "hole": hole,
+        "scratch": scratch,
+        "stain": stain,
+        "texture_swap": texture_swap(textures.wood),
+    }),
+    "metal_nut": Category(drawings.metal_nut, {
+        "bent_part": redrawn(dent=between(5, 9), at=between(-pi, pi)),
+        "missing_part": redrawn(bite=between(11, 17), at=between(-pi, pi)),
+        "scratch": scratch,
+        "stain": stain,
+    }),
+    "pill": Category(drawings.pill, {
+        "crack": crack,
+        "misprint": redrawn(text=one_of("F", "FN", "7F", "FF"), text_turn=between(0.4, 0.8, either_sign=True)),
+        "missing_part": redrawn(bite=between(9, 16), at=between(-pi, pi)),
+        "stain": stain,
+    }),
+    "screw": Category(drawings.screw, {
+        "bent_part": redrawn(bend=between(5, 11, either_sign=True)),
+        "missing_part": redrawn(tip=between(34, 48)),
+        "scratch": scratch,
+        "texture_swap": redrawn(stripped=lambda rng: rng.uniform(-12, 10) + np.array((0, rng.uniform(18, 28)))),
+    }),
+    "tile": Category(textures.tile, {
+        "crack": crack,
+        "hole": hole,
+        "stain": stain,
+        "texture_swap": texture_swap(textures.carpet),
+    }),
+    "toothbrush": Category(drawings.toothbrush, {
+        "bent_part": redrawn(splayed=one_of(*range(6, 26)), lean=between(10, 14, either_sign=True)),
+        "missing_part": redrawn(bare=run(range(3, 28), longest=3)),
+        "stain": stain,
+        "thread": thread,
+    }),
+    "transistor": Category(drawings.transistor, {
+        "bent_part": redrawn(bent=one_of(0, 1, 2), bend=between(6, 11, either_sign=True)),
+        "crack": crack,
+        "missing_part": redrawn(cut=one_of(0, 1, 2), length=between(16, 36)),
+        "misprint": redrawn(text=one_of("N5", "5N1", "71N", "NN0")),
+        "scratch": scratch,
+    }),
+    "wood": Category(textures.wood, {
+        "cut": cut,
+        "hole": hole,
+        "scratch": scratch,
+        "stain": stain,
+        "texture_swap": texture_swap(textures.tile),
+    }),
+    "zipper": Category(drawings.zipper, {
+        "bent_part": redrawn(bent=one_of(*range(-5, 4)), side=one_of(0, 1), bend=between(0.5, 0.9, either_sign=True)),
+        "cut": cut,
+        "missing_part": redrawn(missing=run(range(-5, 3), longest=4, shortest=2), side=one_of(0, 1)),
+        "thread": thread,
+    }),
+}  # fmt: skip
+
+
+def draw(
+    category: str, split: str, index: int, *, seed: int = 0, defect: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one image and the mask of its defect.
+
+    The image depends on the arguments alone. A defective image is the normal image of the same arguments with the
+    defect applied before the sensor noise, which the two share: they differ inside the mask and nowhere else.
+
+    Args:
+        category: A key of `CATEGORIES`.
+        split: `"train"` or `"test"`.
+        index: The number of the specimen, from 0.
+        seed: The number of the collection.
+        defect: A key of the category's defects; default none.
+
+    Returns:
+        Image (H, W, 3) uint8, and mask (H, W) bool: the pixels the defect changed, all False without one.
+
+    Raises:
+        KeyError: If the category or the defect is unknown.
+        ValueError: If the split is unknown.
+    """
+    entry = _looked_up("category", category, CATEGORIES)
+    if split not in ("train", "test"):
+        raise ValueError(f"Expected the split 'train' or 'test'; got {split!r}.")
+    key = (seed, category, split, index)
+    exposure = _exposure(_generator(*key, "light"))
+    redraw = lambda **wrong: entry.drawing(_generator(*key, "specimen"), **wrong)  # noqa: E731
+    healthy = redraw()
+    image, mask = _exposed(healthy, exposure), np.zeros((SIZE, SIZE), dtype=bool)
+    if defect is not None:
+        apply = _looked_up(f"defect of {category}", defect, entry.defects)
+        ill, mask = _damaged(image, exposure, partial(apply, healthy, redraw=redraw), key=(*key, defect))
+        image = np.where(mask[..., None], ill, image)
+    return _sensed(image, _generator(*key, "sensor")), mask
+
+
+def _looked_up(kind: str, name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        raise KeyError(f"Unknown {kind} {name!r}; known: {', '.join(known)}.")
+    return known[name]
+
+
+def _generator(*key: object) -> Generator:
+    """A generator of its own for each key, the same in every process."""
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))
+
+
+def _exposure(rng: Generator) -> np.ndarray:
+    """The light of a photograph: brightness, slope across the image, and colour balance, (H, W, 3)."""
+    slope = complex(rng.uniform(0, 0.06) / (SIZE / 2) * np.exp(1j * rng.uniform(0, 2 * pi)))
+    brightness = 1 + rng.uniform(-0.05, 0.05) + (PLANE * slope).real
+    return (brightness[..., None] * (1 + rng.uniform(-0.012, 0.012, 3))).astype(np.float32)
+
+
+def _exposed(scene: Scene, exposure: np.ndarray) -> np.ndarray:
+    return np.clip(scene.image * exposure, MARGIN, 255 - MARGIN)
+
+
+def _sensed(image: np.ndarray, rng: Generator) -> np.ndarray:
+    """What the sensor makes of an image: noise of two grey levels, (H, W, 3) uint8."""
+    noise = 2 * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.rint(image + np.clip(noise, -MARGIN, MARGIN)).astype(np.uint8)
+
+
+def _damaged(
+    image: np.ndarray, exposure: np.ndarray, apply: Callable[..., Scene], *, key: tuple
+) -> tuple[np.ndarray, np.ndarray]:
+    """Apply a defect, again with other chance until it can be seen: neither a speck nor faint nor most of the image."""
+    for attempt in range(64):
+        ill = _exposed(apply(rng=_generator(*key, attempt)), exposure)
+        change = np.abs(ill - image).max(2)
+        mask = change > THRESHOLD
+        if 0.005 <= mask.mean() <= 0.08 and change[mask].mean() > 4 * THRESHOLD:
+            return ill, mask
+    raise RuntimeError(f"Expected a visible defect within 64 attempts; got none for {key}.")
+
+
+@DATASETS
+def synthetic(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.DataFrame:
+    """Fifteen drawn categories, 1560 images of 128 by 128 pixels: drawn on the first call, then read.
+
+    Args:
+        root: Where they are or shall be drawn: a new or empty folder, or one that a call left unfinished.
+        categories: Names of the categories to read; default all.
+
+    Raises:
+        ValueError: If the folder holds something else.
+    """
+    _complete(Path(root).expanduser(), SIZES["synthetic"])
+    return read_tree(root, dataset="synthetic", categories=categories)
+
+
+@DATASETS
+def smoke(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.DataFrame:
+    """A handful of images of each of the fifteen drawn categories, 270 in all, for a trial in seconds.
+
+    Args:
+        root: Where they are or shall be drawn: a new or empty folder, or one that a call left unfinished.
+        categories: Names of the categories to read; default all.
+
+    Raises:
+        ValueError: If the folder holds something else.
+    """
+    _complete(Path(root).expanduser(), SIZES["smoke"])
+    return read_tree(root, dataset="smoke", categories=categories)
+
+
+def _complete(root: Path, sizes: Sizes, *, seed: int = 0) -> None:
+    """Draw what is missing under `root`, and mark the folder complete."""
+    marker, begun = root / "complete.json", root / "incomplete.json"
+    label = {"drawing": "cl_flow synthetic", "version": VERSION, "seed": seed, **asdict(sizes)}
+    if _is_marked(root, marker, label):
+        return
+    if not _is_marked(root, begun, label):
+        _check_empty(root)
+        _write_json(begun, label)
+    for category in tqdm(CATEGORIES, desc="Drawing", unit="category"):
+        for job in _jobs(category, sizes):
+            _write(root / category, category, *job, seed=seed)
+    _write_json(marker, label)
+    begun.unlink(missing_ok=True)
+
+
+def _is_marked(root: Path, marker: Path, label: dict[str, Any]) -> bool:
+    if not marker.exists():
+        return False
+    if (found := json.loads(marker.read_text())) != label:
+        raise ValueError(f"Expected drawings of {label} in {root}; got {found}: remove the folder to draw it anew.")
+    return True
+
+
+def _check_empty(root: Path) -> None:
+    if root.exists() and (found := next(root.iterdir(), None)) is not None:
+        raise ValueError(f"Expected a new or empty folder to draw in; got {root} with {found.name}: choose another.")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _jobs(category: str, sizes: Sizes) -> Iterator[tuple[str, str | None, int]]:
+    """Yield split, defect and file number of every image of a category; the defects take turns."""
+    yield from (("train", None, number) for number in range(sizes.train))
+    yield from (("test", None, number) for number in range(sizes.normal))
+    defects = list(CATEGORIES[category].defects)
+    yield from (("test", defects[n % len(defects)], n // len(defects)) for n in range(sizes.anomalous))
+
+
+def _write(home: Path, category: str, split: str, defect: str | None, number: int, *, seed: int) -> None:
+    """Write one image, and its mask first, so that an image that is there is whole."""
+    path = home / split / (defect or "good") / f"{number:03d}.png"
+    if path.exists():
+        return
+    # Specimens of their own for each defect: no normal test image has a defective twin.
+    turn = 0 if defect is None else 1 + list(CATEGORIES[category].defects).index(defect)
+    image, mask = draw(category, split, 1000 * turn + number, seed=seed, defect=defect)
+    if defect is not None:
+        _write_png(home / "ground_truth" / defect / f"{number:03d}_mask.png", mask.astype(np.uint8) * 255)
+    _write_png(path, image)
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    with atomic(path) as temporary:
+        Image.fromarray(pixels).save(temporary, compress_level=1)
