@@ -1,0 +1,152 @@
+# Everything runs in the environment that it makes first; `make` alone lists the targets. Needs GNU make 3.81.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+PRESET ?= synthetic
+SEEDS ?= 1
+PYTHON ?= python3
+override PRESET := $(strip $(PRESET))
+override SEEDS := $(strip $(SEEDS))
+
+# Spinning or nested threads slow a step 5 to 60 times on a shared machine; a fixed date makes figures byte-identical.
+export OMP_WAIT_POLICY := PASSIVE
+export NUMBA_NUM_THREADS := 1
+export SOURCE_DATE_EPOCH := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# ---- the environment: an active conda environment named cl_flow; any active one with USE_ACTIVE=1; else .venv
+
+ifneq ($(filter 1,$(USE_ACTIVE))$(filter cl_flow,$(CONDA_DEFAULT_ENV)),)
+  RUN := "$(PYTHON)"
+  READY := .env-stamp/$(shell printf '%s:%s' "$$VIRTUAL_ENV" "$$CONDA_PREFIX" | cksum | tr ' ' '-')
+  PREPARE := :
+else
+  RUN := .venv/bin/python
+  READY := .venv/.ready
+  # An interrupted `venv` leaves a Python without pip: such a folder is made anew, any other is kept.
+  PREPARE := $(RUN) -m pip --version >/dev/null 2>&1 \
+    || { "$(PYTHON)" -m venv --clear .venv && $(RUN) -m pip install --upgrade pip; }
+endif
+
+# ---- where results go
+
+ifneq ($(CL_FLOW_DATA),)
+  ifneq ($(words $(CL_FLOW_DATA)),1)
+    $(error Expected CL_FLOW_DATA without spaces (a symbolic link will do); got "$(CL_FLOW_DATA)")
+  endif
+  # Absolute, because notebooks do not run in make's folder.
+  override CL_FLOW_DATA := $(abspath $(patsubst ~/%,$(HOME)/%,$(CL_FLOW_DATA)))
+  export CL_FLOW_DATA
+endif
+DATA := $(or $(CL_FLOW_DATA),data)
+
+ifeq ($(filter smoke synthetic mvtec,$(PRESET)),)
+  GIVEN := $(PRESET)
+  override PRESET := $(shell cd '$(GIVEN)' 2>/dev/null && pwd -P)
+  ifeq ($(PRESET),)
+    $(error Unknown PRESET "$(GIVEN)"; known: smoke, synthetic, mvtec, or a folder laid out as MVTec AD)
+  endif
+endif
+export PRESET
+TITLE := $(shell basename '$(PRESET)')
+NAME := $(shell basename '$(PRESET)' | tr -c 'A-Za-z0-9._\n-' '-')
+EXECUTED := $(DATA)/executed/$(NAME)
+# A file named after what was asked for, so that other seeds, or a folder of the same name, execute the notebooks again.
+ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell printf %s '$(PRESET)' | cksum | tr ' ' '-')
+NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
+SOURCES := $(filter-out cl_flow/doctor.py,$(wildcard cl_flow/*.py cl_flow/*/*.py analysis/*.py analysis/*.mplstyle))
+ASSETS := $(wildcard data/backbone/*.safetensors data/reference/*.csv)
+
+define LOOK
+import sys
+from analysis.study import study
+from cl_flow.datasets.check import validate
+samples = study(sys.argv[1]).samples()
+validate(samples)
+print(samples.groupby(["category", "split"]).size().unstack().to_string())
+endef
+export LOOK
+
+# ---- targets
+
+.PHONY: help env doctor data figures notebooks test test-notebooks lab bench lock backbone clean distclean
+
+help: ## List the targets and what they take
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  PRESET=synthetic   what figures are made of: smoke (a minute), synthetic, mvtec, or a folder of your own'
+	@echo '  SEEDS=1            runs of each kind, from seed 0 up'
+	@echo '  USE_ACTIVE=1       use the active environment instead of .venv (a conda environment cl_flow is used anyway)'
+	@echo '  PYTHON=python3     the Python that .venv is made with'
+	@echo '  TORCH_INDEX=URL    another index for torch and torchvision, say for one CUDA version'
+	@echo '  CL_FLOW_DATA=PATH  another data folder, say on a larger disk'
+
+env: $(READY) ## Make the environment: .venv, or the active one (see USE_ACTIVE)
+
+doctor: | $(READY) ## Examine the installation, and say how to mend it
+	@$(RUN) cl_flow/doctor.py
+
+data: | $(READY) ## Draw or fetch the images of PRESET, and open every one
+	@$(RUN) -c "$$LOOK" "$$PRESET"
+
+figures: $(NOTEBOOKS) ## Execute the notebooks that changed; their figures land in data/figures
+	@echo 'figures are up to date: $(DATA)/figures/$(TITLE), and the executed notebooks: $(EXECUTED)'
+
+notebooks: $(NOTEBOOKS:.ipynb=.html) ## The executed notebooks as pages to read or send
+	@echo 'pages are up to date: $(EXECUTED)'
+
+test: | $(READY) ## Run the fast tests
+	$(RUN) -m pytest -m 'not slow'
+
+test-notebooks: | $(READY) ## Run the slow tests: every notebook on the smallest preset
+	$(RUN) -m pytest -m slow
+
+lab: | $(READY) ## Open the first notebook in Jupyter Lab
+	$(RUN) -m jupyterlab notebooks/00-start-here.ipynb
+
+bench: | $(READY) ## Time what is worth timing, and keep the numbers in .benchmarks
+	$(RUN) -m pytest --benchmark-enable --benchmark-only --benchmark-autosave
+
+lock: | $(READY) ## Write constraints.txt, the exact versions of today (opt in: PIP_CONSTRAINT=constraints.txt make env)
+	$(RUN) -m pip install uv
+	$(RUN) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --output-file constraints.txt
+
+backbone: | $(READY) ## Train the bundled backbone anew
+	$(RUN) data/backbone/train.py
+
+clean: ## Remove figures, executed notebooks and caches; keep features, runs and downloads
+	rm -rf '$(DATA)/executed' '$(DATA)/figures' build dist .pytest_cache .ruff_cache .benchmarks
+	find cl_flow analysis tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+distclean: clean ## Also remove the environment, features and runs; keep downloads
+	rm -rf .venv .env-stamp *.egg-info '$(DATA)/features' '$(DATA)/runs'
+
+# ---- files
+
+# Written last: an interrupted installation is picked up by the next make. Order-only for what follows: reinstalling
+# makes no figure anew.
+$(READY): pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo 'Expected Python 3.10 or newer as $(PYTHON); got' "$$("$(PYTHON)" -V 2>&1)." \
+	    'Name another one: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PREPARE) || { \
+	  echo 'Expected a Python with the module venv, and a network; see above. On Debian and Ubuntu:' \
+	    'apt install python3-venv. Or activate an environment of your own: make … USE_ACTIVE=1' >&2; exit 1; }
+	$(RUN) -m pip install torch torchvision $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)')
+	$(RUN) -m pip install -e '.[dev]'
+	@mkdir -p $(@D) && touch $@
+
+$(ASKED):
+	@mkdir -p $(@D) && rm -f $(@D)/.asked-* && touch $@
+
+# Executed under another name and renamed when whole, so that what make finds is never half a notebook.
+$(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(ASSETS) $(ASKED) | $(READY)
+	@printf '\n== %s on %s\n' '$*' '$(TITLE)'
+	@$(RUN) -m papermill --kernel python3 --cwd notebooks --log-output --progress-bar \
+	  --parameters_raw preset "$$PRESET" --parameters seeds '$(SEEDS)' $< $(@D)/.$(@F) \
+	  || { echo 'The notebook up to its error: $(@D)/.$(@F)' >&2; exit 1; }
+	@mv $(@D)/.$(@F) $@
+
+$(EXECUTED)/%.html: $(EXECUTED)/%.ipynb | $(READY)
+	@$(RUN) -m nbconvert --log-level WARN --to html $<

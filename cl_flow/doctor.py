@@ -1,0 +1,196 @@
+"""Examine an installation and say how to mend it: `make doctor`, or `python cl_flow/doctor.py`.
+
+Only the standard library is imported here; what may be ill is tried in another process, so that the doctor survives it.
+`python -m cl_flow.doctor` does as well, but dies with the patient: it imports the package, and with it torch, first.
+"""
+
+from __future__ import annotations  # so that a Python that is too old gets as far as being told so
+
+__all__ = ["Finding", "examine", "main"]
+
+import importlib.metadata
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = shlex.quote(sys.executable)
+INSTALL = f"cd {shlex.quote(str(ROOT))} && {PYTHON} -m pip install -e '.[dev]'"
+PAIR = f"{PYTHON} -m pip install --upgrade --force-reinstall torch torchvision"
+
+TOGETHER = """
+import torch, torchvision, timm, FrEIA, importlib.metadata as m
+from cl_flow.paths import ASSETS, DATA
+answer = {
+    "versions": {name: m.version(name) for name in ("torch", "torchvision", "timm", "FrEIA")},
+    "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "Apple" * torch.backends.mps.is_available(),
+    "cuda": torch.version.cuda,
+    "threads": torch.get_num_threads(),
+    "data": str(DATA),
+    "assets": str(ASSETS),
+}
+"""
+KERNEL = """
+from jupyter_client.kernelspec import KernelSpecManager
+answer = {"argv": KernelSpecManager().get_kernel_spec("python3").argv}
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in one place, and what mends it; an empty `remedy` means that all is well."""
+
+    place: str
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        first = f"  {'!!' if self.remedy else 'ok'}  {self.place:<10} {self.found}"
+        return first + (f"\n      {'':<10} → {self.remedy}" if self.remedy else "")
+
+
+class Illness(Exception):
+    """A probe died; the message is the last thing it said."""
+
+
+def probe(code: str) -> dict:
+    """Run `code` in another process of this Python and return its variable `answer`.
+
+    Raises:
+        Illness: The process failed, in whatever way.
+    """
+    script = f"{code}\nimport json; print(json.dumps(answer))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"the process ended with status {done.returncode}"]
+        raise Illness(said[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def examine() -> list[Finding]:
+    """Every finding; where torch, torchvision, timm and FrEIA do not import together, the rest waits for that."""
+    findings = [python(), requirements(), kernel()]
+    try:
+        facts = probe(TOGETHER)
+    except Illness as illness:
+        return [*findings, Finding("libraries", str(illness), _remedy(str(illness)))]
+    return [
+        *findings,
+        Finding("libraries", " · ".join(f"{name} {version}" for name, version in facts["versions"].items())),
+        Finding("threads", f"{facts['threads']} of {os.cpu_count()} cores"),
+        gpu(facts["gpu"], facts["cuda"]),
+        disk(Path(facts["data"])),
+        backbone(Path(facts["assets"]) / "backbone"),
+    ]
+
+
+def python() -> Finding:
+    """Is this Python new enough?"""
+    remedy = "" if sys.version_info >= (3, 10) else "rm -rf .venv && make env PYTHON=python3.12, or any from 3.10 up"
+    return Finding("python", f"{sys.version.split()[0]} ({sys.executable})", remedy)
+
+
+def requirements() -> Finding:
+    """Is cl_flow installed, and with it every package that it names, in a version that it accepts?"""
+    try:
+        from packaging.requirements import Requirement
+
+        named = [Requirement(line) for line in importlib.metadata.requires("cl_flow") or []]
+        needed = [r for r in named if r.marker is None or r.marker.evaluate({"extra": ""})]
+    except (ImportError, importlib.metadata.PackageNotFoundError) as error:
+        return Finding("packages", str(error), INSTALL)
+    wrong = [problem for requirement in needed if (problem := _unmet(requirement))]
+    return Finding("packages", "; ".join(wrong) or f"all {len(needed)} that cl_flow needs", INSTALL if wrong else "")
+
+
+def _unmet(requirement: Requirement) -> str:
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{requirement.name} is missing"
+    met = requirement.specifier.contains(version, prereleases=True)
+    return "" if met else f"{requirement.name} is {version}, needed {requirement.specifier}"
+
+
+def _remedy(illness: str) -> str:
+    if "torchvision::" in illness or "undefined symbol" in illness:
+        index = "(with --index-url, if yours come from another index)"
+        return f"torch and torchvision are not of one build; install both in one command: {PAIR} {index}"
+    return INSTALL
+
+
+def gpu(name: str, cuda: str | None) -> Finding:
+    """Does torch use the GPU that the driver shows?
+
+    Args:
+        name: The GPU that torch sees; empty for none.
+        cuda: The CUDA version that torch was built for; None for a build without.
+    """
+    if name:
+        return Finding("gpu", f"{name} (CUDA {cuda})" if cuda else name)
+    if not _driver_shows_gpu():
+        return Finding("gpu", "none; a CPU does for the presets smoke and synthetic")
+    built = f"is built for CUDA {cuda}, newer than the driver" if cuda else "is built without CUDA"
+    remedy = f"{PAIR} --index-url URL (pytorch.org, under Get started, names the URL for your driver)"
+    return Finding("gpu", f"the driver shows one, but torch {built}", remedy)
+
+
+def _driver_shows_gpu() -> bool:
+    if shutil.which("nvidia-smi") is None:
+        return False
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    return listing.returncode == 0 and listing.stdout.startswith("GPU")
+
+
+def disk(data: Path, *, needed_gb: float = 1.0) -> Finding:
+    """Can the data folder be written to, and is there room for the synthetic preset?"""
+    there = next(folder for folder in (data, *data.parents) if folder.exists())
+    move = "or move the data folder: export CL_FLOW_DATA=/a/larger/disk"
+    if not os.access(there, os.W_OK):
+        return Finding("data", f"{data} cannot be written to", f"chmod -R u+w {there}, {move}")
+    free_gb = shutil.disk_usage(there).free / 1e9
+    found = f"{free_gb:.1f} GB free at {data} (MVTec AD takes about 25 with its features)"
+    return Finding("data", found, "" if free_gb >= needed_gb else f"free {needed_gb:g} GB there, {move}")
+
+
+def backbone(folder: Path) -> Finding:
+    """Is the bundled backbone there?"""
+    files = sorted(folder.glob("*.safetensors"))
+    if files:
+        return Finding("backbone", ", ".join(f"{file.name} ({file.stat().st_size / 1e6:.1f} MB)" for file in files))
+    return Finding("backbone", f"no weights in {folder}", f"git -C {shlex.quote(str(ROOT))} checkout -- data/backbone")
+
+
+def kernel() -> Finding:
+    """Is there a Jupyter kernel `python3`, and does it run this Python?"""
+    mend = f"{PYTHON} -m ipykernel install --sys-prefix"
+    try:
+        command = probe(KERNEL)["argv"][0]
+    except Illness as illness:
+        return Finding("kernel", str(illness), mend if "NoSuchKernel" in str(illness) else INSTALL)
+    # Jupyter reads a bare `python` as the Python that it runs in; links are not followed, as every .venv links to one.
+    if os.path.dirname(command) in ("", os.path.dirname(sys.executable)):
+        return Finding("kernel", "python3")
+    return Finding("kernel", f"python3 runs another Python, {command}", mend)
+
+
+def main() -> int:
+    """Print the findings; return 1 if something is wrong."""
+    findings = examine()
+    print(*findings, sep="\n")
+    wrong = sum(bool(finding.remedy) for finding in findings)
+    print(f"{wrong} to mend, from the top." if wrong else "All is well.")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
