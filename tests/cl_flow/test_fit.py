@@ -1,0 +1,157 @@
+"""A run returns what is on disk, survives interruption anywhere, and gives the same bytes again."""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from cl_flow import STRATEGIES, Run, RunConfig, fit
+from cl_flow.fit import fit_all
+
+STRATEGY_NAMES = sorted(STRATEGIES)
+
+
+def digests(run: Run) -> dict[str, str]:
+    paths = [*sorted(run.folder.glob("step-*.safetensors")), run.folder / "losses.csv"]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.mark.parametrize("strategy", STRATEGY_NAMES)
+def test_a_second_fit_returns_the_run_on_disk(tiny, tmp_path, strategy):
+    config = tiny.replace(strategy=strategy)
+    run = fit(config, folder=tmp_path, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir() if path.name != ".lock"}
+    again = fit(config, folder=tmp_path, progress=False)
+    assert run.is_complete and again.folder == run.folder
+    assert {path: path.stat().st_mtime_ns for path in again.folder.iterdir() if path.name != ".lock"} == before
+
+
+@pytest.mark.parametrize("strategy", STRATEGY_NAMES)
+def test_an_interrupted_run_continues_to_the_same_bytes(tiny, tmp_path, strategy, monkeypatch):
+    config = tiny.replace(strategy=strategy)
+    whole = fit(config, folder=tmp_path / "whole", progress=False)
+    module = importlib.import_module("cl_flow.fit")  # the package holds the function under this name
+    trained, train = [], module.train
+
+    def interrupted(model, data, *args, **kwargs):
+        if len(trained) == len(whole) - 1:
+            train(model, data, dataclasses.replace(config.train, epochs=1), progress=False)
+            raise KeyboardInterrupt
+        trained.append(data)
+        return train(model, data, *args, **kwargs)
+
+    monkeypatch.setattr(module, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, folder=tmp_path / "cut", progress=False)
+    run = Run.at(config, folder=tmp_path / "cut")
+    assert not run.is_complete and len(run) == len(whole) - 1
+    monkeypatch.setattr(module, "train", train)
+    assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(whole)
+
+
+def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path):
+    config = tiny.replace(train=dataclasses.replace(tiny.train, epochs=60))
+    whole = fit(config, folder=tmp_path / "whole", progress=False)
+    code = (
+        "import sys, json; from cl_flow import RunConfig, fit;"
+        "fit(RunConfig.from_dict(json.loads(sys.argv[1])), folder=sys.argv[2], progress=False)"
+    )
+
+    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(config.to_dict()), str(tmp_path / "cut")])
+    run = Run.at(config, folder=tmp_path / "cut")
+    deadline = time.monotonic() + 60
+    while not len(run) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(run) >= 1
+    assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(whole)
+
+
+def test_overwrite_begins_again(tiny, tmp_path):
+    run = fit(tiny, folder=tmp_path, progress=False)
+    before, begun = digests(run), (run.folder / "complete").stat().st_mtime_ns
+    (run.folder / "tables").mkdir()
+    assert digests(fit(tiny, folder=tmp_path, overwrite=True, progress=False)) == before
+    assert (run.folder / "complete").stat().st_mtime_ns > begun and not (run.folder / "tables").exists()
+
+
+def test_seeds_are_kept_apart(tiny, tmp_path):
+    base = fit(tiny, folder=tmp_path, progress=False)
+    for other in (tiny.replace(seed_model=1), tiny.replace(seed_data=1)):
+        run = fit(other, folder=tmp_path, progress=False)
+        assert run.name != base.name and digests(run) != digests(base)
+    a, b = (fit(c, folder=tmp_path, progress=False)[0].model().state_dict() for c in (tiny, tiny.replace(seed_data=1)))
+    rotation = "levels.0.flow.module_list.0.rotation"
+    assert torch.equal(a[rotation], b[rotation])
+
+
+def test_classes_arrive_with_their_tasks(tiny, tmp_path):
+    run = fit(tiny, folder=tmp_path, progress=False)
+    assert [snapshot.categories for snapshot in (run[0], run[1])] == [
+        ("ant", "bee", "cat"),
+        ("ant", "bee", "cat", "dog", "elk", "fox"),
+    ]
+    assert [len(step["categories"]) for step in run.facts["steps"]] == [3, 3]
+    assert set(run.losses["step"]) == {0, 1}
+
+
+def test_bounds_learn_what_they_should(tiny, tmp_path):
+    runs = {name: fit(tiny.replace(strategy=name), folder=tmp_path, progress=False) for name in STRATEGIES}
+    assert [len(runs[name]) for name in ("joint", "cumulative", "single", "finetune")] == [1, 2, 2, 2]
+    assert len(runs["joint"][0].categories) == 6
+    assert runs["single"][1].categories == ("dog", "elk", "fox")
+    assert digests(runs["cumulative"])["step-00.safetensors"] == digests(runs["finetune"])["step-00.safetensors"]
+    assert digests(runs["cumulative"])["step-01.safetensors"] != digests(runs["finetune"])["step-01.safetensors"]
+
+
+def test_frozen_centers_keep_their_bits(tiny, tmp_path):
+    frozen = fit(tiny.replace(centers="freeze_old"), folder=tmp_path, progress=False)
+    trained = fit(tiny, folder=tmp_path, progress=False)
+    for run, stays in ((frozen, True), (trained, False)):
+        old, new = (run[step].model().levels[0].mixture.mu[:3] for step in (0, 1))
+        assert torch.equal(old, new) == stays
+
+
+def test_several_processes_give_the_same_bytes_as_one(tiny):
+    configs = [tiny.replace(seed=seed) for seed in (5, 6)]
+    torch.set_num_threads(1)
+    parallel = [digests(run) for run in fit_all(configs, processes=2)]
+    assert parallel == [digests(fit(config, overwrite=True, progress=False)) for config in configs]
+
+
+def test_an_error_in_a_process_reaches_the_caller(tiny):
+    broken = dataclasses.replace(tiny.train, lr=1e20)
+    with pytest.raises(FloatingPointError, match="finite losses"):
+        fit_all([tiny.replace(train=broken, seed=seed) for seed in (7, 8)], processes=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strategy": "fine-tune"}, "Unknown strategy 'fine-tune'; known: cumulative, finetune, joint, single"),
+        ({"dataset": "mvtek"}, "Unknown dataset 'mvtek'; known: .*mvtec"),
+        ({"centers": "fixed"}, "centers='train' or 'freeze_old'; got 'fixed'"),
+        ({"root": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"options": {"strength": 3}}, "strength"),
+    ],
+)
+def test_wrong_configs_are_named_and_leave_nothing(tiny, tmp_path, change, message):
+    with pytest.raises((KeyError, ValueError, TypeError, FileNotFoundError), match=message):
+        fit(tiny.replace(**change), folder=tmp_path, progress=False)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_config_round_trips_through_its_run(tiny, tmp_path):
+    run = Run.at(tiny.replace(stream=dataclasses.replace(tiny.stream, split=(4, 2))), folder=tmp_path)
+    assert Run(run.folder).config == run.config
+    assert RunConfig.from_dict(run.config.to_dict()) == run.config
+    assert os.sep not in run.name and run.name.startswith("tiny")
