@@ -1,1 +1,83 @@
-"""Runs to tables to Axes: the measurements and pictures that notebooks are composed of."""
+"""Runs to tables to Axes: the measurements and pictures that notebooks are composed of, each one line on any Run."""
+
+from analysis.continual import (
+    avg_incremental,
+    bwt,
+    compare_conventions,
+    final_mean,
+    forgetting,
+    fwt,
+    intransigence,
+    joint_gap,
+    learning_score,
+)
+from analysis.intervals import Interval, bootstrap_auroc, paired_bootstrap, seed_interval
+from analysis.metrics import aupro, image_ap, image_auroc, pixel_ap, pixel_auroc
+from analysis.plots import (
+    plot_examples,
+    plot_forgetting,
+    plot_losses,
+    plot_matrix,
+    plot_strategies,
+    plot_task_curves,
+)
+from analysis.study import PRESETS, Study, study
+from analysis.style import save_figure, task_color
+from analysis.tables import (
+    beside,
+    evaluate,
+    examples,
+    forgetting_table,
+    image_scores,
+    load_reference,
+    r_matrix,
+    summarise,
+    summarise_forgetting,
+    summary,
+    table,
+    task_table,
+)
+
+__all__ = [
+    "PRESETS",
+    "Interval",
+    "Study",
+    "aupro",
+    "avg_incremental",
+    "beside",
+    "bootstrap_auroc",
+    "bwt",
+    "compare_conventions",
+    "evaluate",
+    "examples",
+    "final_mean",
+    "forgetting",
+    "forgetting_table",
+    "fwt",
+    "image_ap",
+    "image_auroc",
+    "image_scores",
+    "intransigence",
+    "joint_gap",
+    "learning_score",
+    "load_reference",
+    "paired_bootstrap",
+    "pixel_ap",
+    "pixel_auroc",
+    "plot_examples",
+    "plot_forgetting",
+    "plot_losses",
+    "plot_matrix",
+    "plot_strategies",
+    "plot_task_curves",
+    "r_matrix",
+    "save_figure",
+    "seed_interval",
+    "study",
+    "summarise",
+    "summarise_forgetting",
+    "summary",
+    "table",
+    "task_color",
+    "task_table",
+]

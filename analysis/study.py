@@ -23,9 +23,7 @@ from cl_flow.train import TrainConfig
 
 PRESETS: Registry = Registry("preset")
 
-BUNDLED = FeatureConfig(
-    backbone="resnet10t", weights="backbone/weights.safetensors", image_size=128, scales=(1,), out_indices=(2, 3)
-)
+BUNDLED = FeatureConfig(backbone="resnet10t", weights="random", image_size=128, scales=(1,), out_indices=(2, 3))
 
 
 @PRESETS

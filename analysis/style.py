@@ -3,7 +3,7 @@
 `plt.style.use("analysis.slides")` gives the type sizes of a slide. Colour is the task, marker the category within it.
 """
 
-__all__ = ["DIVERGING", "MARKERS", "SEQUENTIAL", "TASK_COLORS", "save_figure", "task_color"]
+__all__ = ["DIVERGING", "MARKERS", "NAMES", "SEQUENTIAL", "TASK_COLORS", "save_figure", "task_color"]
 
 import json
 import os
@@ -20,6 +20,17 @@ TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
 DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
+
+NAMES = {
+    "image_auroc": "image AUROC",
+    "pixel_auroc": "pixel AUROC",
+    "image_ap": "image AP",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+    "logp": "likelihood",
+    "entropy": "entropy",
+    "product": "product (HGAD)",
+}
 
 # A date in a file would make two drawings of the same data differ.
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}

@@ -2,6 +2,7 @@
 
 __all__ = [
     "METRICS",
+    "beside",
     "evaluate",
     "examples",
     "forgetting_table",
@@ -10,6 +11,8 @@ __all__ = [
     "load_reference",
     "pixel_wins",
     "r_matrix",
+    "summarise",
+    "summarise_forgetting",
     "summary",
     "table",
     "task_table",
@@ -440,6 +443,41 @@ def _conventions(R: np.ndarray) -> tuple[float, ...]:
         diagonal = R[-1] if R.shape[0] == 1 else np.diagonal(R)
         return float(np.mean(diagonal)), float(np.mean(diagonal)), np.nan, np.nan
     return continual.final_mean(R), continual.learning_score(R), continual.bwt(R), continual.forgetting(R)
+
+
+def beside(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: tuple[str, str] = ("ours", "slides")) -> pd.DataFrame:
+    """Two tables with the same first column side by side, under two headings.
+
+    Rows are matched by the first column as text, in the order of `ours`; what one table lacks is left empty.
+    """
+    key = ours.columns[0]
+    indexed = [table.assign(**{key: table[key].astype(str)}).set_index(key) for table in (ours, theirs)]
+    return pd.concat(dict(zip(names, indexed)), axis=1).reindex(indexed[0].index)
+
+
+def summarise(evaluated: pd.DataFrame) -> str:
+    """A sentence on how the last model of each strategy does on average, from a table of `evaluate`."""
+    sentences = []
+    for metric, name in (("image_auroc", "image"), ("pixel_auroc", "pixel")):
+        means = summary(evaluated, metric=metric).groupby("strategy", sort=False)["final_mean"]
+        values = [f"`{key}` {intervals.seed_interval(group).value:.3f}" for key, group in means]
+        sentences.append(f"mean {name} AUROC of the last model: {', '.join(values)}")
+    n = evaluated["seed"].nunique()
+    return f"Over all categories and {n} seed{'s' * (n > 1)}, " + "; ".join(sentences) + "."
+
+
+def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:
+    """A sentence on how much was lost and how sure that is, from two tables of `forgetting_table`."""
+    parts = []
+    for name, frame in (("image", image), ("pixel", pixel)):
+        average, tasks = frame.iloc[-1], frame[frame["task"] != "average"].iloc[:-1]
+        lost = int((tasks["high"] < 0).sum())
+        interval = intervals.Interval(average["change"], average["low"], average["high"])
+        parts.append(
+            f"{name} AUROC changed by {interval!r} on average; the change is a loss beyond the interval for {lost} of "
+            f"{len(tasks)} earlier tasks"
+        )
+    return "Since they were learnt, " + "; ".join(parts) + "."
 
 
 def load_reference(name: str) -> pd.DataFrame:

@@ -1,7 +1,6 @@
-"""Tables in, Axes out: nothing here computes, reads a run or changes a global setting."""
+"""What each task scores over time: the R matrix, curves, changes with intervals, strategies side by side, losses."""
 
 __all__ = [
-    "plot_examples",
     "plot_forgetting",
     "plot_losses",
     "plot_matrix",
@@ -16,20 +15,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from analysis.style import MARKERS, SEQUENTIAL, task_color
-
-NAMES = {
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "image_ap": "image AP",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-    "logp": "likelihood",
-    "entropy": "entropy",
-    "product": "product (HGAD)",
-}
+from analysis.style import MARKERS, NAMES, SEQUENTIAL, task_color
 
 
 def plot_matrix(R: np.ndarray, *, ax: Axes | None = None, metric: str = "image_auroc", **kwargs: Any) -> Axes:
@@ -204,45 +191,6 @@ def plot_losses(losses: pd.DataFrame, *, ax: Axes | None = None, level: int = 0,
     for start in epochs[1:]:
         ax.axvline(start, color="0.6", lw=1.5, ls=":", zorder=0)
     return ax
-
-
-def plot_examples(
-    examples: pd.DataFrame, *, per_category: int, figure: Figure | None = None, columns: int = 3
-) -> Figure:
-    """Contact sheet: each category's images side by side, defects outlined, a frame in the colour of its task.
-
-    How to read it: left to right in order of arrival; each category shows a normal image, then its defects.
-
-    Args:
-        examples: Of `analysis.tables.examples`: `category task defect image mask`, images (H, W, 3), masks (H, W).
-        per_category: Images of each category.
-        figure: Where to draw; a new figure by default.
-        columns: Categories per row.
-    """
-    categories = list(dict.fromkeys(examples["category"]))
-    rows = -(-len(categories) // columns)
-    figure = figure or plt.figure(figsize=(2.0 * per_category * columns, 2.4 * rows))
-    for place, subfigure in enumerate(np.ravel(figure.subfigures(rows, columns, wspace=0.02, hspace=0.02))):
-        if place < len(categories):
-            _draw_category(subfigure, examples[examples["category"] == categories[place]], per_category)
-    return figure
-
-
-def _draw_category(subfigure: Any, rows: pd.DataFrame, n: int) -> None:
-    color = task_color(int(rows["task"].iloc[0]))
-    subfigure.suptitle(
-        f"task {rows['task'].iloc[0] + 1}: {rows['category'].iloc[0]}", size=16, color=color, weight="bold"
-    )
-    axes = np.ravel(subfigure.subplots(1, n))
-    for ax, row in zip(axes, rows.itertuples()):
-        ax.imshow(row.image)
-        if row.mask.any():
-            ax.contour(row.mask, levels=[0.5], colors="#D81B60", linewidths=2)
-        ax.set_title(row.defect.replace("_", " "), size=12, loc="center", pad=3)
-        ax.spines[:].set(visible=True, color=color, linewidth=3)
-    for ax in axes:
-        ax.set(xticks=[], yticks=[])
-        ax.set_visible(bool(ax.images))
 
 
 def _select(evaluated: pd.DataFrame, metric: str, part: str, given: str) -> pd.DataFrame:
