@@ -1,0 +1,168 @@
+"""Extraction equals the backbone, is resumed, cached by what decides it, and refuses what cannot work."""
+
+import dataclasses
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import cl_flow.features as module
+from cl_flow.features import FeatureConfig, fingerprint, load_backbone, load_features, union
+from cl_flow.images import read_image
+from cl_flow.run import load_samples
+
+PYRAMID = FeatureConfig("test_resnet", weights="random", image_size=64, scales=(1, 2), out_indices=(1, 2))
+
+
+@pytest.fixture
+def samples(tiny):
+    return load_samples(tiny)
+
+
+def test_features_are_those_of_the_backbone(samples, tmp_path):
+    features = load_features(samples, PYRAMID, root=tmp_path, progress=False, batch_size=7)
+    assert features.grids == ((16, 16), (8, 8), (8, 8), (4, 4)) and len(features) == len(samples)
+
+    as_is = dataclasses.replace(PYRAMID, image_size=32, scales=(1,))  # the images' own size: nothing is resampled
+    features = load_features(samples, as_is, root=tmp_path, progress=False, batch_size=7)
+    model, facts = load_backbone(as_is)
+    x = torch.from_numpy(np.asarray(read_image(samples["image_path"][40])).copy()).permute(2, 0, 1)[None] / 255
+    x = (x - torch.tensor(facts["mean"]).view(3, 1, 1)) / torch.tensor(facts["std"]).view(3, 1, 1)
+    with torch.no_grad():
+        expected = [level.flatten(2).mT[0].half() for level in model(x)]
+    for level, values in zip(features.levels, expected):
+        torch.testing.assert_close(torch.tensor(level[40]), values, rtol=2e-3, atol=1e-4)
+
+
+def test_an_interrupted_extraction_goes_on_where_it_stopped(samples, tmp_path, monkeypatch):
+    whole = load_features(samples, PYRAMID, root=tmp_path / "whole", progress=False, batch_size=8)
+    forward, calls = module._forward, []
+
+    def interrupted(model, images, scales):
+        if len(images) > 1 and len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(len(images))
+        return forward(model, images, scales)
+
+    monkeypatch.setattr(module, "_forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_features(samples, PYRAMID, root=tmp_path / "cut", progress=False, batch_size=8)
+    monkeypatch.setattr(module, "_forward", lambda *args: (calls.append(len(args[1])), forward(*args))[1])
+    calls.clear()
+    again = load_features(samples, PYRAMID, root=tmp_path / "cut", progress=False, batch_size=8)
+    assert sum(calls) - 1 == len(samples) - 16  # one image more to learn the shapes
+    for a, b in zip(whole.levels, again.levels):
+        assert np.array_equal(a, b)
+
+
+def test_a_second_call_reads_the_maps_and_never_the_images(samples, tmp_path, monkeypatch):
+    load_features(samples, PYRAMID, root=tmp_path, progress=False)
+    monkeypatch.setattr(module, "_forward", None)
+    features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
+    assert all(isinstance(level, np.memmap) and level.dtype == np.float16 for level in features.levels)
+
+
+def test_the_cache_is_keyed_by_what_decides_it(samples, tmp_path):
+    folders = {
+        load_features(samples, config, root=tmp_path, progress=False).folder
+        for config in (PYRAMID, dataclasses.replace(PYRAMID, image_size=32), dataclasses.replace(PYRAMID, scales=(1,)))
+    }
+    assert len(folders) == 3
+    before = fingerprint(samples)
+    copy = samples.copy()
+    changed = tmp_path / "changed.png"
+    image = np.asarray(read_image(samples["image_path"][0])).copy()
+    image[0, 0, 0] ^= 1
+    from PIL import Image
+
+    Image.fromarray(image).save(changed)
+    shutil.copy(samples["image_path"][0], tmp_path / "000.png")
+    copy.loc[0, "image_path"] = str(tmp_path / "000.png")
+    assert fingerprint(copy) == before, "a copy elsewhere is the same data"
+    shutil.copy(changed, tmp_path / "000.png")
+    assert fingerprint(copy) != before, "one pixel makes other data"
+
+
+def test_explicit_weights_are_loaded_and_named(tmp_path, caplog, monkeypatch):
+    model = timm.create_model("test_resnet", num_classes=1000)
+    for parameter in model.parameters():
+        parameter.data.fill_(0.01)
+    save_file(model.state_dict(), tmp_path / "mine.safetensors")
+    config = FeatureConfig("test_resnet", weights=str(tmp_path / "mine.safetensors"), out_indices=(1,))
+    with caplog.at_level(logging.INFO, "cl_flow.features"):
+        backbone, facts = load_backbone(config)
+    assert all((p == 0.01).all() for p in backbone.parameters())
+    assert not backbone.training and not any(p.requires_grad for p in backbone.parameters())
+    assert str(tmp_path / "mine.safetensors") in caplog.text and len(facts["sha"]) == 32
+
+
+def test_offline_without_weights_says_so_at_once(monkeypatch):
+    monkeypatch.setattr(module.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set; put timm/.*FeatureConfig"):
+        load_backbone(FeatureConfig("tf_efficientnet_b0.aa_in1k", out_indices=(3,)))
+
+
+def test_an_unreachable_hub_is_given_up_on(monkeypatch):
+    monkeypatch.setattr(module.huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(module.huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ConnectionError, match="http://127.0.0.1:9 is out of reach.*weights="):
+        load_backbone(FeatureConfig("tf_efficientnet_b0.aa_in1k", out_indices=(3,)))
+
+
+def test_a_disk_too_small_is_refused_with_the_estimate(samples, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match=r"Expected .* GB of free disk.*CL_FLOW_DATA"):
+        load_features(samples, PYRAMID, root=tmp_path, progress=False)
+
+
+def test_wrong_input_is_named(samples, tmp_path):
+    with pytest.raises(ValueError, match="Unknown timm model 'test_resnett'; known, for example: .*test_resnet"):
+        load_backbone(FeatureConfig("test_resnett"))
+    with pytest.raises(FileNotFoundError, match="file of weights; got 'nowhere.safetensors'"):
+        load_backbone(FeatureConfig("test_resnet", weights="nowhere.safetensors"))
+    with pytest.raises(ValueError, match="at least one sample"):
+        load_features(samples[:0], PYRAMID, root=tmp_path)
+
+
+def test_selections_and_unions(samples, tmp_path):
+    features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
+    ants, bees = features.where(category="ant", split="train"), features.where(category=["bee"], label=1)
+    both = union([bees, ants])
+    assert both.categories == ["bee", "ant"] and len(both) == len(ants) + len(bees)
+    assert np.array_equal(both.read(slice(len(bees), None))[0], ants.read()[0])
+    assert [len(batch[0]) for batch in both.batches(4)] == [4, 4, 3]
+    with pytest.raises(ValueError, match="selections of the same features"):
+        union([])
+
+
+def test_whitening_is_fitted_on_the_first_task_and_kept(samples, tmp_path):
+    features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
+    white = features.whitened(5, fit_on=["ant", "bee"])
+    assert white.dims == (5, 5, 5, 5) and white.folder.parent == tmp_path
+    fitted = white.where(category=["ant", "bee"], split="train").read()[0].flatten(0, 1).double()
+    torch.testing.assert_close(fitted.mean(0), torch.zeros(5, dtype=torch.float64), atol=2e-2, rtol=0)
+    covariance = torch.cov(fitted.T)
+    assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 0.02
+    assert ((covariance.diagonal() > 0.5) & (covariance.diagonal() < 1.02)).all()
+    others = white.where(category="fox", split="train").read()[0].flatten(0, 1).double()
+    assert others.mean(0).abs().max() > 0.1, "other categories are not centered by their own mean"
+    assert features.whitened(5, fit_on=["bee", "ant"]).folder == white.folder
+    assert features.whitened(5, fit_on=["fox"]).folder != white.folder
+    with pytest.raises(ValueError, match="images of .*'gnu'"):
+        features.whitened(4, fit_on=["gnu"])
+
+
+@pytest.mark.slow
+def test_hgads_pyramid_has_its_published_shape(tiny, tmp_path):
+    """EfficientNet-B6 at 1024 pixels: 64², 32² and 16² cells of 200 channels; weights do not matter for that."""
+    samples = load_samples(tiny)[:1]
+    features = load_features(samples, FeatureConfig(weights="random"), root=tmp_path, progress=False)
+    assert features.grids == ((64, 64), (32, 32), (16, 16)) and features.dims == (200, 200, 200)
+    assert sum(level[0].nbytes for level in features.levels) == pytest.approx(2.15e6, rel=0.01)
+    assert json.loads((features.folder / "complete.json").read_text())["sha"] == "random"
