@@ -86,6 +86,12 @@ def _blob(rng: Generator, centre: complex, radius: float, *, rough: float = 0.22
     return np.abs(q.real * stretch + 1j * q.imag / stretch) - radius * (1 + rough * clouds(rng, 14))
 
 
+def _shifted(distance: np.ndarray, pixels: int) -> np.ndarray:
+    """The field moved right and down, its border repeated, (H, W)."""
+    source = np.clip(np.arange(len(distance)) - pixels, 0, len(distance) - 1)
+    return distance[np.ix_(source, source)]
+
+
 def _over(scene: Scene, colour: Any, distance: np.ndarray, opacity: float | np.ndarray = 1.0) -> Scene:
     """A copy of the scene with `colour` laid over the object inside the distance field."""
     marked = Scene(scene.image.copy(), scene.cover)
@@ -120,7 +126,7 @@ def stain(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
 def hole(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A puncture: a dark pit with a lit lower lip."""
     pit = _blob(rng, _place(scene, rng, margin=9), rng.uniform(4.5, 9), rough=0.10)
-    lip = np.roll(pit, (-2, -2), (0, 1))
+    lip = _shifted(pit, -2)
     marked = _over(scene, scene.image * 0.55 + 100, pit - 1.2, opacity=0.7)
     dark = _over(marked, scene.image * 0.16 + 6, pit)
     return _over(dark, scene.image * 0.42 + 12, np.maximum(pit, -lip - 1.5), opacity=0.8)
@@ -132,7 +138,7 @@ def crack(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     branch = _walk(rng, trunk[5], length=rng.uniform(20, 30), steps=5, wander=0.4)[2:]
     taper = 0.75 + rng.uniform(0.2, 0.7)
     line = np.minimum(path(PLANE, trunk) - taper, path(PLANE, branch) - 0.7 * taper)
-    lit = _over(scene, scene.image + 45, np.roll(line, (1, 1), (0, 1)), opacity=0.7)
+    lit = _over(scene, scene.image + 45, _shifted(line, 1), opacity=0.7)
     return _over(lit, scene.image * 0.22, line)
 
 
@@ -150,7 +156,7 @@ def thread(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A stray coloured fibre lying on the surface, with its shadow."""
     line = _walk(rng, _place(scene, rng, margin=8), length=rng.uniform(50, 85), steps=14, wander=0.38)
     fibre = path(PLANE, line) - rng.uniform(0.8, 1.15)
-    shaded = _over(scene, scene.image * 0.55, np.roll(fibre, (2, 1), (0, 1)), opacity=0.8)
+    shaded = _over(scene, scene.image * 0.55, _shifted(fibre, 2), opacity=0.8)
     dyes = ((196, 48, 52), (44, 84, 170), (236, 232, 222), (38, 36, 40), (214, 174, 60))
     return _over(shaded, _contrasting(scene, rng, fibre, dyes), fibre)
 

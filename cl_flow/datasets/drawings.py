@@ -31,7 +31,14 @@ from cl_flow.datasets.canvas import (
 
 
 def bottle(rng: Generator, *, capped: bool = True, label_turn: float = 0.0, logo: bool = True) -> Scene:
-    """A green glass bottle with a cream label, standing."""
+    """A green glass bottle with a cream label, standing.
+
+    Args:
+        rng: Where the specimen's chance comes from.
+        capped: Whether it has its cap.
+        label_turn: By how many radians the label is askew.
+        logo: Whether the label is printed.
+    """
     p = posed(rng, turn=0.03, shift=2)
     level, glow, hue = rng.uniform(-8, 2), rng.uniform(0.92, 1.08), rng.normal(0, 5, 3)
     scene = backdrop(rng, (222, 221, 217), rough=2)
@@ -102,7 +109,7 @@ def cable(rng: Generator, *, hollow: int | None = None, swapped: int | None = No
 def _strands(scene: Scene, q: np.ndarray, noise: np.ndarray, *, hollow: np.ndarray) -> None:
     bundle = np.abs(q) - 13
     scene.paint((42, 26, 18), bundle)
-    pitch, row = 4.4, 4.4 * np.sqrt(3)
+    pitch, row = 4.4, 4.4 * 3**0.5
     near = [np.hypot(fold(q.real - s * pitch / 2, pitch), fold(q.imag - s * row / 2, row)) for s in (0, 1)]
     strand = np.minimum(*near) - pitch / 2 + 0.1
     copper = np.array((214, 132, 78)) + 9 * noise[..., None]
@@ -112,7 +119,15 @@ def _strands(scene: Scene, q: np.ndarray, noise: np.ndarray, *, hollow: np.ndarr
 
 def capsule(rng: Generator, *, dent: float = 0.0, dent_at: float = 10.0, text: str = "500",
             print_turn: float = 0.0) -> Scene:  # fmt: skip
-    """A gelatine capsule, one half black and one half orange, with a white print."""
+    """A gelatine capsule, one half black and one half orange, with a white print.
+
+    Args:
+        rng: Where the specimen's chance comes from.
+        dent: By how many pixels it is squeezed.
+        dent_at: Where along its length, pixels from the middle.
+        text: What is printed on it.
+        print_turn: By how many radians the print is askew.
+    """
     p = posed(rng, turn=0.10, shift=3)
     length, hue, roll = rng.uniform(50, 53), rng.normal(0, 6, 3), rng.uniform(-2, 2)
     scene = backdrop(rng, (226, 226, 224), rough=2)
@@ -134,7 +149,12 @@ def capsule(rng: Generator, *, dent: float = 0.0, dent_at: float = 10.0, text: s
 
 
 def hazelnut(rng: Generator, *, misprint: float | None = None) -> Scene:
-    """A hazelnut lying anyhow: brown shell streaked from the tip, pale rough base."""
+    """A hazelnut lying anyhow: brown shell streaked from the tip, pale rough base.
+
+    Args:
+        rng: Where the specimen's chance comes from.
+        misprint: The direction, in radians, of a number printed on it by mistake.
+    """
     p = posed(rng, turn=np.pi, shift=3, zoom=0.05)
     plump, cap, hue, wave = rng.uniform(0.92, 1.0), rng.uniform(17, 24), rng.normal(0, 6, 3), rng.uniform(-3, 3)
     scene = backdrop(rng, (30, 29, 31), rough=3)
@@ -158,9 +178,16 @@ def hazelnut(rng: Generator, *, misprint: float | None = None) -> Scene:
 
 
 def metal_nut(rng: Generator, *, dent: float = 0.0, bite: float = 0.0, at: float = 0.0) -> Scene:
-    """A hexagon nut with a chamfered face and a threaded hole, turned anyhow."""
+    """A hexagon nut with a chamfered face and a threaded hole, turned anyhow.
+
+    Args:
+        rng: Where the specimen's chance comes from.
+        dent: By how many pixels the rim is pushed in.
+        bite: Radius of a piece broken out of the rim.
+        at: Where on the rim it is damaged, in radians.
+    """
     p = posed(rng, turn=np.pi, shift=3, zoom=0.03)
-    eccentric, tone = rng.normal(0, 0.4, 2) @ (1, 1j), rng.normal(0, 5)
+    eccentric, tone = complex(*rng.normal(0, 0.4, 2)), rng.normal(0, 5)
     scene = backdrop(rng, (64, 66, 72), rough=4)
     lean = np.angle(turned(p, at))
     pushed = np.abs(p) + dent * np.exp(-((lean / 0.26) ** 2))
@@ -184,7 +211,15 @@ def metal_nut(rng: Generator, *, dent: float = 0.0, bite: float = 0.0, at: float
 
 
 def pill(rng: Generator, *, text: str = "FF", text_turn: float = 0.0, bite: float = 0.0, at: float = 0.0) -> Scene:
-    """A white oval tablet with red speckles and two debossed letters."""
+    """A white oval tablet with red speckles and two debossed letters.
+
+    Args:
+        rng: Where the specimen's chance comes from.
+        text: The letters.
+        text_turn: By how many radians they are askew.
+        bite: Radius of a piece broken out of the rim.
+        at: Where on the rim, in radians.
+    """
     p = posed(rng, turn=0.12, shift=3)
     speckles, depth = clouds(rng, 3.2), rng.uniform(0.9, 1.15)
     scene = backdrop(rng, (26, 27, 30), rough=2)
@@ -205,7 +240,14 @@ def pill(rng: Generator, *, text: str = "FF", text_turn: float = 0.0, bite: floa
 
 def screw(rng: Generator, *, bend: float = 0.0, stripped: tuple[float, float] = (0.0, 0.0),
           tip: float = 58.0) -> Scene:  # fmt: skip
-    """A wood screw lying anyhow: cross-slotted head, plain neck, thread and point."""
+    """A wood screw lying anyhow: countersunk head, plain neck, thread and point.
+
+    Args:
+        rng: Where the specimen's chance comes from.
+        bend: By how many pixels the point is bent aside.
+        stripped: Where the thread is gone, from and to, pixels from the middle.
+        tip: Where the screw ends, pixels from the middle.
+    """
     p = posed(rng, turn=np.pi, shift=2, zoom=0.02)
     phase, tone = rng.uniform(0, 6.3), rng.normal(0, 4)
     scene = backdrop(rng, (198, 199, 201), rough=2)
@@ -276,7 +318,16 @@ def _splay(scene: Scene, q: np.ndarray, colour: np.ndarray, lean: complex) -> No
 
 def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cut: int | None = None,
                length: float = 12.0, text: str = "N51") -> Scene:  # fmt: skip
-    """A power transistor on perforated board: metal tab, black case with a print, three legs."""
+    """A power transistor on perforated board: metal tab, black case with a print, three legs.
+
+    Args:
+        rng: Where the specimen's chance comes from.
+        bent: The leg that is bent.
+        bend: By how many pixels its end is aside.
+        cut: The leg that is cut short.
+        length: Where it ends, pixels below the middle; whole legs end at 58.
+        text: What is printed on the case.
+    """
     p = posed(rng, turn=0.03, shift=2)
     scene = _board(rng)
     seat, tone = rng.uniform(-1.5, 1.5), rng.normal(0, 4)
@@ -300,7 +351,7 @@ def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cu
 
 def _board(rng: Generator) -> Scene:
     scene = backdrop(rng, (184, 158, 112), rough=4, cell=10)
-    pitch, origin = 15, rng.uniform(-1, 1, 2) @ (1, 1j)
+    pitch, origin = 15, complex(*rng.uniform(-1, 1, 2))
     hole = np.hypot(fold(PLANE.real - origin.real, pitch), fold(PLANE.imag - origin.imag - 6.5, pitch))
     scene.paint((170, 112, 62), hole - 4.4, opacity=0.8)
     scene.paint((40, 32, 26), hole - 2.5)

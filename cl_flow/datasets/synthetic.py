@@ -1,6 +1,6 @@
 """Drawn datasets in the image of MVTec AD: fifteen categories, defects with exact masks, the same bytes every time."""
 
-__all__ = ["CATEGORIES", "SIZES", "VERSION", "Category", "Sizes", "draw", "smoke", "synthetic"]
+__all__ = ["CATEGORIES", "SIZES", "VERSION", "Sizes", "draw", "smoke", "synthetic"]
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from math import pi
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,23 +17,9 @@ from numpy.random import Generator
 from PIL import Image
 from tqdm.auto import tqdm
 
-from cl_flow.datasets import DATASETS, drawings, textures
+from cl_flow.datasets import DATASETS
 from cl_flow.datasets.canvas import PLANE, SIZE, Scene
-from cl_flow.datasets.defects import (
-    Defect,
-    anywhere,
-    between,
-    crack,
-    cut,
-    hole,
-    one_of,
-    redrawn,
-    run,
-    scratch,
-    stain,
-    texture_swap,
-    thread,
-)
+from cl_flow.datasets.categories import CATEGORIES
 from cl_flow.datasets.folder import read_tree
 from cl_flow.paths import atomic
 
@@ -47,13 +33,6 @@ THRESHOLD = 6.0
 """Grey levels by which a channel has to change for the pixel to count as defective."""
 
 
-class Category(NamedTuple):
-    """How a category is drawn, and what may be wrong with it."""
-
-    drawing: Callable[..., Scene]
-    defects: dict[str, Defect]
-
-
 @dataclass(frozen=True)
 class Sizes:
     """Images per category: training normals, test normals, and anomalous test images over all defects."""
@@ -65,111 +44,15 @@ class Sizes:
 
 SIZES = {"synthetic": Sizes(train=60, normal=20, anomalous=24), "smoke": Sizes(train=8, normal=4, anomalous=6)}
 
-CATEGORIES: dict[str, Category] = {
-    "bottle": Category(drawings.bottle, {
-        "crack": crack,
-        "misprint": redrawn(label_turn=between(0.10, 0.25, either_sign=True), logo=one_of(True, False)),
-        "missing_part": redrawn(capped=one_of(False)),
-        "stain": stain,
-    }),
-    "cable": Category(drawings.cable, {
-        "bent_part": redrawn(loose=one_of(0, 1, 2), bend=between(13, 19, either_sign=True)),
-        "cut": cut,
-        "missing_part": redrawn(hollow=one_of(0, 1, 2)),
-        "texture_swap": redrawn(swapped=one_of(0, 1, 2)),
-    }),
-    "capsule": Category(drawings.capsule, {
-        "bent_part": redrawn(dent=between(3, 6), dent_at=between(8, 30, either_sign=True)),
-        "crack": crack,
-        "hole": hole,
-        "misprint": redrawn(text=one_of("50", "005", "570", "500"), print_turn=between(0.3, 0.6, either_sign=True)),
-    }),
-    "carpet": Category(textures.carpet, {
-        "cut": cut,
-        "hole": hole,
-        "stain": stain,
-        "texture_swap": texture_swap(textures.leather),
-        "thread": thread,
-    }),
-    "grid": Category(textures.grid, {
-        "bent_part": redrawn(push=between(6, 9, either_sign=True), at=anywhere(45)),
-        "missing_part": redrawn(gap=between(7, 12), at=anywhere(45)),
-        "stain": stain,
-        "thread": thread,
-    }),
-    "hazelnut": Category(drawings.hazelnut, {
-        "crack": crack,
-        "cut": cut,
-        "hole": hole,
-        "misprint": redrawn(misprint=between(-pi, pi)),
-    }),
-    "leather": Category(textures.leather, {
-        "cut": cut,
-        "hole": hole,
-        "scratch": scratch,
-        "stain": stain,
-        "texture_swap": texture_swap(textures.wood),
-    }),
-    "metal_nut": Category(drawings.metal_nut, {
-        "bent_part": redrawn(dent=between(5, 9), at=between(-pi, pi)),
-        "missing_part": redrawn(bite=between(11, 17), at=between(-pi, pi)),
-        "scratch": scratch,
-        "stain": stain,
-    }),
-    "pill": Category(drawings.pill, {
-        "crack": crack,
-        "misprint": redrawn(text=one_of("F", "FN", "7F", "FF"), text_turn=between(0.4, 0.8, either_sign=True)),
-        "missing_part": redrawn(bite=between(9, 16), at=between(-pi, pi)),
-        "stain": stain,
-    }),
-    "screw": Category(drawings.screw, {
-        "bent_part": redrawn(bend=between(5, 11, either_sign=True)),
-        "missing_part": redrawn(tip=between(34, 48)),
-        "scratch": scratch,
-        "texture_swap": redrawn(stripped=lambda rng: rng.uniform(-12, 10) + np.array((0, rng.uniform(18, 28)))),
-    }),
-    "tile": Category(textures.tile, {
-        "crack": crack,
-        "hole": hole,
-        "stain": stain,
-        "texture_swap": texture_swap(textures.carpet),
-    }),
-    "toothbrush": Category(drawings.toothbrush, {
-        "bent_part": redrawn(splayed=one_of(*range(6, 26)), lean=between(10, 14, either_sign=True)),
-        "missing_part": redrawn(bare=run(range(3, 28), longest=3)),
-        "stain": stain,
-        "thread": thread,
-    }),
-    "transistor": Category(drawings.transistor, {
-        "bent_part": redrawn(bent=one_of(0, 1, 2), bend=between(6, 11, either_sign=True)),
-        "crack": crack,
-        "missing_part": redrawn(cut=one_of(0, 1, 2), length=between(16, 36)),
-        "misprint": redrawn(text=one_of("N5", "5N1", "71N", "NN0")),
-        "scratch": scratch,
-    }),
-    "wood": Category(textures.wood, {
-        "cut": cut,
-        "hole": hole,
-        "scratch": scratch,
-        "stain": stain,
-        "texture_swap": texture_swap(textures.tile),
-    }),
-    "zipper": Category(drawings.zipper, {
-        "bent_part": redrawn(bent=one_of(*range(-5, 4)), side=one_of(0, 1), bend=between(0.5, 0.9, either_sign=True)),
-        "cut": cut,
-        "missing_part": redrawn(missing=run(range(-5, 3), longest=4, shortest=2), side=one_of(0, 1)),
-        "thread": thread,
-    }),
-}  # fmt: skip
-
 
 def draw(
     category: str, split: str, index: int, *, seed: int = 0, defect: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one image and the mask of its defect.
 
-    The image depends on the arguments alone. A defective image is the normal image of the same arguments with the
-    defect applied before the sensor noise, which the two share: they differ inside the mask and nowhere else.
+    The image depends on the arguments alone, to the byte with the same NumPy, SciPy and Pillow. A defective image is
+    the normal image of the same arguments with the defect applied before the sensor noise, which the two share: they
+    differ inside the mask and nowhere else.
 
     Args:
         category: A key of `CATEGORIES`.
@@ -190,7 +73,10 @@ def draw(
         raise ValueError(f"Expected the split 'train' or 'test'; got {split!r}.")
     key = (seed, category, split, index)
     exposure = _exposure(_generator(*key, "light"))
-    redraw = lambda **wrong: entry.drawing(_generator(*key, "specimen"), **wrong)  # noqa: E731
+
+    def redraw(**wrong: Any) -> Scene:
+        return entry.drawing(_generator(*key, "specimen"), **wrong)
+
     healthy = redraw()
     image, mask = _exposed(healthy, exposure), np.zeros((SIZE, SIZE), dtype=bool)
     if defect is not None:
@@ -251,7 +137,8 @@ def synthetic(root: str | Path, *, categories: Iterable[str] | None = None) -> p
         categories: Names of the categories to read; default all.
 
     Raises:
-        ValueError: If the folder holds something else.
+        ValueError: If the folder holds something else, or drawings of another version.
+        NotADirectoryError: If the root is a file.
     """
     _complete(Path(root).expanduser(), SIZES["synthetic"])
     return read_tree(root, dataset="synthetic", categories=categories)
@@ -266,7 +153,8 @@ def smoke(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.Da
         categories: Names of the categories to read; default all.
 
     Raises:
-        ValueError: If the folder holds something else.
+        ValueError: If the folder holds something else, or drawings of another version.
+        NotADirectoryError: If the root is a file.
     """
     _complete(Path(root).expanduser(), SIZES["smoke"])
     return read_tree(root, dataset="smoke", categories=categories)
@@ -275,30 +163,39 @@ def smoke(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.Da
 def _complete(root: Path, sizes: Sizes, *, seed: int = 0) -> None:
     """Draw what is missing under `root`, and mark the folder complete."""
     marker, begun = root / "complete.json", root / "incomplete.json"
-    label = {"drawing": "cl_flow synthetic", "version": VERSION, "seed": seed, **asdict(sizes)}
-    if _is_marked(root, marker, label):
+    stamp = {"drawing": "cl_flow synthetic", "version": VERSION, "seed": seed, **asdict(sizes)}
+    if _is_marked(root, marker, stamp):
         return
-    if not _is_marked(root, begun, label):
+    if not _is_marked(root, begun, stamp):
         _check_empty(root)
-        _write_json(begun, label)
+        _write_json(begun, stamp)
     for category in tqdm(CATEGORIES, desc="Drawing", unit="category"):
         for job in _jobs(category, sizes):
             _write(root / category, category, *job, seed=seed)
-    _write_json(marker, label)
+    _write_json(marker, stamp)
     begun.unlink(missing_ok=True)
 
 
-def _is_marked(root: Path, marker: Path, label: dict[str, Any]) -> bool:
+def _is_marked(root: Path, marker: Path, stamp: dict[str, Any]) -> bool:
     if not marker.exists():
         return False
-    if (found := json.loads(marker.read_text())) != label:
-        raise ValueError(f"Expected drawings of {label} in {root}; got {found}: remove the folder to draw it anew.")
-    return True
+    found = marker.read_text()
+    try:
+        if json.loads(found) == stamp:
+            return True
+    except json.JSONDecodeError:
+        pass
+    raise ValueError(
+        f"Expected drawings of {json.dumps(stamp)} in {root}; got {' '.join(found.split()) or 'nothing'} "
+        f"in {marker.name}: remove the folder to have it drawn anew, or pass another."
+    )
 
 
 def _check_empty(root: Path) -> None:
-    if root.exists() and (found := next(root.iterdir(), None)) is not None:
-        raise ValueError(f"Expected a new or empty folder to draw in; got {root} with {found.name}: choose another.")
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError(f"Expected a new or empty folder to draw in; got a file: {root}.")
+    if root.exists() and (found := [path.name for path in root.iterdir() if path.name[0] != "."]):
+        raise ValueError(f"Expected a new or empty folder to draw in; got {root} with {found[0]}: choose another.")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -315,15 +212,16 @@ def _jobs(category: str, sizes: Sizes) -> Iterator[tuple[str, str | None, int]]:
 
 
 def _write(home: Path, category: str, split: str, defect: str | None, number: int, *, seed: int) -> None:
-    """Write one image, and its mask first, so that an image that is there is whole."""
+    """Write one image, and its mask if it has a defect, unless they are there."""
     path = home / split / (defect or "good") / f"{number:03d}.png"
-    if path.exists():
+    mask_path = home / "ground_truth" / (defect or "good") / f"{number:03d}_mask.png"
+    if path.exists() and (defect is None or mask_path.exists()):
         return
     # Specimens of their own for each defect: no normal test image has a defective twin.
     turn = 0 if defect is None else 1 + list(CATEGORIES[category].defects).index(defect)
     image, mask = draw(category, split, 1000 * turn + number, seed=seed, defect=defect)
     if defect is not None:
-        _write_png(home / "ground_truth" / defect / f"{number:03d}_mask.png", mask.astype(np.uint8) * 255)
+        _write_png(mask_path, mask.astype(np.uint8) * 255)
     _write_png(path, image)
 
 

@@ -48,7 +48,7 @@ def grid(rng: Generator, *, gap: float = 0.0, push: complex = 0.0, at: complex =
     """
     p = posed(rng, turn=0.04, shift=8)
     scene = _filled(np.array((196, 194, 186)) + (3 * clouds(rng, 20) + 2 * finest(rng))[..., None])
-    warp = 0.35 * (clouds(rng, 30) + 1j * clouds(rng, 30)) - complex(push) * np.exp(-(np.abs(PLANE - at) ** 2) / 130)
+    warp = 0.35 * (clouds(rng, 30) + 1j * clouds(rng, 30)) - complex(push) * np.exp(-(np.abs(PLANE - at) ** 2) / 100)
     p = turned(p + warp, np.pi / 4)
     tone, pitch, half = 1 + 0.05 * clouds(rng, 8), 17.0, 2.9
     lift = np.cos(np.pi * p.real / pitch) * np.cos(np.pi * p.imag / pitch)
