@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from scipy.stats import special_ortho_group
 from torch import Tensor, nn
 
+from cl_flow.coupling import couple
 from cl_flow.mixture import Mixture
 
 
@@ -77,8 +78,8 @@ class Coupling(FrEIA.modules.InvertibleModule):
 
     With x = [x₁, x₂] and [a, t] = 0.1 · subnet(x₁, c):
     $$ z = R\,(s \odot [x_1,\; x_2 \odot e^{\alpha \tanh a} + t] + o). $$
-    The subnet's first layer is split in two, so that the codes are projected once per cell instead of once per patch;
-    s and o are folded into the rotation R, and the factor 0.1 into the subnet's last layer.
+    The subnet's first layer is split in two, so that the codes are projected once per cell instead of once per patch,
+    and no concatenation of patches and codes is ever made.
 
     References:
         Density estimation using Real NVP (Dinh et al., 2017) https://arxiv.org/abs/1605.08803
@@ -119,26 +120,31 @@ class Coupling(FrEIA.modules.InvertibleModule):
         return self._backward(x_or_z[0], c[0], scale) if rev else self._forward(x_or_z[0], c[0], scale)
 
     def _forward(self, x: Tensor, c: Positions, scale: Tensor) -> tuple[tuple[Tensor], Tensor]:
-        x1, x2 = x.split(self.split, dim=1)
-        log_s, t = self._subnet(x1, c)
-        mixed = torch.cat([x1, torch.addcmul(t, x2, log_s.exp())], dim=1)
-        z = torch.addmm(self.rotation @ self.global_offset, mixed, (self.rotation * scale).T)
-        return (z,), log_s.sum(1) + scale.log().sum()
+        z, log_det = couple(
+            x,
+            self._project(c),
+            c.index,
+            self.inner_weight,
+            self.outer.weight,
+            self.outer.bias,
+            scale,
+            self.global_offset,
+            self.rotation,
+            clamp=self.clamp,
+        )
+        return (z,), log_det
 
     def _backward(self, z: Tensor, c: Positions, scale: Tensor) -> tuple[tuple[Tensor], Tensor]:
         x1, mixed = ((z @ self.rotation - self.global_offset) / scale).split(self.split, dim=1)
-        log_s, t = self._subnet(x1, c)
-        x2 = (mixed - t) * torch.exp(-log_s)
-        return (torch.cat([x1, x2], dim=1),), -log_s.sum(1) - scale.log().sum()
+        codes = self._project(c)
+        codes = codes.repeat(len(z) // len(codes), 1) if c.index is None else codes[c.index]
+        a, t = (0.1 * self.outer((F.linear(x1, self.inner_weight) + codes).relu())).split(self.split[1], dim=1)
+        log_s = self.clamp * a.tanh()
+        return (torch.cat([x1, (mixed - t) * torch.exp(-log_s)], dim=1),), -log_s.sum(1) - scale.log().sum()
 
-    def _subnet(self, x1: Tensor, c: Positions) -> tuple[Tensor, Tensor]:
-        codes = F.linear(c.table, self.position_weight, self.inner_bias)
-        if c.index is None:
-            hidden = F.linear(x1, self.inner_weight).view(-1, *codes.shape).add_(codes).flatten(0, 1)
-        else:
-            hidden = F.linear(x1, self.inner_weight).add_(codes.index_select(0, c.index))
-        a, t = F.linear(hidden.relu_(), 0.1 * self.outer.weight, 0.1 * self.outer.bias).split(self.split[1], dim=1)
-        return self.clamp * a.tanh(), t
+    def _project(self, c: Positions) -> Tensor:
+        """What the first layer makes of each cell's code (S, hidden): once per cell, not once per patch."""
+        return F.linear(c.table, self.position_weight, self.inner_bias)
 
     def load_all_in_one_(self, state: Mapping[str, Tensor]) -> "Coupling":
         """Take the weights of a FrEIA `AllInOneBlock` (its `state_dict`) and compute the same function."""

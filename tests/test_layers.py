@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     "cl_flow": [
         "paths registry",
-        "mixture images",
+        "mixture images coupling",
         "flow losses align datasets",
         "features",
         "stream score",
@@ -52,7 +52,7 @@ NEVER = {
     "analysis.tables": DRAWING,
 }
 # These import nothing but torch, the standard library and the floors below.
-MATHEMATICS = {"cl_flow.mixture", "cl_flow.losses", "cl_flow.align"}
+MATHEMATICS = {"cl_flow.coupling", "cl_flow.mixture", "cl_flow.losses", "cl_flow.align"}
 
 GLOBAL_RNG = {
     "random.seed", "random.setstate", "np.random.seed", "np.random.set_state", "numpy.random.seed",
