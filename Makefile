@@ -41,7 +41,7 @@ ifneq ($(CL_FLOW_DATA),)
 endif
 DATA := $(or $(CL_FLOW_DATA),data)
 
-ifeq ($(filter smoke synthetic mvtec,$(PRESET)),)
+ifneq ($(filter-out smoke synthetic mvtec,$(PRESET)),)
   GIVEN := $(PRESET)
   override PRESET := $(shell cd '$(GIVEN)' 2>/dev/null && pwd -P)
   ifeq ($(PRESET),)
@@ -106,7 +106,7 @@ lab: | $(READY) ## Open the first notebook in Jupyter Lab
 	$(RUN) -m jupyterlab notebooks/00-start-here.ipynb
 
 bench: | $(READY) ## Time what is worth timing, and keep the numbers in .benchmarks
-	$(RUN) -m pytest --benchmark-enable --benchmark-only --benchmark-autosave
+	$(RUN) -m pytest --benchmark-enable --benchmark-only --benchmark-autosave -W 'ignore:Not saving anything'
 
 lock: | $(READY) ## Write constraints.txt, the exact versions of today (opt in: PIP_CONSTRAINT=constraints.txt make env)
 	$(RUN) -m pip install uv

@@ -16,6 +16,7 @@ __all__ = [
     "summary",
     "table",
     "task_table",
+    "true_masks",
 ]
 
 import ast
@@ -150,7 +151,7 @@ def evaluate(
         raise KeyError(f"Unknown metric {', '.join(unknown)}; known: {', '.join(METRICS)}.")
     rows = []
     for step, category, choice, test, scores in _scored(run, given, normalise, size, sigma):
-        masks = _masks(test, scores.logp.shape[1:]) if any(name[:5] != "image" for name in metric) else None
+        masks = true_masks(test, scores.logp.shape[1:]) if any(name[:5] != "image" for name in metric) else None
         labels = test.samples["label"].to_numpy()
         for name in part:
             maps, image = scores.maps(name).numpy(), scores.image(name).numpy()
@@ -215,7 +216,7 @@ def pixel_wins(
     """
     frames = []
     for step, category, _, test, scores in _scored(run, ("category",), normalise, size, sigma, steps):
-        wins, pairs = intervals.pixel_wins(_masks(test, scores.logp.shape[1:]), scores.maps(part).numpy())
+        wins, pairs = intervals.pixel_wins(true_masks(test, scores.logp.shape[1:]), scores.maps(part).numpy())
         image, other = np.nonzero(pairs)
         frames.append(
             pd.DataFrame(
@@ -260,7 +261,7 @@ def _task_of(run: Run, category: str) -> int:
     return next(i for i, names in enumerate(run.tasks) if category in names)
 
 
-def _masks(test: Features, size: tuple[int, int]) -> np.ndarray:
+def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
     """Ground truth (n, H, W) at the size of the maps, by nearest neighbour."""
     return np.stack(
         [_mask(*paths, tuple(size)) for paths in zip(test.samples["image_path"], test.samples["mask_path"])]

@@ -315,7 +315,8 @@ def _features(config: RunConfig) -> Features:
     features = load_features(samples, config.features)
     if config.whiten is None:
         return features
-    return features.whitened(config.whiten, fit_on=task_order(samples["category"], config.stream)[0])
+    whole = dataclasses.replace(config.stream, without=())
+    return features.whitened(config.whiten, fit_on=task_order(samples["category"], whole)[0])
 
 
 def _provenance() -> dict[str, Any]:

@@ -59,13 +59,16 @@ class Scores:
 
 
 @torch.inference_mode()
-def calibrate(model: FlowModel, reference: Features, *, known: Sequence[str] | None = None) -> Calibration:
+def calibrate(
+    model: FlowModel, reference: Features, *, known: Sequence[str] | None = None, per_log_k: bool = False
+) -> Calibration:
     """What counts as perfectly normal for each class, from normal training images.
 
     Args:
         model: The model that will score.
         reference: Normal training images of the classes to calibrate.
         known: Categories whose centers enter the entropy; all by default.
+        per_log_k: Whether the entropy is divided by ln K, its largest value among the K classes that enter it.
 
     Raises:
         ValueError: The reference holds anomalous images.
@@ -77,7 +80,8 @@ def calibrate(model: FlowModel, reference: Features, *, known: Sequence[str] | N
         images = reference.where(category=category)
         y = model.class_ids([category])
         for batch in images.batches():
-            peaks = torch.stack([f.amax((0, 2)) for f in _factors(model, batch, y.expand(len(batch[0])), known)])
+            factors = _factors(model, batch, y.expand(len(batch[0])), known, per_log_k)
+            peaks = torch.stack([f.amax((0, 2)) for f in factors])
             values[y.item()] = torch.fmax(values[y.item()], peaks.cpu())
     return Calibration(values)
 
@@ -90,6 +94,7 @@ def score(
     *,
     given: str | None = "category",
     known: Sequence[str] | None = None,
+    per_log_k: bool = False,
     size: tuple[int, int] = (128, 128),
     sigma: float = 4.0,
 ) -> Scores:
@@ -110,6 +115,7 @@ def score(
         given: `"category"` scores each image under its true class, as HGAD does; None under the class of highest
             likelihood.
         known: Categories whose centers enter the entropy; all by default.
+        per_log_k: Whether the entropy is divided by ln K; as in the calibration.
         size: Height and width of the maps in pixels.
         sigma: Standard deviation of the smoothing in pixels of the map.
     """
@@ -117,7 +123,7 @@ def score(
         raise ValueError(f"Expected given='category' or None; got {given!r}.")
     if not (calibration == "set" or isinstance(calibration, Calibration)):
         raise ValueError(f"Expected a Calibration or 'set'; got {calibration!r}.")
-    factors, classes = _all_factors(model, features, given, known)
+    factors, classes = _all_factors(model, features, given, known, per_log_k)
     if calibration == "set":
         maps = [_maps_of_set([level[:, f] for level in factors], model.grids, size, sigma) for f in (0, 1)]
     else:
@@ -141,26 +147,31 @@ def score(
 
 
 def _all_factors(
-    model: FlowModel, features: Features, given: str | None, known: Sequence[str] | None
+    model: FlowModel, features: Features, given: str | None, known: Sequence[str] | None, per_log_k: bool
 ) -> tuple[list[Tensor], Tensor]:
     """Per level both factors of every image (n, 2, S), and the class of each image (n,)."""
     ids = None if given is None else model.class_ids(list(features.samples["category"]))
     factors, classes = [], []
     for i, batch in enumerate(features.batches()):
         y = _route(model, batch) if ids is None else ids[32 * i : 32 * i + 32]
-        factors.append([f.cpu() for f in _factors(model, batch, y, known)])
+        factors.append([f.cpu() for f in _factors(model, batch, y, known, per_log_k)])
         classes.append(y.cpu())
     return [torch.cat(level) for level in zip(*factors)], torch.cat(classes)
 
 
-def _factors(model: FlowModel, batch: list[Tensor], y: Tensor, known: Sequence[str] | None) -> list[Tensor]:
+def _factors(
+    model: FlowModel, batch: list[Tensor], y: Tensor, known: Sequence[str] | None, per_log_k: bool
+) -> list[Tensor]:
     """Per level log p(x|y)/D and Σ p log p of a batch, stacked (n, 2, S)."""
     classes = None if known is None else model.class_ids(known)
+    n_classes = model.n_classes if known is None else len(known)
+    unit = math.log(n_classes) if per_log_k and n_classes > 1 else 1.0  # a single class has no entropy to divide
     out = []
     for level, x in zip(model.levels, batch):
         z, log_det = level(x.flatten(0, 1).to(level.codes))
         logp = (level.mixture.log_prob(z, y) + log_det) / level.dim
-        out.append(torch.stack([f.view(len(x), -1) for f in (logp, level.mixture.negentropy(z, classes=classes))], 1))
+        certainty = level.mixture.negentropy(z, classes=classes) / unit
+        out.append(torch.stack([f.view(len(x), -1) for f in (logp, certainty)], 1))
     return out
 
 

@@ -19,11 +19,14 @@ class StreamConfig:
             (14, 1)).
         order: `"alphabetical"`, `"random"`, or the categories themselves, all of them, in order.
         seed: Seeds the random order; nothing else depends on it.
+        without: Categories that never arrive. The others keep their tasks, and the features their whitening, which is
+            that of the whole stream; a task left empty falls out.
     """
 
     split: int | tuple[int, ...] = 3
     order: str | tuple[str, ...] = "alphabetical"
     seed: int = 0
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ def task_order(categories: Sequence[str], config: StreamConfig | None = None) ->
     """The categories of each task.
 
     Raises:
-        ValueError: The order does not name each category once, or the split does not add up to all of them.
+        ValueError: The order does not name each category once, the split does not add up to all of them, or what is
+            left out is not among them or all there is.
     """
     config = config or StreamConfig()
     names = _ordered(sorted(set(categories)), config)
@@ -67,7 +71,7 @@ def task_order(categories: Sequence[str], config: StreamConfig | None = None) ->
             f"Expected a split of {len(names)} categories into tasks; got {split} = {sum(sizes)} categories."
         )
     stops = np.cumsum(sizes)
-    return [tuple(names[stop - size : stop]) for size, stop in zip(sizes, stops)]
+    return _left([tuple(names[stop - size : stop]) for size, stop in zip(sizes, stops)], config.without)
 
 
 def make_stream(features: Features, config: StreamConfig | None = None) -> list[Task]:
@@ -87,6 +91,15 @@ def _ordered(names: list[str], config: StreamConfig) -> list[str]:
     if sorted(config.order) != names:
         raise ValueError(f"Expected an order that names each category once: {', '.join(names)}; got {config.order}.")
     return list(config.order)
+
+
+def _left(tasks: list[tuple[str, ...]], without: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The tasks less some categories, less those that this leaves empty."""
+    names = {name for task in tasks for name in task}
+    if not set(without) < names:
+        raise ValueError(f"Expected to leave out some of {', '.join(sorted(names))}, not all; got {without}.")
+    left = [tuple(name for name in task if name not in without) for task in tasks]
+    return [task for task in left if task]
 
 
 def _repeated(size: int, total: int) -> tuple[int, ...]:

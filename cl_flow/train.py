@@ -66,6 +66,7 @@ def train(
     config: TrainConfig,
     *,
     penalty: Penalty | None = None,
+    watch: Callable[[int, FlowModel], None] | None = None,
     seed: int = 0,
     progress: bool | str = True,
 ) -> pd.DataFrame:
@@ -76,6 +77,8 @@ def train(
         data: Features of normal images.
         config: How to train.
         penalty: Added to the loss of each step: a function of model, batch and, per level, (z, log_det).
+        watch: Called with the number of steps taken and the model, before the first step and after each one; what it
+            measures leaves the training to the bit, as long as it leaves the model.
         seed: Order of images and draw of patches.
         progress: Whether to show a bar, or its title.
 
@@ -95,6 +98,8 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / max(1, n_steps), config))
     begin_intra = round(config.inter_only * n_steps)
     records, title = [], progress if isinstance(progress, str) else "training"
+    if watch is not None:
+        watch(0, model)
     with tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
         for epoch in range(config.epochs):
             sums: dict[tuple[int, str], list[Tensor]] = {}
@@ -103,6 +108,8 @@ def train(
                 _step(model, batch, config, intra, penalty, optimizer, sums)
                 schedule.step()
                 bar.update()
+                if watch is not None:
+                    watch(schedule.last_epoch, model)
             records += _means(epoch, sums)
     model.eval()
     return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])

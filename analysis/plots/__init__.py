@@ -1,13 +1,28 @@
 """Tables in, Axes out: nothing here computes, reads a run or changes a global setting."""
 
 __all__ = [
+    "plot_apparent_drift",
+    "plot_center_distances",
+    "plot_center_drift",
+    "plot_embedding",
+    "plot_embedding_steps",
     "plot_examples",
+    "plot_expansion",
+    "plot_expansion_size",
     "plot_forgetting",
     "plot_losses",
     "plot_matrix",
+    "plot_recovery",
+    "plot_recovery_cost",
+    "plot_similarity",
+    "plot_stages",
     "plot_strategies",
     "plot_task_curves",
 ]
 
 from analysis.plots.curves import plot_forgetting, plot_losses, plot_matrix, plot_strategies, plot_task_curves
+from analysis.plots.embedding import plot_apparent_drift, plot_embedding, plot_embedding_steps
 from analysis.plots.examples import plot_examples
+from analysis.plots.expansion import plot_expansion, plot_expansion_size, plot_stages
+from analysis.plots.geometry import plot_center_distances, plot_center_drift, plot_similarity
+from analysis.plots.recovery import plot_recovery, plot_recovery_cost

@@ -240,7 +240,7 @@ def pill(rng: Generator, *, text: str = "FF", text_turn: float = 0.0, bite: floa
 
 def screw(rng: Generator, *, bend: float = 0.0, stripped: tuple[float, float] = (0.0, 0.0),
           tip: float = 58.0) -> Scene:  # fmt: skip
-    """A wood screw lying anyhow: countersunk head, plain neck, thread and point.
+    """A wood screw lying roughly level: countersunk head, plain neck, thread and point.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -248,7 +248,7 @@ def screw(rng: Generator, *, bend: float = 0.0, stripped: tuple[float, float] = 
         stripped: Where the thread is gone, from and to, pixels from the middle.
         tip: Where the screw ends, pixels from the middle.
     """
-    p = posed(rng, turn=np.pi, shift=2, zoom=0.02)
+    p = posed(rng, turn=0.35, shift=2, zoom=0.02)
     phase, tone = rng.uniform(0, 6.3), rng.normal(0, 4)
     scene = backdrop(rng, (198, 199, 201), rough=2)
     x = p.real

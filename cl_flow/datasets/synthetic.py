@@ -23,7 +23,7 @@ from cl_flow.datasets.categories import CATEGORIES
 from cl_flow.datasets.folder import read_tree
 from cl_flow.paths import atomic
 
-VERSION = 1
+VERSION = 2
 """The version of the drawing code: raised whenever an image of the same seed changes."""
 
 MARGIN = 8.0
@@ -42,7 +42,7 @@ class Sizes:
     anomalous: int
 
 
-SIZES = {"synthetic": Sizes(train=60, normal=20, anomalous=24), "smoke": Sizes(train=8, normal=4, anomalous=6)}
+SIZES = {"synthetic": Sizes(train=80, normal=20, anomalous=24), "smoke": Sizes(train=8, normal=4, anomalous=6)}
 
 
 def draw(
@@ -130,7 +130,7 @@ def _damaged(
 
 @DATASETS
 def synthetic(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.DataFrame:
-    """Fifteen drawn categories, 1560 images of 128 by 128 pixels: drawn on the first call, then read.
+    """Fifteen drawn categories, 1860 images of 128 by 128 pixels: drawn on the first call, then read.
 
     Args:
         root: Where they are or shall be drawn: a new or empty folder, or one that a call left unfinished.

@@ -86,6 +86,24 @@ def test_expansion_leaves_likelihood_and_masked_entropy_to_the_bit(model, featur
     assert not torch.allclose(unmasked.entropy, before.entropy)
 
 
+def test_entropy_per_log_k_is_divided_before_the_exponent(model, features):
+    train, test = features.where(split="train"), features.where(split="test", category="a")
+    plain, divided = calibrate(model, train), calibrate(model, train, per_log_k=True)
+    torch.testing.assert_close(divided.values[..., 1], plain.values[..., 1] / math.log(3))
+    assert torch.equal(divided.values[..., 0], plain.values[..., 0])
+    one = calibrate(model, train, known=["a"], per_log_k=True)
+    assert torch.equal(one.values, calibrate(model, train, known=["a"]).values)
+    scores = [score(model, test, c, per_log_k=k, sigma=0) for c, k in ((plain, False), (divided, True))]
+    assert torch.equal(scores[0].logp, scores[1].logp)
+    corner = [torch.zeros(len(test)), torch.zeros(len(test))]
+    for level, x, peak in zip(model.levels, test.read(), plain.values[0, :, 1]):
+        certainty = level.mixture.negentropy(level(x.flatten(0, 1).float())[0]).view(len(test), -1)[:, 0]
+        for i, unit in enumerate((1, math.log(3))):
+            corner[i] += 1 - torch.exp((certainty - peak).clamp(max=0).detach() / unit)
+    for expected, got in zip(corner, scores):
+        torch.testing.assert_close(got.entropy[:, 0, 0], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_routing_finds_the_class_whose_center_is_nearest(model, features, calibration):
     for level in model.levels:
         level.mixture.blocks()[0]["mu"].data[1] = 0

@@ -1,5 +1,7 @@
 """Which categories arrive when, and that no test image ever does."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,11 +44,21 @@ def test_orders():
         (StreamConfig(split=0), "at least one category per task; got 0"),
         (StreamConfig(order="alphabetic"), "Unknown order 'alphabetic'; known: alphabetical"),
         (StreamConfig(order=("c00",)), "names each category once"),
+        (StreamConfig(without=("c99",)), "leave out some of c00, .*got .'c99'"),
+        (StreamConfig(without=tuple(NAMES)), "leave out some of c00, .*not all"),
     ],
 )
 def test_wrong_streams_are_named(config, message):
     with pytest.raises(ValueError, match=message):
         task_order(NAMES, config)
+
+
+def test_what_is_left_out_moves_no_other_category():
+    config = StreamConfig(order="random", seed=3)
+    whole = task_order(NAMES, config)
+    assert task_order(NAMES, dataclasses.replace(config, without=whole[0])) == whole[1:]
+    one = task_order(NAMES, dataclasses.replace(config, without=whole[2][:1]))
+    assert one == [*whole[:2], whole[2][1:], *whole[3:]]
 
 
 def test_tasks_hold_normal_training_images_only(features):

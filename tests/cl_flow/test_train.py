@@ -84,6 +84,19 @@ def test_a_penalty_is_added_and_reported(data):
     assert (losses.loc[losses["term"] == "penalty", "level"] == -1).all()
 
 
+def test_a_watch_sees_every_step_and_changes_nothing(data):
+    config = dataclasses.replace(CONFIG, epochs=2)
+    seen, models = {}, [build(data), build(data)]
+
+    def look(step, model):
+        seen[step] = model.levels[0].flow[0].outer.bias.sum().item()
+
+    train(models[0], data, config, progress=False)
+    train(models[1], data, config, watch=look, progress=False)
+    assert list(seen) == list(range(9)) and len(set(seen.values())) == 9
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
+
+
 def test_no_epochs_is_no_training(data):
     model = build(data)
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -1,0 +1,62 @@
+"""Measurements agree with `evaluate`, and contrasts of them are paired."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.metrics import image_auroc
+from analysis.probes import contrast, measure, resampled
+from analysis.tables import evaluate
+from cl_flow import Run, fit
+
+
+@pytest.fixture(scope="module")
+def run(tiny, tmp_path_factory) -> Run:
+    return fit(tiny, folder=tmp_path_factory.mktemp("runs"), progress=False)
+
+
+@pytest.mark.parametrize("given", ["category", None])
+def test_a_measurement_is_what_evaluate_says(run, given):
+    evaluated = evaluate(run, given=(given,), size=32).query("step == 1")
+    rows = measure(
+        run[1].model(), run.features, run.tasks[0], metric=("image_auroc", "pixel_auroc"), given=given, size=32
+    )
+    both = rows.merge(evaluated, on=["category", "metric", "part"])
+    assert len(both) == len(rows) == 18 and np.array_equal(both["value_x"], both["value_y"])
+    image = rows[rows["metric"] == "image_auroc"]
+    assert [image_auroc(*pair) for pair in zip(image["labels"], image["scores"])] == list(image["value"])
+
+
+def test_calibration_on_a_few_images_looks_at_no_other(run):
+    model, features = run[0].model(), run.features
+    training = features.samples["split"] == "train"
+    first = features.samples[training].groupby("category").head(2).index
+    few = features.take(sorted([*first, *np.flatnonzero(~training)]))
+    cut, whole = (
+        measure(model, images, run.tasks[0], calibrate_on=n, size=32) for images, n in ((few, None), (features, 2))
+    )
+    assert all(np.array_equal(*pair) for pair in zip(cut["scores"], whole["scores"]))
+    everything = measure(model, features, run.tasks[0], size=32)
+    assert not all(np.array_equal(*pair) for pair in zip(everything["scores"], whole["scores"]))
+
+
+def test_a_contrast_of_planted_scores():
+    labels = np.array([0] * 10 + [1] * 10)
+    perfect, blind = labels.astype(float), np.zeros(20)
+    rows = pd.DataFrame({"category": ["a", "a", "b"], "labels": [labels] * 3, "scores": [perfect, perfect, blind]})
+    samples = resampled(rows, n_resamples=50)
+    assert samples.shape == (3, 51) and (samples[:2] == 1).all() and (samples[2] == 0.5).all()
+    assert contrast([1, 0, -1], samples) == (0.5, 0.5, 0.5)
+    noisy = np.random.default_rng(0).normal(size=20)
+    rows["scores"] = [noisy, noisy.copy(), noisy]
+    samples = resampled(rows, n_resamples=50)
+    assert contrast([1, -1, 0], samples) == (0, 0, 0)
+    assert contrast([1, 0, -1], samples).low < 0 < contrast([1, 0, -1], samples).high
+
+
+def test_wrong_input_is_named(run):
+    with pytest.raises(KeyError, match="Unknown metric auc; known: image_auroc"):
+        measure(run[0].model(), run.features, run.tasks[0], metric=("auc",))
+    pixels = pd.DataFrame({"category": ["a"], "labels": [None], "scores": [None]})
+    with pytest.raises(ValueError, match="rows of image_auroc"):
+        resampled(pixels)
