@@ -109,15 +109,15 @@ def scratch(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """One to three nearly straight scores side by side, lighter or darker than the surface."""
     start = _place(scene, rng, margin=10)
     line = _walk(rng, start, length=rng.uniform(32, 60), steps=5, wander=0.12)
-    change = rng.uniform(55, 90) * (1 if scene.image[scene.cover > 0.5].mean() < 120 else rng.choice((-1, 1)))
-    width, aside = rng.uniform(0.7, 1.2), complex(rng.uniform(3, 4.5) * np.exp(1j * rng.uniform(0, 2 * np.pi)))
+    change = rng.uniform(70, 100) * (1 if scene.image[scene.cover > 0.5].mean() < 120 else rng.choice((-1, 1)))
+    width, aside = rng.uniform(1.2, 2.0), complex(rng.uniform(5, 7) * np.exp(1j * rng.uniform(0, 2 * np.pi)))
     marks = [path(PLANE - aside * n, line[n:]) - width * (1 - 0.2 * n) for n in range(rng.integers(1, 4))]
     return _over(scene, scene.image + change, np.minimum.reduce(marks))
 
 
 def stain(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A spot of dried liquid: tinted inside, with a darker rim."""
-    spot = _blob(rng, _place(scene, rng, margin=8), rng.uniform(6, 14))
+    spot = _blob(rng, _place(scene, rng, margin=8), rng.uniform(9, 16))
     ink = _contrasting(scene, rng, spot, ((92, 44, 30), (40, 52, 88), (150, 34, 34), (36, 34, 34), (216, 202, 128)))
     rim = np.exp(-(((spot + 1.5) / 1.6) ** 2))
     return _over(scene, ink, spot, opacity=np.minimum(rng.uniform(0.4, 0.8) * (0.8 + 0.45 * rim), 1))
@@ -125,7 +125,7 @@ def stain(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
 
 def hole(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A puncture: a dark pit with a lit lower lip."""
-    pit = _blob(rng, _place(scene, rng, margin=9), rng.uniform(4.5, 9), rough=0.10)
+    pit = _blob(rng, _place(scene, rng, margin=9), rng.uniform(7, 12), rough=0.10)
     lip = _shifted(pit, -2)
     marked = _over(scene, scene.image * 0.55 + 100, pit - 1.2, opacity=0.7)
     dark = _over(marked, scene.image * 0.16 + 6, pit)
@@ -136,7 +136,7 @@ def crack(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A jagged dark fissure with a branch, lit along one side."""
     trunk = _walk(rng, _place(scene, rng, margin=8), length=rng.uniform(36, 60), steps=9, wander=0.55)
     branch = _walk(rng, trunk[5], length=rng.uniform(20, 30), steps=5, wander=0.4)[2:]
-    taper = 0.75 + rng.uniform(0.2, 0.7)
+    taper = 1.2 + rng.uniform(0.3, 1.0)
     line = np.minimum(path(PLANE, trunk) - taper, path(PLANE, branch) - 0.7 * taper)
     lit = _over(scene, scene.image + 45, _shifted(line, 1), opacity=0.7)
     return _over(lit, scene.image * 0.22, line)
@@ -146,7 +146,7 @@ def cut(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A gaping slit: a dark lens with pale lips."""
     heading = np.exp(1j * rng.uniform(0, np.pi))
     q = (PLANE - _place(scene, rng, margin=10)) / complex(heading)
-    half, gape = rng.uniform(14, 24), rng.uniform(2.0, 3.8)
+    half, gape = rng.uniform(14, 24), rng.uniform(3.0, 5.0)
     lens = np.abs(q.imag + 0.004 * q.real**2) - gape * (1 - np.minimum((q.real / half) ** 2, 4))
     lips = _over(scene, scene.image * 0.6 + 95, lens - 1.8, opacity=0.8 * (np.abs(q.real) < half))
     return _over(lips, scene.image * 0.2 + 8, lens)
@@ -155,7 +155,7 @@ def cut(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
 def thread(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A stray coloured fibre lying on the surface, with its shadow."""
     line = _walk(rng, _place(scene, rng, margin=8), length=rng.uniform(50, 85), steps=14, wander=0.38)
-    fibre = path(PLANE, line) - rng.uniform(0.8, 1.15)
+    fibre = path(PLANE, line) - rng.uniform(1.2, 1.8)
     shaded = _over(scene, scene.image * 0.55, _shifted(fibre, 2), opacity=0.8)
     dyes = ((196, 48, 52), (44, 84, 170), (236, 232, 222), (38, 36, 40), (214, 174, 60))
     return _over(shaded, _contrasting(scene, rng, fibre, dyes), fibre)
@@ -165,7 +165,7 @@ def texture_swap(other: Callable[[Generator], Scene]) -> Defect:
     """A patch of the surface replaced by another drawing's."""
 
     def swapped(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
-        patch = _blob(rng, _place(scene, rng, margin=12), rng.uniform(9, 15))
-        return _over(scene, other(rng).image, patch, opacity=rng.uniform(0.6, 1))
+        patch = _blob(rng, _place(scene, rng, margin=12), rng.uniform(11, 16))
+        return _over(scene, other(rng).image, patch, opacity=rng.uniform(0.75, 1))
 
     return swapped

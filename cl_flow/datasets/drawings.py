@@ -39,7 +39,7 @@ def bottle(rng: Generator, *, capped: bool = True, label_turn: float = 0.0, logo
         label_turn: By how many radians the label is askew.
         logo: Whether the label is printed.
     """
-    p = posed(rng, turn=0.03, shift=2)
+    p = posed(rng, turn=0.03, shift=1)
     level, glow, hue = rng.uniform(-8, 2), rng.uniform(0.92, 1.08), rng.normal(0, 5, 3)
     scene = backdrop(rng, (222, 221, 217), rough=2)
     x, y = p.real, p.imag
@@ -84,7 +84,7 @@ def cable(rng: Generator, *, hollow: int | None = None, swapped: int | None = No
         loose: The wire with a strand bent out of it.
         bend: Where the tip of that strand ends, seen from the wire's centre.
     """
-    p = posed(rng, turn=0.12, shift=2)
+    p = posed(rng, turn=0.06, shift=1)
     scene = backdrop(rng, (168, 160, 148), rough=4)
     scene.shadow(np.abs(p) - 56)
     scene.place(moulded((92, 92, 96), dome(np.abs(np.abs(p) - 52.5) - 4.5, 4), shine=40), np.abs(p) - 57)
@@ -128,7 +128,7 @@ def capsule(rng: Generator, *, dent: float = 0.0, dent_at: float = 10.0, text: s
         text: What is printed on it.
         print_turn: By how many radians the print is askew.
     """
-    p = posed(rng, turn=0.10, shift=3)
+    p = posed(rng, turn=0.05, shift=1.5)
     length, hue, roll = rng.uniform(50, 53), rng.normal(0, 6, 3), rng.uniform(-2, 2)
     scene = backdrop(rng, (226, 226, 224), rough=2)
     x, y = p.real, p.imag
@@ -155,7 +155,7 @@ def hazelnut(rng: Generator, *, misprint: float | None = None) -> Scene:
         rng: Where the specimen's chance comes from.
         misprint: The direction, in radians, of a number printed on it by mistake.
     """
-    p = posed(rng, turn=np.pi, shift=3, zoom=0.05)
+    p = posed(rng, turn=np.pi, shift=1.5, zoom=0.03)
     plump, cap, hue, wave = rng.uniform(0.92, 1.0), rng.uniform(17, 24), rng.normal(0, 6, 3), rng.uniform(-3, 3)
     scene = backdrop(rng, (30, 29, 31), rough=3)
     lean = np.angle(p * 1j)
@@ -186,7 +186,7 @@ def metal_nut(rng: Generator, *, dent: float = 0.0, bite: float = 0.0, at: float
         bite: Radius of a piece broken out of the rim.
         at: Where on the rim it is damaged, in radians.
     """
-    p = posed(rng, turn=np.pi, shift=3, zoom=0.03)
+    p = posed(rng, turn=np.pi, shift=1.5, zoom=0.03)
     eccentric, tone = complex(*rng.normal(0, 0.4, 2)), rng.normal(0, 5)
     scene = backdrop(rng, (64, 66, 72), rough=4)
     lean = np.angle(turned(p, at))
@@ -220,7 +220,7 @@ def pill(rng: Generator, *, text: str = "FF", text_turn: float = 0.0, bite: floa
         bite: Radius of a piece broken out of the rim.
         at: Where on the rim, in radians.
     """
-    p = posed(rng, turn=0.12, shift=3)
+    p = posed(rng, turn=0.06, shift=1.5)
     speckles, depth = clouds(rng, 3.2), rng.uniform(0.9, 1.15)
     scene = backdrop(rng, (26, 27, 30), rough=2)
     outline = (np.hypot(p.real / 52, p.imag / 34) - 1) * 36
@@ -248,7 +248,7 @@ def screw(rng: Generator, *, bend: float = 0.0, stripped: tuple[float, float] = 
         stripped: Where the thread is gone, from and to, pixels from the middle.
         tip: Where the screw ends, pixels from the middle.
     """
-    p = posed(rng, turn=0.35, shift=2, zoom=0.02)
+    p = posed(rng, turn=0.15, shift=1, zoom=0.02)
     phase, tone = rng.uniform(0, 6.3), rng.normal(0, 4)
     scene = backdrop(rng, (198, 199, 201), rough=2)
     x = p.real
@@ -283,7 +283,7 @@ def toothbrush(rng: Generator, *, bare: tuple[int, int] = (0, 0), splayed: int |
         splayed: The tuft whose bristles lie over its neighbours.
         lean: Where the tips of those bristles lie, seen from the tuft.
     """
-    p = posed(rng, turn=0.06, shift=2)
+    p = posed(rng, turn=0.04, shift=1)
     scene = backdrop(rng, (34, 36, 44), rough=2)
     head = np.minimum(box(p + 10j, 27, 50, corner=20), box(p - 60j, 9, 24, corner=4) - 2)
     scene.place(moulded((214, 218, 222), dome(head, 7), shine=30), head)
@@ -328,7 +328,7 @@ def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cu
         length: Where it ends, pixels below the middle; whole legs end at 58.
         text: What is printed on the case.
     """
-    p = posed(rng, turn=0.03, shift=2)
+    p = posed(rng, turn=0.03, shift=1)
     scene = _board(rng)
     seat, tone = rng.uniform(-1.5, 1.5), rng.normal(0, 4)
     p = p - seat
@@ -378,7 +378,7 @@ def zipper(rng: Generator, *, missing: tuple[int, int] = (0, 0), bent: int | Non
         bend: By how many radians.
         side: The row, 0 on the left or 1 on the right.
     """
-    p = posed(rng, turn=0.03, shift=2)
+    p = posed(rng, turn=0.03, shift=1)
     scene = _tape(rng, p)
     phase, pitch, shine = rng.uniform(0, 9), 9.0, rng.normal(1, 0.05, (2, 32))
     for row, facing in enumerate((-1, 1)):

@@ -23,7 +23,7 @@ from cl_flow.datasets.categories import CATEGORIES
 from cl_flow.datasets.folder import read_tree
 from cl_flow.paths import atomic
 
-VERSION = 2
+VERSION = 3
 """The version of the drawing code: raised whenever an image of the same seed changes."""
 
 MARGIN = 8.0
@@ -123,7 +123,7 @@ def _damaged(
         ill = _exposed(apply(rng=_generator(*key, attempt)), exposure)
         change = np.abs(ill - image).max(2)
         mask = change > THRESHOLD
-        if 0.005 <= mask.mean() <= 0.08 and change[mask].mean() > 4 * THRESHOLD:
+        if 0.01 <= mask.mean() <= 0.12 and change[mask].mean() > 4 * THRESHOLD:
             return ill, mask
     raise RuntimeError(f"Expected a visible defect within 64 attempts; got none for {key}.")
 

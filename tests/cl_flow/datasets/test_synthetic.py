@@ -27,7 +27,7 @@ def test_the_table_is_complete():
     assert all(len(entry.defects) >= 3 for entry in CATEGORIES.values())
     kinds = {defect for _, defect in PAIRS}
     assert {"scratch", "stain", "hole", "texture_swap", "missing_part", "bent_part"} <= kinds
-    assert sum(sum(vars(SIZES["synthetic"]).values()) for _ in CATEGORIES) < 1600
+    assert sum(sum(vars(SIZES["synthetic"]).values()) for _ in CATEGORIES) < 2000
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -66,7 +66,7 @@ def test_a_mask_is_exactly_what_the_defect_changed(category, defect):
     change = np.abs(image.astype(int) - healthy).max(2)[mask]
     assert change.min() >= 5, "every marked pixel is visibly changed"
     assert change.mean() > 20, "the defect as a whole is plain to see"
-    assert 0.005 <= mask.mean() <= 0.08
+    assert 0.01 <= mask.mean() <= 0.12
 
 
 @pytest.mark.parametrize(("category", "defect"), [("wood", "stain"), ("cable", "bent_part")])
