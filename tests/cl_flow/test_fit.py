@@ -123,7 +123,6 @@ def test_frozen_centers_keep_their_bits(tiny, tmp_path):
 
 def test_several_processes_give_the_same_bytes_as_one(tiny):
     configs = [tiny.replace(seed=seed) for seed in (5, 6)]
-    torch.set_num_threads(1)
     parallel = [digests(run) for run in fit_all(configs, processes=2)]
     assert parallel == [digests(fit(config, overwrite=True, progress=False)) for config in configs]
 

@@ -1,0 +1,376 @@
+"""Patches followed through all steps of a run: pictures of their latents by UMAP, and facts to hold them against."""
+
+__all__ = ["METHODS", "apparent_drift", "embedding", "latent_facts", "summarise_embedding"]
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.linalg import orthogonal_procrustes
+from scipy.spatial.distance import cdist
+
+from analysis.tables import table
+from cl_flow.features import Features
+from cl_flow.images import image_size, read_mask
+from cl_flow.registry import Registry
+from cl_flow.run import Run
+
+METHODS: Registry = Registry("embedding method")
+SPACES = ("latents", "features")
+ROW = ["step", "task", "category", "label", "image", "cell", "known"]
+FACTS = [
+    *("step", "task", "known", "purity", "own_center", "normal_distance", "anomalous_distance"),
+    *("overlap", "drift", "drift_rigid"),
+]
+
+
+class Slice(NamedTuple):
+    """One step: the patches' vectors (N, D), the centers' (K, D) and the centers' categories; features have none."""
+
+    patches: np.ndarray
+    centers: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def points(self) -> np.ndarray:
+        """Patches, then centers (N + K, D)."""
+        return np.concatenate([self.patches, self.centers])
+
+
+# ---- tables of runs
+
+
+@table
+def embedding(
+    run: Run,
+    *,
+    method: str = "aligned",
+    space: str = "latents",
+    level: int = -1,
+    n_patches: int = 20,
+    n_neighbors: int = 15,
+    n_epochs: int = 200,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """The same patches after every step, in two dimensions by UMAP, with the main centers among them.
+
+    How to read it: who is whose neighbour. Distances between groups, and their sizes, mean little; whether points
+    really moved is said by `latent_facts` in the full-dimensional space.
+
+    References:
+        UMAP: Uniform manifold approximation and projection for dimension reduction (McInnes et al., 2018)
+        https://arxiv.org/abs/1802.03426
+
+    Args:
+        run: One run, or many.
+        method: A name in `METHODS`: `"aligned"` (AlignedUMAP), `"joint"`, `"fixed"` or `"independent"`.
+        space: `"latents"`, or `"features"`: what the backbone sees, the same at every step.
+        level: Feature level; the last one by default.
+        n_patches: Patches of each category, from its test images; a quarter of them anomalous.
+        n_neighbors: UMAP's; below the number of patches.
+        n_epochs: UMAP's.
+        random_state: Seed of the patches and of UMAP.
+
+    Returns:
+        One row per step and point: `step task category label image cell known level method space x y`. `label` is
+        normal, anomalous (a cell of the grid that a defect overlaps) or center; `known` says whether the category has
+        been learnt. Categories not yet learnt go through the flow like all others.
+    """
+    embed = METHODS[method]
+    patches, slices = _follow(run, space, level, n_patches, random_state)
+    if not 2 <= n_neighbors < len(patches):
+        raise ValueError(f"Expected 2 ≤ n_neighbors < {len(patches)}, the number of patches; got {n_neighbors}.")
+    pictures = embed(slices, n_neighbors=n_neighbors, n_epochs=n_epochs, random_state=random_state)
+    rows = pd.concat([_rows(run, step, patches, s.names) for step, s in enumerate(slices)], ignore_index=True)
+    x, y = np.concatenate(pictures).astype(float).T
+    return rows.assign(level=level % len(run.features.levels), method=method, space=space, x=x, y=y)
+
+
+@table
+def latent_facts(
+    run: Run,
+    *,
+    space: str = "latents",
+    level: int = -1,
+    n_patches: int = 20,
+    k: int = 10,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """What a picture of the latents cannot prove, measured on the same patches in the full-dimensional space.
+
+    How to read it: where `purity` stays and `own_center` falls, patches kept their company and lost their center; but
+    every step adds centers to be mistaken for it. Drift that vanishes in `drift_rigid` was a rotation or a shift of
+    the whole, which no distance between patches can feel.
+
+    Args:
+        run: One run, or many.
+        space: `"latents"` or `"features"`.
+        level: Feature level.
+        n_patches: Patches of each category, as in `embedding`.
+        k: Neighbours.
+        random_state: Seed of the patches.
+
+    Returns:
+        One row per `step task`, NaN where there is no center or no step before:
+        `known` (whether the task has been learnt),
+        `purity` (share of the k nearest normal patches that are of the patch's own category, for normal patches),
+        `own_center` (share of normal patches whose nearest center is their own),
+        `normal_distance` and `anomalous_distance` (mean distance of patches to their own center),
+        `overlap` (share of the k nearest patches kept since the step before),
+        `drift` (root mean square displacement since the step before, as a share of the spread of all patches) and
+        `drift_rigid` (the same after the best rotation and shift of all patches).
+    """
+    patches, slices = _follow(run, space, level, n_patches, random_state)
+    if not 1 <= k < (patches["label"] == "normal").sum():
+        raise ValueError(f"Expected 1 ≤ k < {(patches['label'] == 'normal').sum()} normal patches; got k = {k}.")
+    frames, before = [], None
+    for step, now in enumerate(slices):
+        values = {**_centering(patches, now), "purity": _purity(patches, now.patches, k)}
+        values |= _changes(before, now.patches, k)
+        known = patches["category"].isin(run[step].categories)
+        means = pd.DataFrame(values).assign(task=patches["task"], known=known).groupby("task").mean()
+        means[["drift", "drift_rigid"]] **= 0.5
+        frames.append(means.assign(step=step, known=means["known"] == 1).reset_index())
+        before = now.patches
+    return pd.concat(frames, ignore_index=True)[FACTS]
+
+
+# ---- from tables to conclusions
+
+
+def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
+    """How far patches appear to move in a picture from one step to the next.
+
+    How to read it: backbone features are the same at every step, so what their pictures show is the method's own
+    doing; only what the latents show beyond it can be the run's.
+
+    Args:
+        embedded: Tables of `embedding`, of any methods and spaces, concatenated.
+
+    Returns:
+        One row per `run strategy seed method space step` but the first step: `drift`, the root mean square displacement
+        of the patches since the step before, as a share of their spread.
+    """
+    rows = []
+    keys = ["run", "strategy", "seed", "method", "space"]
+    for key, one in embedded[embedded["label"] != "center"].groupby(keys, sort=False):
+        pictures = [picture[["x", "y"]].to_numpy() for _, picture in one.groupby("step")]
+        for step in range(1, len(pictures)):
+            square = _displacement(pictures[step - 1], pictures[step])
+            rows.append((*key, step, float(np.sqrt(square.mean()))))
+    return pd.DataFrame(rows, columns=[*keys, "step", "drift"])
+
+
+def summarise_embedding(facts: pd.DataFrame, drift: pd.DataFrame) -> str:
+    """A sentence on what became of the first task's latents, and on how far pictures of them can be trusted.
+
+    Args:
+        facts: A table of `latent_facts` of the latents.
+        drift: A table of `apparent_drift`.
+    """
+    first = facts[facts["task"] == 0].groupby("step").mean(numeric_only=True)
+    begin, end, later = first.iloc[0], first.iloc[-1], first.iloc[1:].mean()
+    seen = drift[drift["space"] == "features"].groupby("method", sort=False)["drift"].mean()
+    pictures = ", ".join(f"{value:.2f} ({method})" for method, value in seen.items())
+    return (
+        f"In the full-dimensional space, {begin['purity']:.0%} of the neighbours of the first task's normal patches "
+        f"were of their own category when it had been learnt and {end['purity']:.0%} after the last step; the nearest "
+        f"center was their own for {begin['own_center']:.0%} and {end['own_center']:.0%}. From step to step these "
+        f"patches moved by {later['drift']:.2f} of the spread of all latents, {later['drift_rigid']:.2f} after the "
+        f"best rotation and shift, and kept {later['overlap']:.0%} of their neighbours. Backbone features, which never "
+        f"move, appear to move in pictures by this share of their spread: {pictures or 'not measured'}."
+    )
+
+
+# ---- methods: (slices, options of UMAP) -> per step the points in the plane (N + K, 2)
+
+
+@METHODS
+def aligned(slices: Sequence[Slice], *, random_state: int, **options: Any) -> list[np.ndarray]:
+    """AlignedUMAP: one picture per step, optimised together so that a patch stays near its neighbours in time.
+
+    References:
+        Visualizing the evolution of high-dimensional data with aligned UMAP (Dadu et al., 2023)
+        https://doi.org/10.1016/j.patter.2023.100741
+    """
+    if len(slices) == 1:
+        return joint(slices, random_state=random_state, **options)
+    relations = [_relation(earlier, later) for earlier, later in zip(slices, slices[1:])]
+    mapper = _umap().AlignedUMAP(random_state=random_state, transform_seed=random_state, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "n_jobs value", UserWarning)  # it offers no way to ask for one job
+        mapper.fit([s.points for s in slices], relations=relations)
+    return list(mapper.embeddings_)
+
+
+@METHODS
+def joint(slices: Sequence[Slice], **options: Any) -> list[np.ndarray]:
+    """One UMAP of all steps together: a patch that did not move is drawn twice in one place."""
+    points = np.concatenate([s.points for s in slices])
+    xy = _umap().UMAP(n_jobs=1, unique=True, **options).fit_transform(points)
+    return np.split(xy, np.cumsum([len(s.points) for s in slices])[:-1])
+
+
+@METHODS
+def fixed(slices: Sequence[Slice], **options: Any) -> list[np.ndarray]:
+    """UMAP fitted on the first step; later steps are placed into that picture, whatever they have become."""
+    mapper = _umap().UMAP(n_jobs=1, **options).fit(slices[0].points)
+    return [mapper.embedding_, *(mapper.transform(s.points) for s in slices[1:])]
+
+
+@METHODS
+def independent(slices: Sequence[Slice], *, random_state: int, **options: Any) -> list[np.ndarray]:
+    """A UMAP for each step with a seed of its own, turned onto the one before: here to show what it fakes."""
+    pictures: list[np.ndarray] = []
+    for step, s in enumerate(slices):
+        xy = _umap().UMAP(n_jobs=1, random_state=random_state + step, **options).fit_transform(s.points)
+        pictures.append(_turned(pictures[-1], xy, len(s.patches)) if pictures else xy)
+    return pictures
+
+
+def _umap() -> Any:
+    """The library, imported when first needed: it takes seconds."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+        import umap
+    return umap
+
+
+def _relation(earlier: Slice, later: Slice) -> dict[int, int]:
+    """Which points of two steps are the same: every patch, and the centers that both have."""
+    n = len(earlier.patches)
+    centers = {n + i: n + later.names.index(name) for i, name in enumerate(earlier.names) if name in later.names}
+    return {**{i: i for i in range(n)}, **centers}
+
+
+# ---- patches, and what the flow makes of them
+
+
+def _follow(run: Run, space: str, level: int, n_patches: int, random_state: int) -> tuple[pd.DataFrame, list[Slice]]:
+    """The patches that are followed (`task category label image cell`), and their vectors after each step."""
+    n_levels = len(run.features.levels)
+    if space not in SPACES:
+        raise KeyError(f"Unknown space {space!r}; known: {', '.join(SPACES)}.")
+    if not -n_levels <= level < n_levels or n_patches < 1:
+        raise ValueError(f"Expected a level below {n_levels} and n_patches ≥ 1; got {level} and {n_patches}.")
+    patches, x = _sample(run, level, n_patches, random_state)
+    if space == "features":
+        return patches, [Slice(x, x[:0], ())] * len(run)
+    return patches, [_latents(run, step, level, x, patches["cell"]) for step in range(len(run))]
+
+
+@torch.inference_mode()
+def _latents(run: Run, step: int, level: int, x: np.ndarray, cells: pd.Series) -> Slice:
+    model = run[step].model()
+    z, _ = model.levels[level](torch.from_numpy(x), torch.tensor(cells.tolist()))
+    return Slice(z.numpy(), model.levels[level].mixture.mu.numpy(), model.categories)
+
+
+def _sample(run: Run, level: int, n_patches: int, random_state: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Patches of every category's test images, a quarter of them anomalous, and their features (N, D)."""
+    test = run.features.where(split="test")
+    frames, values = [], []
+    for task, names in enumerate(run.tasks):
+        for category in names:
+            images = test.where(category=category)
+            rng = np.random.default_rng([random_state, len(frames)])
+            image, cell, label = _draw(images, test.grids[level], n_patches, rng)
+            paths = images.samples["image_path"].iloc[image].map(lambda path: "/".join(Path(path).parts[-2:]))
+            columns = {"task": task, "category": category, "label": label, "image": paths.to_numpy(), "cell": cell}
+            frames.append(pd.DataFrame(columns))
+            values.append(np.asarray(images.levels[level][images.rows[image], cell], dtype=np.float32))
+    return pd.concat(frames, ignore_index=True), np.concatenate(values)
+
+
+def _draw(
+    images: Features, grid: tuple[int, int], n_patches: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, grid cell and label of the patches drawn from one category: no cell twice."""
+    label = images.samples["label"].to_numpy()
+    ill = rng.permutation(np.flatnonzero(label == 1))[: n_patches // 4]
+    pools = {
+        "normal": np.argwhere(np.repeat(label[:, None] == 0, np.prod(grid), axis=1)),
+        "anomalous": np.concatenate([np.empty((0, 2), int), *(_defective(images, i, grid) for i in ill)]),
+    }
+    sizes = {"normal": n_patches - n_patches // 4, "anomalous": n_patches // 4}
+    drawn = [rng.permutation(pool)[: sizes[name]] for name, pool in pools.items()]
+    names = np.repeat(list(pools), [len(pool) for pool in drawn])
+    return *np.concatenate(drawn).T, names
+
+
+def _defective(images: Features, image: int, grid: tuple[int, int]) -> np.ndarray:
+    """Image and grid cell (n, 2) of the cells that a defect overlaps."""
+    row = images.samples.iloc[image]
+    mask = read_mask(row["mask_path"], image_size(row["image_path"]))
+    starts = [np.arange(n) * side // n for n, side in zip(grid, mask.shape)]
+    touched = np.logical_or.reduceat(np.logical_or.reduceat(mask, starts[0], axis=0), starts[1], axis=1)
+    cells = np.flatnonzero(touched)
+    return np.stack([np.full(len(cells), image), cells], axis=1)
+
+
+def _rows(run: Run, step: int, patches: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The points of one step: the patches, then the centers."""
+    task = {name: index for index, categories in enumerate(run.tasks) for name in categories}
+    centers = pd.DataFrame({"category": names, "task": [task[name] for name in names]})
+    centers = centers.assign(label="center", image="", cell=-1)
+    points = pd.concat([patches, centers], ignore_index=True) if len(names) else patches
+    return points.assign(step=step, known=points["category"].isin(run[step].categories))[ROW]
+
+
+# ---- measures
+
+
+def _neighbors(points: np.ndarray, k: int) -> np.ndarray:
+    """The k nearest other points of each (N, k), in no order."""
+    distances = cdist(points, points)
+    np.fill_diagonal(distances, np.inf)
+    return np.argpartition(distances, k - 1, axis=1)[:, :k]
+
+
+def _purity(patches: pd.DataFrame, points: np.ndarray, k: int) -> np.ndarray:
+    normal = (patches["label"] == "normal").to_numpy()
+    category = patches["category"].to_numpy()[normal]
+    purity = np.full(len(points), np.nan)
+    purity[normal] = (category[_neighbors(points[normal], k)] == category[:, None]).mean(1)
+    return purity
+
+
+def _centering(patches: pd.DataFrame, now: Slice) -> dict[str, np.ndarray]:
+    """Of each patch the distance to its own center, and whether no other is nearer; NaN where that is not asked."""
+    normal = (patches["label"] == "normal").to_numpy()
+    own = patches["category"].map({name: i for i, name in enumerate(now.names)}).to_numpy(dtype=float)
+    has, mine, nearest = ~np.isnan(own), np.full(len(own), np.nan), np.full(len(own), np.nan)
+    if has.any():
+        k, distances = own[has].astype(int), cdist(now.patches[has], now.centers)
+        mine[has], nearest[has] = distances[np.arange(len(k)), k], distances.argmin(1) == k
+    return {
+        "own_center": np.where(normal, nearest, np.nan),
+        "normal_distance": np.where(normal, mine, np.nan),
+        "anomalous_distance": np.where(normal, np.nan, mine),
+    }
+
+
+def _changes(before: np.ndarray | None, now: np.ndarray, k: int) -> dict[str, np.ndarray]:
+    """Of each patch the share of neighbours kept, and its squared displacement; NaN at the first step."""
+    if before is None:
+        return dict.fromkeys(("overlap", "drift", "drift_rigid"), np.full(len(now), np.nan))
+    kept = [len(np.intersect1d(a, b)) / k for a, b in zip(_neighbors(before, k), _neighbors(now, k))]
+    rigid = _turned(before, now, len(now))
+    return {"overlap": np.array(kept), "drift": _displacement(before, now), "drift_rigid": _displacement(before, rigid)}
+
+
+def _displacement(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Squared displacement of each point (N,), as a share of the points' mean squared distance from their centroid."""
+    spread = ((before - before.mean(0)) ** 2).sum(1).mean()
+    return ((now - before) ** 2).sum(1) / spread
+
+
+def _turned(onto: np.ndarray, points: np.ndarray, n: int) -> np.ndarray:
+    """The points after the rotation, reflection and shift that bring the first n nearest to the first n of `onto`."""
+    here, there = points[:n].mean(0), onto[:n].mean(0)
+    rotation, _ = orthogonal_procrustes(points[:n] - here, onto[:n] - there)
+    return (points - here) @ rotation + there
