@@ -4,6 +4,7 @@ __all__ = ["Batch", "Penalty", "TrainConfig", "train"]
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -68,6 +69,7 @@ def train(
     penalty: Penalty | None = None,
     watch: Callable[[int, FlowModel], None] | None = None,
     seed: int = 0,
+    threads: int = 1,
     progress: bool | str = True,
 ) -> pd.DataFrame:
     """Train the model in place on normal images, and return its losses.
@@ -80,6 +82,8 @@ def train(
         watch: Called with the number of steps taken and the model, before the first step and after each one; what it
             measures leaves the training to the bit, as long as it leaves the model.
         seed: Order of images and draw of patches.
+        threads: Processor threads on a CPU. One gives the same bytes on any number of cores, and the products in a step
+            of a small model are not worth splitting.
         progress: Whether to show a bar, or its title.
 
     Returns:
@@ -89,6 +93,21 @@ def train(
         ValueError: Fewer images than one, or a patch count beyond the grid.
         FloatingPointError: The loss is no longer finite.
     """
+    with _threads(threads):
+        records = _epochs(model, data, config, penalty, watch, seed, progress)
+    model.eval()
+    return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
+
+
+def _epochs(
+    model: FlowModel,
+    data: Features,
+    config: TrainConfig,
+    penalty: Penalty | None,
+    watch: Callable[[int, FlowModel], None] | None,
+    seed: int,
+    progress: bool | str,
+) -> list[tuple[int, int, str, float]]:
     model.train()
     loader = _Loader(model, data, config, seed)
     optimizer = torch.optim.Adam(
@@ -97,7 +116,8 @@ def train(
     n_steps = config.epochs * loader.steps_per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / max(1, n_steps), config))
     begin_intra = round(config.inter_only * n_steps)
-    records, title = [], progress if isinstance(progress, str) else "training"
+    records: list[tuple[int, int, str, float]] = []
+    title = progress if isinstance(progress, str) else "training"
     if watch is not None:
         watch(0, model)
     with tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
@@ -111,8 +131,17 @@ def train(
                 if watch is not None:
                     watch(schedule.last_epoch, model)
             records += _means(epoch, sums)
-    model.eval()
-    return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
+    return records
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _step(
