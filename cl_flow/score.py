@@ -20,7 +20,7 @@ PARTS = ("logp", "entropy", "product")
 
 @dataclass(frozen=True)
 class Calibration:
-    """The most normal value of each class, level and factor over normal training patches: (K, L, 2).
+    """The typical (median) normality of each class, level and factor over normal training patches: (K, L, 2).
 
     The two factors are log p(x|y)/D and Σ p log p. A class that was never measured holds NaN.
     """
@@ -62,7 +62,7 @@ class Scores:
 def calibrate(
     model: FlowModel, reference: Features, *, known: Sequence[str] | None = None, per_log_k: bool = False
 ) -> Calibration:
-    """What counts as perfectly normal for each class, from normal training images.
+    """How normal the normal training patches of each class typically are, under this model.
 
     Args:
         model: The model that will score.
@@ -78,11 +78,9 @@ def calibrate(
     values = torch.full((model.n_classes, len(model.levels), 2), math.nan)
     for category in reference.categories:
         images = reference.where(category=category)
-        y = model.class_ids([category])
-        for batch in images.batches():
-            factors = _factors(model, batch, y.expand(len(batch[0])), known, per_log_k)
-            peaks = torch.stack([f.amax((0, 2)) for f in factors])
-            values[y.item()] = torch.fmax(values[y.item()], peaks.cpu())
+        (y,) = model.class_ids([category]).tolist()
+        factors, _ = _all_factors(model, images, "category", known, per_log_k)
+        values[y] = torch.stack([level.transpose(0, 1).flatten(1).median(1).values for level in factors])
     return Calibration(values)
 
 
@@ -100,8 +98,10 @@ def score(
 ) -> Scores:
     """Anomaly maps of every image.
 
-    Per level the normality log p(x|y)/D (and Σ_k p_k log p_k) is lowered by its most normal value, exponentiated,
-    upsampled bilinearly and summed over levels; the flipped sum is smoothed by a Gaussian.
+    Per level the normality s = log p(x|y)/D (and s = Σ_k p_k log p_k) becomes an anomaly 1/(1 + exp(s − c)), where c is
+    the median of s over normal training patches: the posterior of a uniform alternative as dense as a typical normal
+    patch. It is upsampled bilinearly, summed over levels and smoothed by a Gaussian. The published protocol takes
+    1 − exp(s − c) with c the maximum over the images at hand, and flips the sum at its own maximum.
 
     References:
         Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly detection (Yao et al., 2024)
@@ -127,13 +127,13 @@ def score(
     if calibration == "set":
         maps = [_maps_of_set([level[:, f] for level in factors], model.grids, size, sigma) for f in (0, 1)]
     else:
-        peaks = calibration.values[classes]
-        if peaks.isnan().any():
-            missing = sorted({model.categories[k] for k in classes[peaks.isnan().any(-1).any(-1)].tolist()})
+        typical = calibration.values[classes]
+        if typical.isnan().any():
+            missing = sorted({model.categories[k] for k in classes[typical.isnan().any(-1).any(-1)].tolist()})
             raise ValueError(f"Expected a calibration of every class scored; got none of {', '.join(missing)}.")
         maps = [
             _maps(
-                [_anomaly(level[:, f], peaks[:, i, f, None]) for i, level in enumerate(factors)],
+                [torch.sigmoid(typical[:, i, f, None] - level[:, f]) for i, level in enumerate(factors)],
                 model.grids,
                 size,
                 sigma,
@@ -187,11 +187,6 @@ def _route(model: FlowModel, batch: list[Tensor]) -> Tensor:
 # ---- from normality to maps
 
 
-def _anomaly(normality: Tensor, peak: Tensor) -> Tensor:
-    """1 − exp(normality − peak) (n, S), to full precision near 0; no patch is more normal than the peak."""
-    return -torch.expm1((normality - peak).clamp(max=0))
-
-
 def _maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
     """Upsampled, summed over levels, smoothed (n, H, W): one small matrix per side does the first and the last."""
     total = 0.0
@@ -202,7 +197,7 @@ def _maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[in
 
 
 def _maps_of_set(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
-    anomaly = [_anomaly(values, values.max()) for values in levels]
+    anomaly = [-torch.expm1(values - values.max()) for values in levels]  # precise near 0, where entropies lie
     return _maps(anomaly, grids, size, sigma) - _maps(anomaly, grids, size, 0.0).min()
 
 

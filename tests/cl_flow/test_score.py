@@ -56,12 +56,18 @@ def test_the_published_protocol_does_depend_on_them(model, features):
     assert not torch.allclose(together.logp[:1], alone.logp, rtol=1e-3)
 
 
-def test_calibration_is_the_peak_over_training_patches(model, features, calibration):
+def test_calibration_is_the_median_over_training_patches(model, features, calibration):
     level, x = model.levels[1], features.where(split="train", category="b").read()[1]
     z, log_det = level(x.flatten(0, 1).float())
     logp = (level.mixture.log_prob(z, torch.ones(len(x), dtype=torch.long)) + log_det) / level.dim
-    assert calibration.values[1, 1, 0].item() == pytest.approx(logp.max().item(), rel=1e-5)
-    assert calibration.values[1, 1, 1].item() == pytest.approx(level.mixture.negentropy(z).max().item(), rel=1e-5)
+    assert calibration.values[1, 1, 0].item() == pytest.approx(logp.median().item(), rel=1e-5)
+    assert calibration.values[1, 1, 1].item() == pytest.approx(level.mixture.negentropy(z).median().item(), rel=1e-5)
+
+
+def test_a_typical_patch_is_as_likely_anomalous_as_not(model, features, calibration):
+    scores = score(model, features.where(split="train", category="a"), calibration, size=(4, 4), sigma=0)
+    assert scores.logp.median().item() == pytest.approx(0.5 * len(model.levels), abs=0.1)
+    assert (scores.logp > 0).all() and (scores.logp < len(model.levels)).all()
 
 
 def test_planted_anomalies_score_higher_where_they_are(model, features, calibration):
@@ -96,10 +102,10 @@ def test_entropy_per_log_k_is_divided_before_the_exponent(model, features):
     scores = [score(model, test, c, per_log_k=k, sigma=0) for c, k in ((plain, False), (divided, True))]
     assert torch.equal(scores[0].logp, scores[1].logp)
     corner = [torch.zeros(len(test)), torch.zeros(len(test))]
-    for level, x, peak in zip(model.levels, test.read(), plain.values[0, :, 1]):
+    for level, x, typical in zip(model.levels, test.read(), plain.values[0, :, 1]):
         certainty = level.mixture.negentropy(level(x.flatten(0, 1).float())[0]).view(len(test), -1)[:, 0]
         for i, unit in enumerate((1, math.log(3))):
-            corner[i] += 1 - torch.exp((certainty - peak).clamp(max=0).detach() / unit)
+            corner[i] += torch.sigmoid((typical - certainty).detach() / unit)
     for expected, got in zip(corner, scores):
         torch.testing.assert_close(got.entropy[:, 0, 0], expected, rtol=1e-4, atol=1e-6)
 
