@@ -20,7 +20,7 @@ class Mixture(nn.Module):
     Class k has the main center `mu[k]` and, around it, the offsets `delta[k]`; its first component is the main
     center itself:
 
-    $$p(z|k) = \sum_{m < M} \mathrm{softmax}(\psi_k)_m \, \mathcal N(z; \mu_k + \delta_{km}, I), \quad \delta_{k0} = 0.$$
+    $$p(z|k) = \sum_{m < M} \mathrm{softmax}(\psi_k)_m \, \mathcal N(z; \mu_k + \delta_{km}, I), \delta_{k0} = 0.$$
 
     Every expansion is a `Parameter` of its own, so that what was learnt earlier can be frozen without touching what
     is new. A mixture starts with no classes; `expand` returns a larger one.
