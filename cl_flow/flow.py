@@ -29,7 +29,7 @@ class FlowConfig:
         position_dim: Channels of the position encoding P, a multiple of 4.
         hidden: Width of each subnet; None is HGAD's 2·(⌈D/2⌉ + P).
         clamp: Bound of the log scale of a coupling.
-        placement: Where new centers go, by the names in `cl_flow.mixture.PLACEMENTS`.
+        placement: Where new centers go, by the names in `cl_flow.placement.PLACEMENTS`.
     """
 
     n_blocks: int = 12
@@ -270,7 +270,7 @@ class FlowModel(nn.Module):
 
         Args:
             categories: Names of the new classes, or how many nameless ones to add.
-            init: Placement of their centers (`cl_flow.mixture.PLACEMENTS`); the configured one by default.
+            init: Placement of their centers (`cl_flow.placement.PLACEMENTS`); the configured one by default.
             data: Per level the means of the new classes (n, D), for `init="data"`.
 
         Raises:

@@ -1,17 +1,15 @@
 """The base density of the flow: a hierarchical Gaussian mixture, one main center per class, that grows by classes."""
 
-__all__ = ["PLACEMENTS", "Mixture", "smallest_distance"]
+__all__ = ["Mixture"]
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from cl_flow.registry import Registry
-
-SPACING = 5.0  # distance between two main centers at initialisation, in units of the component's standard deviation
-PLACEMENTS: Registry = Registry("placement of new centers")
+from cl_flow.placement import PLACEMENTS
 
 
 class Mixture(nn.Module):
@@ -24,6 +22,10 @@ class Mixture(nn.Module):
 
     Every expansion is a `Parameter` of its own, so that what was learnt earlier can be frozen without touching what
     is new. A mixture starts with no classes; `expand` returns a larger one.
+
+    A class may look at the latents through an affine *frame* of its own, $u = W_k z + b_k$; its density is then
+    $p(u|k) \, |\det W_k|$. With $W_k$ the inverse root of a covariance, that is a Gaussian of any shape. Frames are
+    never learnt by gradient; without them nothing is computed for them.
 
     References:
         Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly detection (Yao et al., 2024)
@@ -41,6 +43,8 @@ class Mixture(nn.Module):
         self.dim, self.n_components = dim, n_components
         self._mu, self._delta = nn.ParameterList(), nn.ParameterList()
         self._phi, self._psi = nn.ParameterList(), nn.ParameterList()
+        self.register_buffer("_frame_weight", None)
+        self.register_buffer("_frame_bias", None)
 
     # ---- what it holds
 
@@ -85,13 +89,58 @@ class Mixture(nn.Module):
         mu = self.mu.detach() if detach_mu else self.mu
         return torch.cat([mu[:, None], mu[:, None] + self.delta], dim=1)
 
+    # ---- frames
+
+    @property
+    def frames(self) -> tuple[Tensor, Tensor] | None:
+        """Weights W (K, D, D) and biases b (K, D) of the frames; None where every class looks at z as it is."""
+        return None if self._frame_weight is None else (self._frame_weight, self._frame_bias)
+
+    def framed(self, weight: Tensor, bias: Tensor) -> "Mixture":
+        """The same mixture, whose class k looks at u = W_k z + b_k in place of z; earlier frames are replaced.
+
+        Args:
+            weight: W (K, D, D), each invertible.
+            bias: b (K, D).
+
+        Raises:
+            ValueError: Another shape, or a weight that is singular or not finite.
+        """
+        shape = (self.n_classes, self.dim, self.dim)
+        if tuple(weight.shape) != shape or tuple(bias.shape) != shape[:2]:
+            raise ValueError(
+                f"Expected frames of shapes {shape} and {shape[:2]}; got {tuple(weight.shape)} and {tuple(bias.shape)}."
+            )
+        bad = (~_log_volume(weight).isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise ValueError(f"Expected frames of finite, non-zero volume; got none such for classes {bad}.")
+        framed = copy.deepcopy(self)
+        framed._set_frames(weight.detach().clone(), bias.detach().clone())
+        return framed
+
+    def _set_frames(self, weight: Tensor | None, bias: Tensor | None) -> None:
+        self._frame_weight, self._frame_bias = weight, bias
+
+    def _in_frame(self, z: Tensor, k: int) -> Tensor:
+        return torch.addmm(self._frame_bias[k], z, self._frame_weight[k].T)
+
     # ---- densities
 
     def log_kernel(self, z: Tensor, *, classes: Tensor | None = None) -> Tensor:
-        """ℓ_k = −½‖z − mu_k‖² of every class, or of the given ones (N, K), without the Gaussian constant."""
+        """ℓ_k = −½‖z − mu_k‖² of every class, or of the given ones (N, K), without the Gaussian constant.
+
+        In a frame it is −½‖u − mu_k‖² + log|det W_k|.
+        """
+        if self.frames is not None:
+            return self._log_kernel_in_frames(z, range(self.n_classes) if classes is None else classes.tolist())
         mu = self.mu if classes is None else self.mu[classes]
         square = z.square().sum(-1, keepdim=True) + mu.square().sum(-1)
         return torch.addmm(square, z, mu.T, beta=-0.5)
+
+    def _log_kernel_in_frames(self, z: Tensor, classes: Iterable[int]) -> Tensor:
+        mu, volume = self.mu, _log_volume(self._frame_weight)
+        columns = [-0.5 * (self._in_frame(z, k) - mu[k]).square().sum(-1) + volume[k] for k in classes]
+        return torch.stack(columns, dim=1)
 
     def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
         """log p(z | y) (N,) of latents (N, D) under the components of their given classes.
@@ -103,14 +152,23 @@ class Mixture(nn.Module):
         return self.log_kernel_within(z, y).logsumexp(-1).flatten() - 0.5 * self.dim * math.log(2 * math.pi)
 
     def log_kernel_within(self, z: Tensor, y: Tensor, *, detach_mu: bool = False) -> Tensor:
-        """−½‖z − mu_y − delta_ym‖² + log softmax(psi_y)_m (B, N/B, M); only the given class is ever computed."""
-        z = z.reshape(len(y), -1, self.dim)
+        """−½‖z − mu_y − delta_ym‖² + log softmax(psi_y)_m (B, N/B, M); only the given class is ever computed.
+
+        In a frame it is that of u, plus log|det W_y|.
+        """
+        z, log_weight = z.reshape(len(y), -1, self.dim), self.psi.log_softmax(-1)[y][:, None]
+        if self.frames is not None:
+            z = torch.baddbmm(self._frame_bias[y][:, None], z, self._frame_weight[y].mT)
+            log_weight = log_weight + _log_volume(self._frame_weight)[y][:, None, None]
         centers = self.components(detach_mu=detach_mu)[y]
         square = z.square().sum(-1, keepdim=True) + centers.square().sum(-1)[:, None]
-        return torch.baddbmm(square, z, centers.mT, beta=-0.5) + self.psi.log_softmax(-1)[y][:, None]
+        return torch.baddbmm(square, z, centers.mT, beta=-0.5) + log_weight
 
     def log_prob_each(self, z: Tensor) -> Tensor:
         """log p(z | k) (N, K) of latents (N, D) under every class."""
+        if self.frames is not None:
+            classes = torch.arange(self.n_classes, device=z.device)
+            return torch.stack([self.log_prob(z, k[None]) for k in classes], dim=1)
         centers = self.components().flatten(0, 1)
         square = z.square().sum(-1, keepdim=True) + centers.square().sum(-1)
         kernel = torch.addmm(square, z, centers.T, beta=-0.5).view(len(z), self.n_classes, self.n_components)
@@ -136,7 +194,7 @@ class Mixture(nn.Module):
 
         Args:
             n: Number of classes to add.
-            init: Where the new main centers go, by the names in `PLACEMENTS`: `"tile"` (HGAD's geometry for K+n
+            init: Where the new main centers go, by the names in `cl_flow.placement.PLACEMENTS`: `"tile"` (HGAD's geometry for K+n
                 classes), `"retile"` (the same, old centers moved too, as a naive port would), `"orthogonal"`
                 (directions independent of K, at distance 5 from every other center), `"data"` (given means).
             data: Means of the new classes (n, D) under the current flow; for `init="data"`.
@@ -169,6 +227,11 @@ class Mixture(nn.Module):
                 "psi": new.new_zeros(len(new), self.n_components),
             }
         )
+        if self.frames is not None:
+            eye = torch.eye(self.dim, dtype=new.dtype, device=new.device).expand(len(new), -1, -1)
+            grown._set_frames(
+                torch.cat([self._frame_weight, eye]), torch.cat([self._frame_bias, torch.zeros_like(new)])
+            )
         return grown
 
     def _append(self, block: dict[str, Tensor], *, frozen: bool = False) -> None:
@@ -183,8 +246,8 @@ class Mixture(nn.Module):
                 parameter.requires_grad_(False)
         return self
 
-    def allocate_(self, sizes: Sequence[int]) -> "Mixture":
-        """Make room for blocks of the given sizes, to be filled by `load_state_dict`."""
+    def allocate_(self, sizes: Sequence[int], *, frames: bool = False) -> "Mixture":
+        """Make room for blocks of the given sizes, and for frames, to be filled by `load_state_dict`."""
         for n in sizes:
             self._append(
                 {
@@ -194,68 +257,16 @@ class Mixture(nn.Module):
                     "psi": torch.zeros(n, self.n_components),
                 }
             )
+        if frames:
+            self._set_frames(torch.zeros(sum(sizes), self.dim, self.dim), torch.zeros(sum(sizes), self.dim))
         return self
 
     def extra_repr(self) -> str:
         sizes = "+".join(str(len(block)) for block in self._mu) or "0"
-        return f"classes={sizes}, components={self.n_components}, dim={self.dim}"
+        frames = "" if self.frames is None else ", frames=True"
+        return f"classes={sizes}, components={self.n_components}, dim={self.dim}{frames}"
 
 
-def smallest_distance(mu: Tensor) -> float:
-    """Smallest Euclidean distance between two rows of `mu` (K, D); infinite for fewer than two."""
-    return torch.nn.functional.pdist(mu.detach()).min().item() if len(mu) > 1 else math.inf
-
-
-# ---- placements: (old centers, n, data, generator) -> (old centers kept or moved, new centers)
-
-Placement = Callable[[Tensor, int, Tensor | None, torch.Generator | None], tuple[Tensor, Tensor]]
-
-
-def _tiled(k: int, like: Tensor) -> Tensor:
-    """HGAD's initial centers: a K×K identity repeated along D, scaled to a distance of 5 between any two."""
-    dim = like.shape[1]
-    if k > dim:
-        raise ValueError(
-            f"Expected at most as many classes as dimensions to tile; got {k} classes in {dim} dimensions."
-        )
-    repeats = dim // k
-    eye = torch.eye(k, dtype=like.dtype, device=like.device)
-    return torch.cat([eye.repeat(1, repeats), like.new_zeros(k, dim - k * repeats)], dim=1) * (
-        SPACING / math.sqrt(2 * repeats)
-    )
-
-
-@PLACEMENTS
-def tile(old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """The new rows of HGAD's geometry for K+n classes; old rows stay, so a new class can land close to one."""
-    return old, _tiled(len(old) + n, old)[len(old) :]
-
-
-@PLACEMENTS
-def retile(old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """HGAD's geometry for K+n classes, the old centers moved into it as well: what was learnt of them is lost."""
-    rows = _tiled(len(old) + n, old)
-    return rows[: len(old)], rows[len(old) :]
-
-
-@PLACEMENTS
-def orthogonal(old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Random directions orthogonal to all centers and each other, at distance ≥ 5 from every other center."""
-    k, dim = old.shape
-    if k + n > dim:
-        raise ValueError(f"Expected K + n ≤ D for orthogonal centers; got {k} + {n} in {dim} dimensions.")
-    directions = torch.randn(dim, n, generator=generator, dtype=torch.float64).to(old.device)
-    basis = torch.linalg.qr(torch.cat([old.double().T, directions], dim=1)).Q[:, k:].T
-    radius = SPACING / math.sqrt(2)
-    if k:
-        radius = max(radius, math.sqrt(max(0.0, SPACING**2 - old.double().square().sum(1).min().item())))
-    return old, (basis * radius).to(old.dtype)
-
-
-@PLACEMENTS("data")
-def at_data(old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """The means of the new classes' latents under the current flow."""
-    shape = None if data is None else tuple(data.shape)
-    if shape != (n, old.shape[1]):
-        raise ValueError(f"Expected data of shape {(n, old.shape[1])}, the means of the new classes; got {shape}.")
-    return old, data.to(old)
+def _log_volume(weight: Tensor) -> Tensor:
+    """log|det W| (K,) of frames (K, D, D)."""
+    return torch.linalg.slogdet(weight).logabsdet

@@ -137,10 +137,11 @@ class Snapshot:
         """A new copy of the model, in evaluation mode."""
         facts = self.facts
         model = FlowModel(facts["dims"], facts["grids"], _build(FlowConfig, facts["config"]), seed=facts["seed"])
-        for level in model.levels:
-            level.mixture.allocate_(facts["blocks"])
+        tensors = self._tensors("model.")
+        for i, level in enumerate(model.levels):
+            level.mixture.allocate_(facts["blocks"], frames=f"levels.{i}.mixture._frame_weight" in tensors)
         model.categories = self.categories
-        model.load_state_dict(self._tensors("model."))
+        model.load_state_dict(tensors)
         return model.to(device).eval()
 
     def memory(self) -> dict[str, Tensor]:

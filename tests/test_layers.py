@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     "cl_flow": [
         "paths registry",
+        "placement",
         "mixture images coupling",
         "flow losses align datasets",
         "features",
@@ -52,7 +53,7 @@ NEVER = {
     "analysis.tables": DRAWING,
 }
 # These import nothing but torch, the standard library and the floors below.
-MATHEMATICS = {"cl_flow.coupling", "cl_flow.mixture", "cl_flow.losses", "cl_flow.align"}
+MATHEMATICS = {"cl_flow.coupling", "cl_flow.placement", "cl_flow.mixture", "cl_flow.losses", "cl_flow.align"}
 
 GLOBAL_RNG = {
     "random.seed", "random.setstate", "np.random.seed", "np.random.set_state", "numpy.random.seed",

@@ -14,7 +14,7 @@ from analysis.probes.measure import contrast, measure, resampled
 from analysis.tables import table
 from cl_flow.features import Features
 from cl_flow.flow import FlowModel, pick_device
-from cl_flow.mixture import smallest_distance
+from cl_flow.placement import smallest_distance
 from cl_flow.run import Run
 from cl_flow.score import PARTS
 
@@ -41,7 +41,7 @@ def expansion(
 
     Args:
         run: One run, or many, that learn the first task by itself.
-        placement: Where new centers go (`cl_flow.mixture.PLACEMENTS`); `"data"` is at the means of the new classes'
+        placement: Where new centers go (`cl_flow.placement.PLACEMENTS`); `"data"` is at the means of the new classes'
             training latents under the flow as it is.
         entropy: Over `"all"` classes, `"masked"` to those of the first task, or over all and divided by ln K
             (`"log_k"`).

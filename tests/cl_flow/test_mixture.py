@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from cl_flow.mixture import PLACEMENTS, SPACING, Mixture, smallest_distance
+from cl_flow.mixture import Mixture
+from cl_flow.placement import PLACEMENTS, SPACING, smallest_distance
 
 pytestmark = pytest.mark.usefixtures("float64")
 DIM, M = 30, 4
@@ -46,6 +47,61 @@ def test_log_prob_is_that_of_the_mixture():
 def test_a_class_per_latent_and_a_class_per_image_agree():
     mixture, z, y = learnt(3), torch.randn(12, DIM), torch.tensor([2, 0, 1])
     torch.testing.assert_close(mixture.log_prob(z, y), mixture.log_prob(z, y.repeat_interleave(4)))
+
+
+def frames(k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(9)
+    weight = torch.eye(DIM) + 0.1 * torch.randn(k, DIM, DIM, generator=generator)
+    return weight, torch.randn(k, DIM, generator=generator)
+
+
+def test_a_frame_changes_variables():
+    plain, (weight, bias), z = learnt(3, 2), frames(5), torch.randn(8, DIM)
+    mixture, y = plain.framed(weight, bias), torch.tensor([0, 4, 2, 2])
+    each = [plain.log_prob_each(z @ weight[k].T + bias[k])[:, k] + weight[k].slogdet().logabsdet for k in range(5)]
+    torch.testing.assert_close(mixture.log_prob_each(z), torch.stack(each, dim=1))
+    given = torch.stack([each[k][2 * i : 2 * i + 2] for i, k in enumerate(y)]).flatten()
+    torch.testing.assert_close(mixture.log_prob(z, y), given)
+
+
+def test_a_frame_makes_a_gaussian_of_any_shape():
+    weight, bias = frames(2)
+    mixture, z = Mixture(DIM, n_components=1).expand(2).framed(weight, bias), torch.randn(8, DIM)
+    mean = torch.linalg.solve(weight, mixture.mu - bias)
+    covariance = torch.linalg.inv(weight.mT @ weight)
+    expected = torch.distributions.MultivariateNormal(mean, covariance).log_prob(z[:, None])
+    torch.testing.assert_close(mixture.log_prob_each(z), expected)
+    torch.testing.assert_close(mixture.log_kernel(z) - 0.5 * DIM * math.log(2 * math.pi), expected)
+
+
+def test_identity_frames_change_no_number():
+    mixture, z, y = learnt(4), torch.randn(6, DIM), torch.tensor([1, 3, 0])
+    framed = mixture.framed(torch.eye(DIM).repeat(4, 1, 1), torch.zeros(4, DIM))
+    torch.testing.assert_close(framed.log_prob(z, y), mixture.log_prob(z, y))
+    torch.testing.assert_close(framed.log_kernel(z), mixture.log_kernel(z))
+    torch.testing.assert_close(framed.negentropy(z), mixture.negentropy(z))
+
+
+def test_scores_do_not_notice_an_affine_map_of_the_latents_that_the_frames_undo():
+    mixture, z = learnt(4).framed(*frames(4)), torch.randn(6, DIM)
+    change, shift = torch.linalg.qr(torch.randn(DIM, DIM)).Q * 1.7, torch.randn(DIM)
+    weight = mixture.frames[0] @ torch.linalg.inv(change)
+    moved = mixture.framed(weight, mixture.frames[1] - weight @ shift)
+    there, volume = z @ change.T + shift, change.slogdet().logabsdet
+    tight = {"rtol": 1e-10, "atol": 1e-10}
+    torch.testing.assert_close(moved.log_prob_each(there) + volume, mixture.log_prob_each(z), **tight)
+    torch.testing.assert_close(moved.negentropy(there), mixture.negentropy(z), **tight)
+
+
+def test_frames_survive_expansion_and_the_disk_form_to_the_bit():
+    before, z, y = learnt(3).framed(*frames(3)), torch.randn(50, DIM), torch.tensor([0, 1, 2, 1, 0])
+    after = before.expand(6)
+    assert torch.equal(after.log_prob(z, y), before.log_prob(z, y))
+    old = torch.arange(3)
+    assert torch.equal(after.negentropy(z, classes=old), before.negentropy(z, classes=old))
+    again = Mixture(DIM, n_components=M).allocate_([3, 6], frames=True)
+    again.load_state_dict(after.state_dict())
+    assert torch.equal(again.log_prob_each(z), after.log_prob_each(z))
 
 
 def test_negentropy_lies_between_ignorance_and_certainty():
@@ -121,6 +177,8 @@ def test_state_survives_the_disk_form():
         (lambda: grown(3).expand(2, init="corner"), "Unknown placement of new centers 'corner'; known: .*orthogonal"),
         (lambda: grown(3).expand(40), "at most as many classes as dimensions.*43 classes in 30"),
         (lambda: grown(3).expand(40, init="orthogonal"), r"K \+ n ≤ D.*3 \+ 40 in 30"),
+        (lambda: grown(3).framed(torch.eye(DIM)[None], torch.zeros(1, DIM)), r"shapes \(3, 30, 30\).*got \(1, 30"),
+        (lambda: grown(1).framed(torch.zeros(1, DIM, DIM), torch.zeros(1, DIM)), r"non-zero volume.*classes \[0\]"),
         (lambda: grown(3).expand(2, init="data"), r"shape \(2, 30\).*got None"),
         (lambda: grown(3).expand(2, init="data", data=torch.zeros(3, DIM)), r"shape \(2, 30\).*got \(3, 30\)"),
     ],

@@ -15,7 +15,7 @@ from analysis.probes import (
 )
 from analysis.tables import evaluate
 from cl_flow import Run, fit
-from cl_flow.mixture import smallest_distance
+from cl_flow.placement import smallest_distance
 
 KEYS = ["placement", "given", "entropy", "category", "metric", "part"]
 
