@@ -194,9 +194,10 @@ class Mixture(nn.Module):
 
         Args:
             n: Number of classes to add.
-            init: Where the new main centers go, by the names in `cl_flow.placement.PLACEMENTS`: `"tile"` (HGAD's geometry for K+n
-                classes), `"retile"` (the same, old centers moved too, as a naive port would), `"orthogonal"`
-                (directions independent of K, at distance 5 from every other center), `"data"` (given means).
+            init: Where the new main centers go, by the names in `cl_flow.placement.PLACEMENTS`: `"tile"` (HGAD's
+                geometry for K+n classes), `"retile"` (the same, old centers moved too, as a naive port would),
+                `"orthogonal"` (directions independent of K, at distance 5 from every other center), `"data"` (given
+                means).
             data: Means of the new classes (n, D) under the current flow; for `init="data"`.
             generator: Source of the random offsets and directions.
 

@@ -1,4 +1,4 @@
-"""Where the centers of new classes go: (old centers, n, data, generator) -> (old centers, kept or moved, and new ones)."""
+"""Where the centers of new classes go: (old centers, n, data, generator) -> (old ones kept or moved, new ones)."""
 
 __all__ = ["PLACEMENTS", "SPACING", "smallest_distance"]
 
