@@ -97,9 +97,15 @@ def plot_task_curves(
         ylim=(min(0.45, rows["value"].min() - 0.03), 1.01),
     )
     ax.set_xticks(range(rows["step"].max() + 1), _tasks(rows["step"].max() + 1))
-    handles, _ = ax.get_legend_handles_labels()
-    ax.legend(handles, _tasks(len(handles)), title="task", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    _task_legend(ax)
     return ax
+
+
+def _task_legend(ax: Axes) -> None:
+    """One entry per task beside the axes; none where the caller asked for no legend."""
+    handles, _ = ax.get_legend_handles_labels()
+    if handles:
+        ax.legend(handles, _tasks(len(handles)), title="task", loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
 def _joint_bars(ax: Axes, rows: pd.DataFrame, right: float) -> None:
@@ -166,8 +172,7 @@ def plot_strategies(
         ax.annotate(f"{mean:.2f}", (x + 0.32, mean), va="center", ha="left")
     ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set(xlabel="", ylabel=NAMES.get(metric, metric), xlim=(-0.5, len(order) - 0.3))
-    handles, _ = ax.get_legend_handles_labels()
-    ax.legend(handles, _tasks(len(handles)), title="task", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    _task_legend(ax)
     return ax
 
 

@@ -74,7 +74,8 @@ def plot_embedding_steps(
     """
     n = embedded["step"].max() + 1
     steps = sorted({0, n // 2, n - 1}) if steps is None else steps
-    figure = figure or plt.figure()
+    width, _ = plt.rcParams["figure.figsize"]
+    figure = figure or plt.figure(figsize=(width, width / len(steps) + 1.6))  # squares above two rows of legend
     for ax, step in zip(figure.subplots(1, len(steps), squeeze=False).flat, steps):
         plot_embedding(embedded, step=step, ax=ax, legend=False, **kwargs)
     handles = _handles(embedded)
@@ -131,8 +132,13 @@ def _look(task: int, label: str, known: bool, *, large: bool) -> dict[str, Any]:
 
 
 def _name_centers(ax: Axes, centers: pd.DataFrame) -> None:
-    """Names in the frame's corner with a line to each center: the centers themselves often lie too close for text."""
-    for place, center in enumerate(centers.sort_values("y", ascending=False).itertuples()):
+    """Names in the frame's corner with a line to each center: the centers themselves often lie too close for text.
+
+    From top to bottom by the angle seen from the corner, so that no line crosses another.
+    """
+    left, top = ax.get_xlim()[0], ax.get_ylim()[1]
+    angle = np.arctan2(centers["y"] - top, centers["x"] - left)
+    for place, center in enumerate(centers.iloc[np.argsort(-angle)].itertuples()):
         ax.annotate(
             center.category,
             (center.x, center.y),

@@ -42,6 +42,11 @@ def test_task_curves_begin_where_tasks_are_learnt(evaluated):
     assert "joint" in [text.get_text() for text in ax.texts]
 
 
+@pytest.mark.parametrize("plot", [plot_task_curves, plot_strategies])
+def test_no_legend_means_none_at_all(evaluated, plot):
+    assert plot(evaluated, legend=False).get_legend() is None
+
+
 def test_forgetting_draws_an_interval_per_task():
     frame = pd.DataFrame(
         [

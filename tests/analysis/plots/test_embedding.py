@@ -65,6 +65,13 @@ def test_only_the_centers_in_focus_are_named(embedded):
     assert not plot_embedding(embedded, focus=None).figure.add_subplot().texts
 
 
+def test_names_follow_the_angle_of_their_centers_so_that_lines_do_not_cross(embedded):
+    low_left = embedded["category"].eq("a0") & embedded["label"].eq("center")
+    moved = embedded.assign(x=embedded["x"].where(~low_left, -3.0), y=embedded["y"].where(~low_left, -3.0))
+    texts = plot_embedding(moved).texts
+    assert [text.get_text() for text in sorted(texts, key=lambda text: -text.xyann[1])] == ["a1", "a0"]
+
+
 def test_steps_share_their_frame_and_one_legend(embedded):
     figure = plot_embedding_steps(embedded)
     assert [ax.get_title() or ax.get_title(loc="left") for ax in figure.axes] == [f"after task {t}" for t in (1, 2, 3)]
