@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy.stats import special_ortho_group
 from torch import Tensor, nn
 
-from cl_flow.coupling import couple
+from cl_flow.coupling import Block, couple
 from cl_flow.mixture import Mixture
 
 
@@ -116,35 +116,34 @@ class Coupling(FrEIA.modules.InvertibleModule):
         self, x_or_z: Sequence[Tensor], c: Sequence[Positions], rev: bool = False, jac: bool = True
     ) -> tuple[tuple[Tensor], Tensor]:
         """FrEIA's interface: x (N, D) to z (N, D) and log |det ∂z/∂x| (N,), or back when `rev`."""
-        scale = 0.1 * F.softplus(self.global_scale, beta=0.5)
-        return self._backward(x_or_z[0], c[0], scale) if rev else self._forward(x_or_z[0], c[0], scale)
+        return self._backward(x_or_z[0], c[0]) if rev else self._forward(x_or_z[0], c[0])
 
-    def _forward(self, x: Tensor, c: Positions, scale: Tensor) -> tuple[tuple[Tensor], Tensor]:
-        z, log_det = couple(
-            x,
-            self._project(c),
-            c.index,
+    @property
+    def block(self) -> Block:
+        """The weights that it computes with."""
+        return Block(
             self.inner_weight,
+            self.position_weight,
+            self.inner_bias,
             self.outer.weight,
             self.outer.bias,
-            scale,
+            self.global_scale,
             self.global_offset,
             self.rotation,
-            clamp=self.clamp,
         )
+
+    def _forward(self, x: Tensor, c: Positions) -> tuple[tuple[Tensor], Tensor]:
+        z, log_det = couple(x, *c, [self.block], clamp=self.clamp)
         return (z,), log_det
 
-    def _backward(self, z: Tensor, c: Positions, scale: Tensor) -> tuple[tuple[Tensor], Tensor]:
+    def _backward(self, z: Tensor, c: Positions) -> tuple[tuple[Tensor], Tensor]:
+        scale = 0.1 * F.softplus(self.global_scale, beta=0.5)
         x1, mixed = ((z @ self.rotation - self.global_offset) / scale).split(self.split, dim=1)
-        codes = self._project(c)
+        codes = F.linear(c.table, self.position_weight, self.inner_bias)
         codes = codes.repeat(len(z) // len(codes), 1) if c.index is None else codes[c.index]
         a, t = (0.1 * self.outer((F.linear(x1, self.inner_weight) + codes).relu())).split(self.split[1], dim=1)
         log_s = self.clamp * a.tanh()
         return (torch.cat([x1, (mixed - t) * torch.exp(-log_s)], dim=1),), -log_s.sum(1) - scale.log().sum()
-
-    def _project(self, c: Positions) -> Tensor:
-        """What the first layer makes of each cell's code (S, hidden): once per cell, not once per patch."""
-        return F.linear(c.table, self.position_weight, self.inner_bias)
 
     def load_all_in_one_(self, state: Mapping[str, Tensor]) -> "Coupling":
         """Take the weights of a FrEIA `AllInOneBlock` (its `state_dict`) and compute the same function."""
@@ -198,7 +197,10 @@ class Level(nn.Module):
             x: Patches (N, D); whole grids in row order, unless `index` is given.
             index: Grid cell of each patch (N,).
         """
-        return self.flow(x, c=[self._condition(x, index)])
+        condition = self._condition(x, index)
+        if all(type(block).forward is Coupling.forward for block in self.flow):  # all blocks in one go
+            return couple(x, *condition, [block.block for block in self.flow], clamp=self.flow[0].clamp)
+        return self.flow(x, c=[condition])
 
     def inverse(self, z: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Patches x (N, D) and log |det ∂x/∂z| (N,) of latents z (N, D)."""

@@ -4,14 +4,17 @@ __all__ = ["Batch", "Penalty", "TrainConfig", "train"]
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cl_flow.adam import FlatAdam
+from cl_flow.coupling import reuse_memory
 from cl_flow.features import Features
 from cl_flow.flow import FlowModel, trainable
 from cl_flow.losses import LossConfig, hgad_losses, hgad_total
@@ -93,7 +96,7 @@ def train(
         ValueError: Fewer images than one, or a patch count beyond the grid.
         FloatingPointError: The loss is no longer finite.
     """
-    with _threads(threads):
+    with _threads(threads), reuse_memory():
         records = _epochs(model, data, config, penalty, watch, seed, progress)
     model.eval()
     return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
@@ -110,26 +113,22 @@ def _epochs(
 ) -> list[tuple[int, int, str, float]]:
     model.train()
     loader = _Loader(model, data, config, seed)
-    optimizer = torch.optim.Adam(
-        trainable(model, weight_decay=config.weight_decay), lr=config.lr, betas=config.betas, fused=True
-    )
+    optimizer = FlatAdam(trainable(model, weight_decay=config.weight_decay), betas=config.betas)
     n_steps = config.epochs * loader.steps_per_epoch
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / max(1, n_steps), config))
     begin_intra = round(config.inter_only * n_steps)
     records: list[tuple[int, int, str, float]] = []
     title = progress if isinstance(progress, str) else "training"
     if watch is not None:
         watch(0, model)
-    with tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
+    with closing(optimizer), tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
         for epoch in range(config.epochs):
             sums: dict[tuple[int, str], list[Tensor]] = {}
-            for batch in loader.epoch():
-                intra = schedule.last_epoch >= begin_intra
-                _step(model, batch, config, intra, penalty, optimizer, sums)
-                schedule.step()
+            for step, batch in enumerate(loader.epoch(), epoch * loader.steps_per_epoch):
+                _differentiate(model, batch, config, step >= begin_intra, penalty, sums)
+                optimizer.step(config.lr * _rate(step / n_steps, config))
                 bar.update()
                 if watch is not None:
-                    watch(schedule.last_epoch, model)
+                    watch(step + 1, model)
             records += _means(epoch, sums)
     return records
 
@@ -144,16 +143,15 @@ def _threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _step(
+def _differentiate(
     model: FlowModel,
     batch: Batch,
     config: TrainConfig,
     intra: bool,
     penalty: Penalty | None,
-    optimizer: torch.optim.Optimizer,
     sums: dict[tuple[int, str], list[Tensor]],
 ) -> None:
-    """One optimizer step over all levels; each level's terms are kept on the device until the epoch ends."""
+    """The gradient of one step over all levels; each level's terms are kept on the device until the epoch ends."""
     total, latents = 0.0, []
     for i, (level, x, index) in enumerate(zip(model.levels, batch.x, batch.index)):
         z, log_det = level(x, index)
@@ -168,9 +166,7 @@ def _step(
         extra = penalty(model, batch, latents)
         total = total + extra
         sums.setdefault((-1, "penalty"), []).append(extra.detach())
-    optimizer.zero_grad(set_to_none=True)
     total.backward()
-    optimizer.step()
 
 
 def _means(epoch: int, sums: dict[tuple[int, str], list[Tensor]]) -> list[tuple[int, int, str, float]]:
@@ -219,15 +215,23 @@ class _Loader:
             yield self._batch(order[step * self.config.batch_images :][: self.config.batch_images])
 
     def _batch(self, images: Tensor) -> Batch:
-        images = images.to(self.device)
-        whole = [x[images] for x in self.cached] if self.cached else self.data.read(images.cpu().numpy())
-        drawn = [self._draw(x.to(self.device), n) for x, n in zip(whole, self.cells)]
-        return Batch([x for x, _ in drawn], [index for _, index in drawn], self.y[images])
+        drawn = [self._draw(level, images) for level in range(len(self.cells))]
+        return Batch([x for x, _ in drawn], [index for _, index in drawn], self.y[images.to(self.device)])
 
-    def _draw(self, x: Tensor, n_cells: int) -> tuple[Tensor, Tensor | None]:
+    def _draw(self, level: int, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Patches (N, D) in single precision and their cells; whole grids when the draw would take every cell."""
-        n = self.config.batch_patches
+        n, n_cells = self.config.batch_patches, self.cells[level]
         if n is None or n >= n_cells:
+            x = self.cached[level][images.to(self.device)] if self.cached else self._on_file(level, images, None)
             return x.flatten(0, 1).float(), None
-        index = torch.rand(len(x), n_cells, generator=self.generator).topk(n, dim=1).indices.to(x.device)
-        return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1])).flatten(0, 1).float(), index.flatten()
+        index = torch.rand(len(images), n_cells, generator=self.generator).topk(n, dim=1).indices
+        if not self.cached:
+            return self._on_file(level, images, index).flatten(0, 1).float(), index.flatten().to(self.device)
+        rows = (images[:, None] * n_cells + index).flatten().to(self.device)
+        return self.cached[level].flatten(0, 1).index_select(0, rows).float(), index.flatten().to(self.device)
+
+    def _on_file(self, level: int, images: Tensor, index: Tensor | None) -> Tensor:
+        """The patches of images (B, n, D), or those at the cells (B, n), read and no more than these."""
+        rows = self.data.rows[images.numpy()]
+        at = rows if index is None else (rows[:, None], index.numpy())
+        return torch.from_numpy(np.asarray(self.data.levels[level][at])).to(self.device)

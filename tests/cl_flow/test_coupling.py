@@ -1,61 +1,138 @@
-"""The written-out gradient against finite differences and against autograd through the same formula."""
+"""The written-out gradient against finite differences and against autograd through the same formula; its memory."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_flow.coupling import couple
+from cl_flow.coupling import Block, couple, reuse_memory
 
 pytestmark = pytest.mark.usefixtures("float64")
 
+CLAMP = 1.9
 
-def arguments(dim: int, *, index: bool, cells: int = 4, hidden: int = 6, n: int = 8) -> list[torch.Tensor | None]:
+
+def arguments(dim: int, *, index: bool, n_blocks: int = 3, cells: int = 4, hidden: int = 6, n: int = 8):
+    """Patches, position codes, cells and blocks with every weight away from its initial value."""
     generator = torch.Generator().manual_seed(dim)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
-    half = dim - dim // 2
-    rotation = torch.linalg.qr(draw(dim, dim).detach()).Q
-    scale = draw(dim).detach().exp().requires_grad_()
+    half, split = dim // 2, dim - dim // 2
+    blocks = [
+        Block(
+            inner=draw(hidden, split),
+            position=draw(hidden, 3),
+            inner_bias=draw(hidden),
+            outer=draw(2 * half, hidden),
+            outer_bias=draw(2 * half),
+            scale=draw(dim),
+            offset=draw(dim),
+            rotation=torch.linalg.qr(draw(dim, dim).detach()).Q,
+        )
+        for _ in range(n_blocks)
+    ]
     rows = torch.randint(cells, (n,), generator=generator) if index else None
-    outer, bias = draw(2 * (dim // 2), hidden), draw(2 * (dim // 2))
-    return [draw(n, dim), draw(cells, hidden), rows, draw(hidden, half), outer, bias, scale, draw(dim), rotation]
+    return draw(n, dim), draw(cells, 3).detach(), rows, blocks
 
 
-def formula(x, codes, index, inner, outer, bias, scale, offset, rotation, clamp=1.9):
-    half = inner.shape[1]
-    rows = codes.repeat(len(x) // len(codes), 1) if index is None else codes[index]
-    a, t = (0.1 * F.linear((F.linear(x[:, :half], inner) + rows).relu(), outer, bias)).chunk(2, dim=1)
-    log_s = clamp * a.tanh()
-    mixed = torch.cat([x[:, :half], x[:, half:] * log_s.exp() + t], dim=1)
-    return (mixed * scale + offset) @ rotation.T, log_s.sum(1) + scale.log().sum()
+def formula(x, table, index, blocks):
+    codes = table.repeat(len(x) // len(table), 1) if index is None else table[index]
+    log_det = 0
+    for block in blocks:
+        x1, x2 = x.tensor_split([block.inner.shape[1]], dim=1)
+        hidden = (F.linear(x1, block.inner) + F.linear(codes, block.position, block.inner_bias)).relu()
+        a, t = (0.1 * F.linear(hidden, block.outer, block.outer_bias)).chunk(2, dim=1)
+        scale, log_s = 0.1 * F.softplus(block.scale, beta=0.5), CLAMP * a.tanh()
+        x = (torch.cat([x1, x2 * log_s.exp() + t], dim=1) * scale + block.offset) @ block.rotation.T
+        log_det = log_det + log_s.sum(1) + scale.log().sum()
+    return x, log_det
+
+
+def learnt(x, blocks) -> list[torch.Tensor]:
+    return [value for value in (x, *(weight for block in blocks for weight in block)) if value.requires_grad]
 
 
 @pytest.mark.parametrize("index", [True, False])
 @pytest.mark.parametrize("dim", [2, 5, 8])
 def test_value_and_gradient_are_those_of_the_formula(dim, index):
     values = arguments(dim, index=index)
-    learnt = [value for value in values if value is not None and value.requires_grad]
-    ours, theirs = couple(*values, clamp=1.9), formula(*values)
+    ours, theirs = couple(*values, clamp=CLAMP), formula(*values)
     weights = [torch.randn_like(value) for value in ours]
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-    for a, b in zip(*(torch.autograd.grad(out, learnt, weights) for out in (ours, theirs))):
+    inputs = learnt(values[0], values[-1])
+    assert len(inputs) == 1 + 3 * 7
+    for a, b in zip(*(torch.autograd.grad(out, inputs, weights) for out in (ours, theirs))):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_gradient_is_that_of_finite_differences():
-    values = arguments(5, index=True)
-    rest = values[3:]
-    assert torch.autograd.gradcheck(
-        lambda x, codes, *rest: couple(x, codes, values[2], *rest, clamp=1.9), (*values[:2], *rest), atol=1e-5
-    )
+    x, table, index, blocks = arguments(5, index=True, n_blocks=2)
+    rotations = [block.rotation for block in blocks]
+
+    def run(x, *weights):
+        rows = [weights[7 * b : 7 * b + 7] for b in range(2)]
+        return couple(x, table, index, [Block(*row, r) for row, r in zip(rows, rotations)], clamp=CLAMP)
+
+    assert torch.autograd.gradcheck(run, learnt(x, blocks), atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [{0}, {1}, {2}, {0, 1}, {0, 2}])
+@pytest.mark.parametrize("of_input", [True, False])
+def test_what_is_frozen_gets_no_gradient_and_changes_no_other(frozen, of_input):
+    x, table, index, blocks = arguments(5, index=True)
+    whole = torch.autograd.grad(couple(x, table, index, blocks, clamp=CLAMP)[0].square().sum(), learnt(x, blocks))
+    expected = {id(value): grad for value, grad in zip(learnt(x, blocks), whole)}
+    for b in frozen:
+        for weight in blocks[b]:
+            weight.requires_grad_(False)
+    x.requires_grad_(of_input)
+    remaining = [x] * of_input + learnt(x, [block for b, block in enumerate(blocks) if b not in frozen])[of_input:]
+    grads = torch.autograd.grad(couple(x, table, index, blocks, clamp=CLAMP)[0].square().sum(), remaining)
+    assert all(torch.equal(grad, expected[id(value)]) for value, grad in zip(remaining, grads))
 
 
 def test_inputs_keep_their_bits():
-    values = arguments(6, index=False)
-    before = [None if value is None else value.detach().clone() for value in values]
-    z, log_det = couple(*values, clamp=1.9)
+    x, table, index, blocks = arguments(6, index=False)
+    values = [x, table, *(weight for block in blocks for weight in block)]
+    before = [value.detach().clone() for value in values]
+    z, log_det = couple(x, table, index, blocks, clamp=CLAMP)
     (z.square().sum() + log_det.sum()).backward()
-    assert all(b is None or torch.equal(a, b) for a, b in zip(values, before))
+    assert all(torch.equal(a, b) for a, b in zip(values, before))
+
+
+def test_without_a_gradient_the_value_is_the_same():
+    values = arguments(5, index=False)
+    expected = couple(*values, clamp=CLAMP)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(couple(*values, clamp=CLAMP), expected))
+
+
+def test_reused_memory_changes_no_bit_and_mixes_up_no_two_passes():
+    first, second = arguments(6, index=True), arguments(6, index=True, n=8)
+    second[0].data.add_(1.0)
+
+    def gradients(values):
+        return [couple(*values, clamp=CLAMP)[0].square().sum() for values in values]
+
+    inputs = [learnt(values[0], values[-1]) for values in (first, second)]
+    expected = [torch.autograd.grad(loss, own) for loss, own in zip(gradients([first, second]), inputs)]
+    with reuse_memory():
+        for _ in range(3):
+            losses = gradients([first, second])
+            for loss, own, right in zip(losses, inputs, expected):
+                assert all(torch.equal(a, b) for a, b in zip(torch.autograd.grad(loss, own), right))
+
+
+def test_a_gradient_asked_for_twice_is_right_or_refused():
+    values = arguments(6, index=True)
+    inputs = learnt(values[0], values[-1])
+    with reuse_memory():
+        loss = couple(*values, clamp=CLAMP)[0].square().sum()
+        first = torch.autograd.grad(loss, inputs, retain_graph=True)
+        again = torch.autograd.grad(loss, inputs, retain_graph=True)
+        assert all(torch.equal(a, b) for a, b in zip(first, again))
+        couple(*values, clamp=CLAMP)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(loss, inputs)

@@ -63,6 +63,28 @@ def test_drawn_patches_are_rows_of_the_whole_grid(pair):
     torch.testing.assert_close(jac, whole_jac[rows])
 
 
+def test_a_level_in_one_go_is_its_blocks_one_by_one():
+    level, x = stirred(Level(13, (3, 2), SMALL, seed=0)), torch.randn(12, 13)
+    for index in (None, torch.randint(6, (12,))):
+        whole, one_by_one = level(x, index), level.flow(x, c=[Positions(level.codes, index)])
+        for a, b in zip(whole, one_by_one):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_block_of_another_kind_is_not_passed_over():
+    class Doubled(Coupling):
+        def forward(self, x_or_z, c, rev=False, jac=True):
+            (z,), log_det = super().forward(x_or_z, c, rev, jac)
+            return (2 * z,), log_det + 13 * torch.tensor(2.0).log()
+
+    level, x = Level(13, (3, 2), SMALL, seed=0), torch.randn(12, 13)
+    z, log_det = level(x)
+    level.flow[2].__class__ = Doubled
+    torch.testing.assert_close(level(x)[0], 2 * z)
+    torch.testing.assert_close(level(x)[1], log_det + 13 * torch.tensor(2.0).log())
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("dim", [2, 13, 48])
 def test_inverse_undoes_the_flow(dim, dtype, tolerance, request):

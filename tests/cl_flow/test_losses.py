@@ -1,0 +1,81 @@
+"""The losses and the distance beneath them against the textbook's formulas under autograd."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl_flow.distance import minus_half_square
+from cl_flow.losses import LossConfig, hgad_losses, hgad_total
+from cl_flow.mixture import Mixture
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+SMOOTHING = 0.02
+
+
+def stirred(n_classes: int) -> Mixture:
+    mixture = Mixture(7, n_components=4).expand(n_classes)
+    generator = torch.Generator().manual_seed(n_classes)
+    for parameter in mixture.parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return mixture
+
+
+def textbook(mixture: Mixture, z, log_det, y) -> dict[str, torch.Tensor]:
+    y = y.repeat_interleave(len(z) // len(y))
+    log_pi = mixture.phi.log_softmax(0)
+    kernel = -0.5 * (z[:, None] - mixture.mu).square().sum(-1)
+    target = F.one_hot(y, mixture.n_classes) * (1 - SMOOTHING) + SMOOTHING / mixture.n_classes
+    gain = (kernel + log_pi.detach()).log_softmax(1) - log_pi.detach()
+    within = -0.5 * (z[:, None] - mixture.components(detach_mu=True)[y]).square().sum(-1)
+    log_joint = (within + mixture.psi.log_softmax(1)[y]).logsumexp(1) + log_det
+    return {
+        "g": -((kernel + log_pi).logsumexp(1) + log_det).mean() / mixture.dim,
+        "mi": (target * gain).sum(1).mean(),
+        "entropy": torch.distributions.Categorical(logits=kernel).entropy().mean(),
+        "intra": -log_joint.mean() / mixture.dim,
+        "z": -F.logsigmoid((log_joint - 0.5 * mixture.dim * math.log(2 * math.pi)) / mixture.dim).mean(),
+    }
+
+
+@pytest.mark.parametrize("images", [4, 12])
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_each_term_and_its_gradient_are_the_textbooks(n_classes, images):
+    mixture, z, log_det = stirred(n_classes), torch.randn(12, 7).requires_grad_(), torch.randn(12).requires_grad_()
+    y = torch.arange(images) % n_classes
+    ours = hgad_losses(mixture, z, log_det, y, intra=True, label_smoothing=SMOOTHING)
+    theirs = textbook(mixture, z, log_det, y)
+    assert list(ours) == list(theirs)
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-12, atol=1e-12)
+        grads = [
+            torch.autograd.grad(
+                terms[name], [z, log_det, *mixture.parameters()], retain_graph=True, materialize_grads=True
+            )
+            for terms in (ours, theirs)
+        ]
+        for a, b in zip(*grads):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_the_total_weighs_the_terms():
+    terms = {name: torch.tensor(value) for name, value in zip(("g", "mi", "entropy", "intra", "z"), (1, 2, 4, 8, 16.0))}
+    assert hgad_total(terms, LossConfig(mutual_information=10.0)).item() == 1 - 20 + 4 + 8 + 16
+    assert hgad_total({name: terms[name] for name in ("g", "mi", "entropy")}).item() == 1 - 200 + 4
+
+
+def test_far_latents_give_finite_losses_in_single_precision():
+    mixture, z = stirred(3).float(), 1e4 * torch.randn(6, 7, dtype=torch.float32)
+    terms = hgad_losses(mixture, z, torch.zeros(6, dtype=torch.float32), torch.tensor([0, 1, 2]), intra=True)
+    assert all(value.isfinite() for value in terms.values())
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_the_distance_and_its_gradient(shape):
+    z, centers = torch.randn(*shape, 5, 3).requires_grad_(), torch.randn(*shape, 4, 3).requires_grad_()
+    expected = -0.5 * torch.cdist(z, centers).square()
+    torch.testing.assert_close(minus_half_square(z, centers), expected, rtol=1e-10, atol=1e-10)
+    assert torch.autograd.gradcheck(minus_half_square, (z, centers))
+    assert torch.autograd.gradcheck(minus_half_square, (z.detach(), centers))
