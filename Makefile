@@ -68,9 +68,25 @@ print(samples.groupby(["category", "split"]).size().unstack().to_string())
 endef
 export LOOK
 
+# The figures that README shows, each of the folder's own last drawing, at a third of a slide's width and few colours.
+GALLERY := 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 05-recovery
+define SHRINK
+import sys
+from pathlib import Path
+from PIL import Image
+source, *names = sys.argv[1:]
+folder = Path("data/gallery")
+folder.mkdir(exist_ok=True)
+for name in names:
+    image = Image.open(Path(source) / f"{name}.png").convert("RGB")
+    image.thumbnail((800, 800), Image.Resampling.LANCZOS)
+    image.quantize(128).save(folder / f"{name}.png", optimize=True)
+endef
+export SHRINK
+
 # ---- targets
 
-.PHONY: help env doctor data figures notebooks test test-notebooks lab bench lock backbone clean distclean
+.PHONY: help env doctor data figures gallery notebooks test test-notebooks lab bench lock backbone clean distclean
 
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -92,6 +108,9 @@ data: | $(READY) ## Draw or fetch the images of PRESET, and open every one
 
 figures: $(NOTEBOOKS) ## Execute the notebooks that changed; their figures land in data/figures
 	@echo 'figures are up to date: $(DATA)/figures/$(TITLE), and the executed notebooks: $(EXECUTED)'
+
+gallery: figures ## Shrink the figures that README shows into data/gallery
+	@$(RUN) -c "$$SHRINK" '$(DATA)/figures/$(TITLE)' $(GALLERY)
 
 notebooks: $(NOTEBOOKS:.ipynb=.html) ## The executed notebooks as pages to read or send
 	@echo 'pages are up to date: $(EXECUTED)'
