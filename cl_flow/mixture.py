@@ -90,6 +90,27 @@ class Mixture(nn.Module):
         mu = self.mu.detach() if detach_mu else self.mu
         return torch.cat([mu[:, None], mu[:, None] + self.delta], dim=1)
 
+    def replace(self, **values: Tensor) -> "Mixture":
+        """A copy with other values of `mu`, `delta`, `phi` or `psi`, in the shapes that these have; blocks stay."""
+        other = copy.deepcopy(self)
+        for name, rows in values.items():
+            if rows.shape != getattr(self, name).shape:
+                raise ValueError(
+                    f"Expected {name} of shape {tuple(getattr(self, name).shape)}; got {tuple(rows.shape)}."
+                )
+            blocks = [block[name] for block in other.blocks()]
+            for parameter, new in zip(blocks, rows.split([len(block) for block in blocks])):
+                parameter.data = new.detach().to(parameter).clone()
+        return other
+
+    def subset(self, classes: Tensor) -> "Mixture":
+        """The given classes alone (n,), in one block, with the bits that they have here."""
+        other = Mixture(self.dim, n_components=self.n_components)
+        other._append({name: getattr(self, name)[classes] for name in ("mu", "delta", "phi", "psi")})
+        if self.frames is not None:
+            other._set_frames(*(values[classes].clone() for values in self.frames))
+        return other
+
     # ---- frames
 
     @property

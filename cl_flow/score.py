@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cl_flow.features import Features
 from cl_flow.flow import FlowModel
+from cl_flow.latents import encoded
 
 PARTS = ("logp", "entropy", "product")
 
@@ -66,7 +67,7 @@ def calibrate(
 
     Args:
         model: The model that will score.
-        reference: Normal training images of the classes to calibrate.
+        reference: Normal training images of the classes to calibrate, or their latents under this model's flow.
         known: Categories whose centers enter the entropy; all by default.
         per_log_k: Whether the entropy is divided by ln K, its largest value among the K classes that enter it.
 
@@ -109,7 +110,7 @@ def score(
 
     Args:
         model: The model.
-        features: Images to score.
+        features: Images to score, or their latents under this model's flow.
         calibration: From `calibrate`: the score of a patch then depends on nothing but the patch and the model. Or
             `"set"`, the published protocol: maxima over the images scored here, so a score depends on its companions.
         given: `"category"` scores each image under its true class, as HGAD does; None under the class of highest
@@ -152,35 +153,38 @@ def _all_factors(
     """Per level both factors of every image (n, 2, S), and the class of each image (n,)."""
     ids = None if given is None else model.class_ids(list(features.samples["category"]))
     factors, classes = [], []
-    for i, batch in enumerate(features.batches()):
-        y = _route(model, batch) if ids is None else ids[32 * i : 32 * i + 32]
-        factors.append([f.cpu() for f in _factors(model, batch, y, known, per_log_k)])
+    for i, latents in enumerate(encoded(model, features)):
+        y = _route(model, latents) if ids is None else ids[32 * i : 32 * i + 32]
+        factors.append([f.cpu() for f in _factors(model, latents, y, known, per_log_k)])
         classes.append(y.cpu())
     return [torch.cat(level) for level in zip(*factors)], torch.cat(classes)
 
 
 def _factors(
-    model: FlowModel, batch: list[Tensor], y: Tensor, known: Sequence[str] | None, per_log_k: bool
+    model: FlowModel,
+    latents: list[tuple[Tensor, Tensor]],
+    y: Tensor,
+    known: Sequence[str] | None,
+    per_log_k: bool,
 ) -> list[Tensor]:
     """Per level log p(x|y)/D and Σ p log p of a batch, stacked (n, 2, S)."""
     classes = None if known is None else model.class_ids(known)
     n_classes = model.n_classes if known is None else len(known)
     unit = math.log(n_classes) if per_log_k and n_classes > 1 else 1.0  # a single class has no entropy to divide
     out = []
-    for level, x in zip(model.levels, batch):
-        z, log_det = level(x.flatten(0, 1).to(level.codes))
+    for level, (z, log_det) in zip(model.levels, latents):
         logp = (level.mixture.log_prob(z, y) + log_det) / level.dim
         certainty = level.mixture.negentropy(z, classes=classes) / unit
-        out.append(torch.stack([f.view(len(x), -1) for f in (logp, certainty)], 1))
+        out.append(torch.stack([f.view(len(y), -1) for f in (logp, certainty)], 1))
     return out
 
 
-def _route(model: FlowModel, batch: list[Tensor]) -> Tensor:
+def _route(model: FlowModel, latents: list[tuple[Tensor, Tensor]]) -> Tensor:
     """The class of highest mean log-likelihood per image (n,); log_det is the same for all classes."""
     total = 0.0
-    for level, x in zip(model.levels, batch):
-        z, _ = level(x.flatten(0, 1).to(level.codes))
-        total = total + level.mixture.log_prob_each(z).view(len(x), -1, model.n_classes).mean(1) / level.dim
+    for level, (z, _) in zip(model.levels, latents):
+        each = level.mixture.log_prob_each(z).view(-1, len(level.codes), model.n_classes)
+        total = total + each.mean(1) / level.dim
     return total.argmax(1)
 
 

@@ -17,6 +17,7 @@ FLOORS = {
         "mixture images coupling adam",
         "flow losses align datasets",
         "features",
+        "latents",
         "stream score",
         "train",
         "strategies",

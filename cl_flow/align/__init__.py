@@ -1,5 +1,6 @@
-"""Mixtures learnt incrementally: one kernel of Gaussian statistics that everything below this folder stands on."""
+"""Mixtures learnt incrementally, or fitted anew: on one kernel of Gaussian statistics."""
 
-__all__ = ["GaussianStats"]
+__all__ = ["FAMILIES", "GaussianStats", "refit"]
 
+from cl_flow.align.refit import FAMILIES, refit
 from cl_flow.align.stats import GaussianStats

@@ -162,6 +162,26 @@ def test_every_expansion_is_a_block_and_old_ones_can_be_frozen():
     assert [block["mu"].requires_grad for block in frozen] == [False, True, True]
 
 
+def test_replacing_values_keeps_the_rest_and_the_original():
+    before = learnt(3, 2)
+    mu = before.mu.detach() + 1
+    after = before.replace(mu=mu)
+    assert torch.equal(after.mu, mu) and torch.equal(after.delta, before.delta) and not torch.equal(before.mu, mu)
+    assert [len(block["mu"]) for block in after.blocks()] == [3, 2]
+    with pytest.raises(ValueError, match=r"mu of shape \(5, 30\); got \(4, 30\)"):
+        before.replace(mu=mu[1:])
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_subset_scores_as_the_whole_masked_to_it(framed):
+    whole, z, classes = learnt(3, 2), torch.randn(20, DIM), torch.tensor([4, 1])
+    if framed:
+        whole = whole.framed(torch.eye(DIM) + 0.01 * torch.randn(5, DIM, DIM), torch.randn(5, DIM))
+    part = whole.subset(classes)
+    assert torch.equal(part.negentropy(z), whole.negentropy(z, classes=classes)) and part.n_classes == 2
+    torch.testing.assert_close(part.log_prob_each(z), whole.log_prob_each(z)[:, classes])
+
+
 def test_state_survives_the_disk_form():
     mixture = learnt(3, 2)
     again = Mixture(DIM, n_components=M).allocate_([3, 2])
