@@ -27,9 +27,10 @@ FLOORS = {
     "analysis": [
         "metrics style continual",
         "intervals",
+        "attribution",
         "tables plots",
         "probes geometry embed",
-        "study",
+        "study report",
     ],
 }
 

@@ -40,9 +40,10 @@ def refit(
     The fifth contains `means` and stands beside the rest, for it keeps the shape that the class had:
 
     - `affine`: offsets and weights stay, and the class looks at its latents through $u = W z + b$: what moved it by an
-      affine map is undone, as far as the shape of the class tells one direction from another. Given responsibilities r, targets $t_n = \sum_m r_{nm} \mu_m$
-      and scatters $S = \sum \tilde z \tilde z^\top$, $C = \sum \tilde t \tilde z^\top$, the maximum of
-      $N \log|\det W| - \tfrac12 \sum \|W z_n + b - t_n\|^2$ has the singular vectors of $C S^{-1/2}$:
+      affine map is undone, as far as the shape of the class tells one direction from another. Given responsibilities
+      r, targets $t_n = \sum_m r_{nm} \mu_m$ and scatters $S = \sum \tilde z \tilde z^\top$,
+      $C = \sum \tilde t \tilde z^\top$, the maximum of $N \log|\det W| - \tfrac12 \sum \|W z_n + b - t_n\|^2$ has the
+      singular vectors of $C S^{-1/2} = U \,\mathrm{diag}(k)\, V^\top$:
       $W = U \,\mathrm{diag}\big(\tfrac12 (k + \sqrt{k^2 + 4N})\big)\, V^\top S^{-1/2}$. It is begun at the shift and
       at the map that whitens the latents and colours them as the class was; the likelier end is kept.
 
