@@ -1,24 +1,39 @@
 """Interventions on the models of a run: what they are made to do, and what that changes. Runs in, tables out."""
 
 __all__ = [
+    "ILLNESSES",
     "PROBES",
+    "SWAPS",
     "contrast",
+    "counterfactuals",
     "expansion",
     "expansion_drops",
     "expansion_table",
     "expansion_terms",
+    "ledger",
+    "ledger_families",
+    "ledger_shapley",
+    "ledger_shares",
+    "ledger_terms",
     "measure",
+    "planted",
     "recovery",
     "recovery_changes",
     "recovery_curves",
     "recovery_halves",
     "recovery_table",
+    "refit_centers",
     "resampled",
     "savings",
     "summarise_expansion",
     "summarise_recovery",
+    "swap",
+    "transplant",
+    "transport",
+    "verdict",
 ]
 
+from analysis.probes.balance import ledger_families, ledger_shapley, ledger_shares, ledger_terms, verdict
 from analysis.probes.expansion import (
     expansion,
     expansion_drops,
@@ -26,6 +41,8 @@ from analysis.probes.expansion import (
     expansion_terms,
     summarise_expansion,
 )
+from analysis.probes.illness import ILLNESSES, planted
+from analysis.probes.ledger import counterfactuals, ledger, refit_centers
 from analysis.probes.measure import contrast, measure, resampled
 from analysis.probes.recovery import PROBES, recovery
 from analysis.probes.savings import (
@@ -36,3 +53,6 @@ from analysis.probes.savings import (
     savings,
     summarise_recovery,
 )
+from analysis.probes.swap import SWAPS, swap
+from analysis.probes.transplant import transplant
+from analysis.probes.transport import transport

@@ -1,0 +1,237 @@
+"""What a forgetting ledger says: the drop in terms that add up to it, who caused it, and a verdict."""
+
+__all__ = ["ledger_families", "ledger_shapley", "ledger_shares", "ledger_terms", "verdict"]
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis.attribution import PLAYERS, Verdict, judge, ledger_split, ledger_states, shapley, spurious_share
+from analysis.intervals import Interval, percentile_interval
+from analysis.probes.measure import resampled
+from analysis.probes.savings import recovery_changes, savings
+
+BY = {"task": ["task"], "category": ["task", "category"], "all": []}
+KEYS = ["strategy", "step", "given", "part"]
+Samples = np.ndarray  # (1 + n_resamples,), the estimate first
+
+
+def ledger_terms(
+    measured: pd.DataFrame,
+    *,
+    family: str = "full",
+    by: str = "task",
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """The drop of image AUROC in confusion, center drift, alignment and residual, with paired bootstrap intervals.
+
+    How to read it: `learned` − `final` = `drop` = the sum of the four, to the last digit. `confusion` comes back when
+    later classes leave the competition, `center drift` with the old centers, `alignment` with centers refitted to the
+    new flow (less what the same refit does to the old one), the `residual` with none of these. `beyond` is how far
+    that refit exceeds the one of a flow that learnt nothing: at 0 or below, the refit taught and did not remind.
+
+    Args:
+        measured: A table of `ledger`; means over runs of one strategy.
+        family: The refit that alignment means.
+        by: `"task"`, `"category"`, or `"all"` (a mean over all earlier tasks).
+        n_resamples: Bootstrap resamples of the test images.
+        confidence: Of the interval.
+
+    Returns:
+        One row per `strategy step given part` and task or category, and `term`: `value low high`.
+    """
+    out = []
+    for key, states in _groups(measured, by, n_resamples):
+        named = _named(states, family)
+        levels = {name: named[name] for name in ("learned", "final")}
+        for term, samples in {**levels, **ledger_split(named)}.items():
+            out.append((*key, term, *_interval(samples, confidence)))
+    return pd.DataFrame(out, columns=[*_keys(measured, by), "term", "value", "low", "high"])
+
+
+def ledger_shares(
+    measured: pd.DataFrame,
+    *,
+    family: str = "full",
+    by: str = "task",
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Which share of the drop is spurious: gone when centers and competitors are set right.
+
+    How to read it: `spurious_share` is an upper bound on what the flow kept, since a refit also teaches. A lower bound
+    is `reminded_share`, which counts of the refit only what lies above that of a flow that learnt nothing. Between the
+    two, the measurement cannot tell. NaN where the interval of the drop holds 0: of nothing there is no share.
+
+    The arguments are those of `ledger_terms`.
+
+    Returns:
+        One row per group: `drop low high`, and of `spurious_share`, `reminded_share` and `without_refit` (confusion and
+        center drift alone) the value, `_low` and `_high`.
+    """
+    kinds = {"spurious_share": "alignment", "reminded_share": "reminded", "without_refit": None}
+    columns = ["drop", "low", "high", *(f"{kind}{end}" for kind in kinds for end in ("", "_low", "_high"))]
+    out = []
+    for key, states in _groups(measured, by, n_resamples):
+        terms = ledger_split(_named(states, family))
+        drop = _interval(terms["drop"], confidence)
+        shares = [
+            _interval(spurious_share(terms, alignment=kind), confidence) if drop.low > 0 else (np.nan,) * 3
+            for kind in kinds.values()
+        ]
+        out.append((*key, *drop, *(value for share in shares for value in share)))
+    return pd.DataFrame(out, columns=[*_keys(measured, by), *columns])
+
+
+def ledger_shapley(
+    measured: pd.DataFrame, *, by: str = "task", n_resamples: int = 1000, confidence: float = 0.95
+) -> pd.DataFrame:
+    """Which of new flow, new centers and new competitors caused the drop, averaged over the order of their arrival.
+
+    How to read it: the three add up to the drop. Unlike the terms of the ledger they favour no order, but they ask
+    another question: the flow's value holds what a refit would bring back.
+
+    Args:
+        measured: A table of `ledger`; the other arguments are those of `ledger_terms`.
+
+    Returns:
+        One row per group and `player` (`flow`, `centers`, `mask`): `value low high`; a positive value is a loss.
+    """
+    out = []
+    for key, states in _groups(measured, by, n_resamples):
+        coalitions = {
+            frozenset(player for player, whose in zip(PLAYERS, state) if whose == "new"): samples
+            for state, samples in states.items()
+            if set(state) <= {"old", "new"}
+        }
+        for player, samples in shapley(coalitions).items():
+            out.append((*key, player, *_interval(-samples, confidence)))
+    return pd.DataFrame(out, columns=[*_keys(measured, by), "player", "value", "low", "high"])
+
+
+def ledger_families(
+    measured: pd.DataFrame, *, by: str = "task", n_resamples: int = 1000, confidence: float = 0.95
+) -> pd.DataFrame:
+    """How far each family of refits brings the task back, beside the same refit of the old and of an untrained flow.
+
+    How to read it: where `new` stops rising names the drift: a shift (`means`), a change of shape (`offsets`), of
+    scale (`diagonal`) or of correlation (`full`), or an affine map of the shape as it was (`affine`). `old` is the
+    ceiling; above `untrained` the new flow kept something.
+
+    The arguments are those of `ledger_shapley`.
+
+    Returns:
+        One row per group, `family` (`none` is the old centers, not refitted) and `flow`: `value low high`.
+    """
+    out = []
+    for key, states in _groups(measured, by, n_resamples):
+        for (flow, centers, mask), samples in states.items():
+            if mask == "old" and centers != "new":
+                out.append((*key, centers.replace("old", "none"), flow, *_interval(samples, confidence)))
+    return pd.DataFrame(out, columns=[*_keys(measured, by), "family", "flow", "value", "low", "high"])
+
+
+def verdict(
+    measured: pd.DataFrame,
+    recovered: pd.DataFrame | None = None,
+    *,
+    task: int | None = None,
+    part: str = "product",
+    given: str = "category",
+    family: str = "full",
+) -> Verdict:
+    """One word on what became of earlier tasks, and the sentence with the numbers behind it.
+
+    Args:
+        measured: A table of `ledger`, of one strategy.
+        recovered: A table of `recovery` with the probes `forgotten` and `never_learned`: whether training tells more
+            than a refit. It is of the first task, at its latest step.
+        task: Which task; all earlier ones together by default.
+        part: Score part.
+        given: `"category"` or `"None"`.
+        family: The refit that alignment means.
+
+    Raises:
+        ValueError: Several strategies, or nothing measured of what is asked.
+    """
+    rows = measured[(measured["part"] == part) & (measured["given"] == given)]
+    rows = rows if task is None else rows[rows["task"] == task]
+    if rows["strategy"].nunique() != 1:
+        found = ", ".join(rows["strategy"].unique()) or "no rows"
+        raise ValueError(
+            f"Expected a ledger of one strategy with task={task}, part={part!r}, given={given!r}; got {found}."
+        )
+    split = ledger_terms(rows, family=family, by="all")
+    terms = {row.term: Interval(row.value, row.low, row.high) for row in split.itertuples()}
+    (shares,) = ledger_shares(rows, family=family, by="all").itertuples()
+    share, alone = (
+        Interval(*(getattr(shares, f"{kind}{end}") for end in ("", "_low", "_high")))
+        for kind in ("spurious_share", "without_refit")
+    )
+    training = {} if recovered is None else _training(recovered)
+    judged = judge(terms["drop"], share, without_refit=alone, beyond=terms["beyond"], **training)
+    what = "the earlier tasks" if task is None else f"task {task + 1}"
+    return judged._replace(because=_sentence(judged, what, terms, share, training))
+
+
+def _training(recovered: pd.DataFrame) -> dict[str, Interval]:
+    """What few training steps gave back to the first task, and how far ahead of a model that never learned."""
+    last = recovered[recovered["step"] == recovered["step"].max()]
+    changes, ahead = recovery_changes(last), savings(last, versus=("never_learned",))
+    found = {}
+    for row in changes[(changes["probe"] == "forgotten") & (changes["task"] == 0)].itertuples():
+        found["regained"] = Interval(row.change, row.low, row.high)
+    for row in ahead.itertuples():
+        found["saved"] = Interval(row.savings, row.low, row.high)
+    return found
+
+
+def _sentence(
+    judged: Verdict, what: str, terms: Mapping[str, Interval], share: Interval, training: Mapping[str, Interval]
+) -> str:
+    parts = [
+        f"*{judged.name}*: {judged.because}. Image AUROC of {what} fell by {terms['drop']!r}, from "
+        f"{terms['learned'].value:.3f} to {terms['final'].value:.3f}; of that, "
+        + ", ".join(f"{name} {terms[name]!r}" for name in ("confusion", "center drift", "alignment", "residual"))
+    ]
+    if np.isfinite(share.value):
+        parts.append(f"the spurious share is {share!r}")
+    parts.append(f"the refit exceeds that of a flow that learnt nothing by {terms['beyond']!r}")
+    words = {"regained": "few training steps gave back", "saved": "ahead of a model that never learned by"}
+    parts += [f"{words[name]} {interval!r} (first task)" for name, interval in training.items()]
+    return "; ".join(parts) + "."
+
+
+# ---- shared
+
+
+def _groups(measured: pd.DataFrame, by: str, n_resamples: int) -> Iterator[tuple[tuple, dict[tuple, Samples]]]:
+    """Per group of rows, the mean AUROC in each state and in resamples of the images."""
+    rows = measured[measured["metric"] == "image_auroc"].reset_index(drop=True)
+    samples = resampled(rows, n_resamples=n_resamples)
+    for key, group in rows.groupby(_keys(measured, by), sort=False):
+        states = group.groupby(["flow", "centers", "mask"], sort=False)
+        yield key, {state: samples[one.index].mean(0) for state, one in states}
+
+
+def _named(states: Mapping[tuple, Samples], family: str) -> dict[str, Samples]:
+    wanted = ledger_states(family)
+    missing = [name for name, state in wanted.items() if state not in states]
+    if missing:
+        families = sorted({centers for _, centers, _ in states} - {"old", "new"})
+        raise ValueError(f"Expected a ledger with the family {family!r}; there are: {', '.join(families)}.")
+    return {name: states[state] for name, state in wanted.items()}
+
+
+def _interval(samples: Samples, confidence: float) -> Interval:
+    samples = np.where(np.abs(samples) < 1e-13, 0.0, samples)  # what did not change is 0, not -1e-16
+    return percentile_interval(samples[0], samples[1:][np.isfinite(samples[1:])], confidence=confidence)
+
+
+def _keys(measured: pd.DataFrame, by: str) -> list[str]:
+    """The columns that tell groups apart."""
+    if by not in BY:
+        raise ValueError(f"Expected by to be one of {', '.join(BY)}; got {by!r}.")
+    return [*KEYS, *(["illness"] if "illness" in measured else []), *BY[by]]

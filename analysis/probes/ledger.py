@@ -1,0 +1,197 @@
+"""The forgetting ledger: earlier tasks under every combination of what the model was and what it has become."""
+
+__all__ = [
+    "counterfactuals",
+    "ledger",
+    "refit_centers",
+]
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from analysis.attribution import PLAYERS
+from analysis.probes.measure import measure
+from analysis.probes.swap import swap
+from analysis.tables import table
+from cl_flow.align.refit import FAMILIES, refit
+from cl_flow.features import Features, union
+from cl_flow.flow import FlowModel, pick_device
+from cl_flow.latents import Latents, encode
+from cl_flow.run import Run
+from cl_flow.score import PARTS
+
+# ---- the measurements
+
+
+@table
+def ledger(
+    run: Run,
+    *,
+    after: int = -1,
+    tasks: Sequence[int] | None = None,
+    family: Sequence[str] = FAMILIES,
+    part: Sequence[str] = PARTS,
+    given: Sequence[str | None] = ("category",),
+    metric: Sequence[str] = ("image_auroc",),
+    n_latents: int = 4096,
+    size: int | None = None,
+    sigma: float = 4.0,
+) -> pd.DataFrame:
+    """Every earlier task under each combination of old and new flow, old, new and refitted centers, old and new rivals.
+
+    A is measured on the task's test images; scores are calibrated anew in each state, on the task's normal training
+    images, with the classes that compete there. Refits see nothing but those images either.
+
+    How to read it: ask `ledger_terms` and `ledger_shares` what it says.
+
+    Args:
+        run: One run, or many, that learn task after task and keep their centers.
+        after: The step that is diagnosed: index of the last task learnt, or counted from the end.
+        tasks: Which tasks; every one learnt before that step by default.
+        family: How refitted centers are fitted, names in `cl_flow.align.refit.FAMILIES`.
+        part: Score parts.
+        given: `"category"`, None (routed to the likeliest class that competes), or both.
+        metric: Names in `analysis.tables.METRICS`.
+        n_latents: Latents per category and level that a refit sees, at most, drawn at random.
+        size: Side of the maps in pixels; None is the image size, 256 at most.
+        sigma: Smoothing of the maps in pixels.
+
+    Returns:
+        One row per `step task category given flow centers mask metric part`, with its `value` and, for image metrics,
+        the `labels` and `scores` of the images. `flow` is `old` (when the task had just been learnt), `new`, or
+        `untrained`; `centers` and `mask` are `old` or `new`, `centers` also the family of a refit.
+    """
+    after = run[after].step
+    new = run[after].model(pick_device())
+    options = {"family": family, "part": part, "metric": metric, "n_latents": n_latents, "sigma": sigma}
+    options["size"] = size or min(256, run.config.features.image_size)
+    frames = []
+    places = learnt_before(run, after, tasks)
+    for task, step in tqdm(places.items(), desc=f"ledger of {run.name}", unit="task", leave=False):
+        old = run[step].model(pick_device())
+        for choice in given:
+            rows = counterfactuals(old, new, run.features, run.tasks[task], given=choice, **options)
+            frames.append(rows.assign(step=after, task=task, given=str(choice)))
+    keys = ["step", "task", "category", "given", *PLAYERS, "metric", "part"]
+    return pd.concat(frames, ignore_index=True)[[*keys, "value", "labels", "scores"]]
+
+
+def learnt_before(run: Run, after: int, tasks: Sequence[int] | None) -> dict[int, int]:
+    """The step at which each task was learnt: those before step `after`, or the ones asked for.
+
+    Raises:
+        ValueError: A task that the model at `after` does not know; or no task was learnt earlier.
+    """
+    known = [set(run[step].categories) for step in range(after + 1)]
+    learnt = {
+        task: next(step for step, names in enumerate(known) if set(categories) <= names)
+        for task, categories in enumerate(run.tasks)
+        if set(categories) <= known[-1]
+    }
+    chosen = [task for task, step in learnt.items() if step < after] if tasks is None else list(tasks)
+    if not chosen or not set(chosen) <= set(learnt):
+        raise ValueError(
+            f"Expected tasks that the model after step {after} of {run.name} knows, and that were learnt before it; "
+            f"got {chosen or 'none'}, and it knows {sorted(learnt)}."
+        )
+    return {task: learnt[task] for task in chosen}
+
+
+def counterfactuals(
+    old: FlowModel,
+    new: FlowModel,
+    features: Features,
+    categories: Sequence[str],
+    *,
+    given: str | None = "category",
+    family: Sequence[str] = FAMILIES,
+    n_latents: int = 4096,
+    **measured: object,
+) -> pd.DataFrame:
+    """What `ledger` measures, of any two models: what one was and what it became.
+
+    Args:
+        old: The model when it had just learnt the categories.
+        new: What became of it.
+        features: Images of every class of either model.
+        categories: Those to test on; of the old model.
+        given: `"category"` or None.
+        family: How refitted centers are fitted.
+        n_latents: Latents per category and level that a refit sees, at most.
+        **measured: For `measure`.
+
+    Returns:
+        One row per `flow centers mask category metric part` with its `value`, `labels` and `scores`.
+    """
+    images = task_images(features, categories, categories if given else new.categories)
+    flows = {"old": old, "new": new, "untrained": new.fresh()}
+    frames = []
+    for flow, model in flows.items():
+        latents = encode(model, images)
+        for state, mixtures in _mixtures(flow, old, new, latents, categories, family, n_latents):
+            rows = measure(mixtures, latents, categories, given=given, **measured)
+            frames.append(rows.assign(**dict(zip(PLAYERS, (flow, *state)))))
+    return pd.concat(frames, ignore_index=True)
+
+
+def task_images(
+    features: Features, tested: Sequence[str], calibrated: Sequence[str], *, n_images: int | None = None
+) -> Features:
+    """Normal training images of some categories, all or the first few of each, and test images of others."""
+    training = features.where(split="train", label=0, category=list(calibrated))
+    if n_images is not None:
+        training = training.take(training.samples.groupby("category").head(n_images).index)
+    return union([training, features.where(split="test", category=list(tested))])
+
+
+def _mixtures(
+    flow: str,
+    old: FlowModel,
+    new: FlowModel,
+    latents: Latents,
+    categories: Sequence[str],
+    family: Sequence[str],
+    n_latents: int,
+) -> Iterator[tuple[tuple[str, str], FlowModel]]:
+    """Each (centers, mask) that one flow is held against, and a model that lends them."""
+    restored = swap(new, old, "mixture")
+    if flow != "untrained":
+        yield ("new", "new"), new
+        yield ("new", "old"), swap(new, old, "mask")
+        yield ("old", "new"), restored
+        yield ("old", "old"), swap(restored, old, "mask")
+    for name in family:
+        alone = swap(restored, old, "mask")
+        yield (name, "old"), refit_centers(alone, latents, categories, family=name, n_latents=n_latents)
+
+
+def refit_centers(
+    model: FlowModel, images: Features, categories: Sequence[str], *, family: str = "full", n_latents: int = 4096
+) -> FlowModel:
+    """A copy whose classes of these categories are fitted anew to their normal training images.
+
+    Args:
+        model: The model, and what its classes were.
+        images: Features, or their latents under the flow to fit to.
+        categories: What to refit.
+        family: Name in `cl_flow.align.refit.FAMILIES`.
+        n_latents: Latents per category and level to fit to, at most, drawn at random.
+    """
+    model = copy.deepcopy(model)
+    for category in categories:
+        training = images.where(split="train", label=0, category=category)
+        latents = training if isinstance(training, Latents) else encode(model, training)
+        for level, z in zip(model.levels, latents.read()):
+            z = _drawn(z.flatten(0, 1), n_latents).to(level.codes)
+            level.mixture = refit(level.mixture, z, model.class_ids([category]), family=family)
+    return model
+
+
+def _drawn(z: Tensor, n: int) -> Tensor:
+    """Some of the latents, always the same; at random, since every other one would miss whole columns of the grid."""
+    return z if len(z) <= n else z[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:n]]
