@@ -127,10 +127,12 @@ class Verdict(NamedTuple):
         name: `"spurious"` (centers and competitors explain it), `"relearned"` (it comes back, but no sooner than in a
             model that never knew it), `"lost"`, or `"undetermined"`.
         because: The reason, as the second half of a sentence.
+        sentence: The same with the numbers behind it, where there are any.
     """
 
     name: str
     because: str
+    sentence: str = ""
 
 
 def judge(

@@ -9,7 +9,9 @@ __all__ = [
     "plot_examples",
     "plot_expansion",
     "plot_expansion_size",
+    "plot_families",
     "plot_forgetting",
+    "plot_ledger",
     "plot_losses",
     "plot_matrix",
     "plot_recovery",
@@ -18,6 +20,10 @@ __all__ = [
     "plot_stages",
     "plot_strategies",
     "plot_task_curves",
+    "plot_transplant",
+    "plot_transport",
+    "plot_volume",
+    "plot_waterfall",
 ]
 
 from analysis.plots.curves import plot_forgetting, plot_losses, plot_matrix, plot_strategies, plot_task_curves
@@ -25,4 +31,12 @@ from analysis.plots.embedding import plot_apparent_drift, plot_embedding, plot_e
 from analysis.plots.examples import plot_examples
 from analysis.plots.expansion import plot_expansion, plot_expansion_size, plot_stages
 from analysis.plots.geometry import plot_center_distances, plot_center_drift, plot_similarity
+from analysis.plots.ledger import (
+    plot_families,
+    plot_ledger,
+    plot_transplant,
+    plot_transport,
+    plot_volume,
+    plot_waterfall,
+)
 from analysis.plots.recovery import plot_recovery, plot_recovery_cost

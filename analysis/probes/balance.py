@@ -173,7 +173,7 @@ def verdict(
     training = {} if recovered is None else _training(recovered)
     judged = judge(terms["drop"], share, without_refit=alone, beyond=terms["beyond"], **training)
     what = "the earlier tasks" if task is None else f"task {task + 1}"
-    return judged._replace(because=_sentence(judged, what, terms, share, training))
+    return judged._replace(sentence=_sentence(judged, what, terms, share, training))
 
 
 def _training(recovered: pd.DataFrame) -> dict[str, Interval]:
@@ -192,7 +192,7 @@ def _sentence(
     judged: Verdict, what: str, terms: Mapping[str, Interval], share: Interval, training: Mapping[str, Interval]
 ) -> str:
     parts = [
-        f"*{judged.name}*: {judged.because}. Image AUROC of {what} fell by {terms['drop']!r}, from "
+        f"{judged.name.capitalize()}: {judged.because}. Image AUROC of {what} fell by {terms['drop']!r}, from "
         f"{terms['learned'].value:.3f} to {terms['final'].value:.3f}; of that, "
         + ", ".join(f"{name} {terms[name]!r}" for name in ("confusion", "center drift", "alignment", "residual"))
     ]

@@ -160,13 +160,13 @@ def _mixtures(
 ) -> Iterator[tuple[tuple[str, str], FlowModel]]:
     """Each (centers, mask) that one flow is held against, and a model that lends them."""
     restored = swap(new, old, "mixture")
+    alone = swap(restored, old, "mask")
     if flow != "untrained":
         yield ("new", "new"), new
         yield ("new", "old"), swap(new, old, "mask")
         yield ("old", "new"), restored
-        yield ("old", "old"), swap(restored, old, "mask")
+        yield ("old", "old"), alone
     for name in family:
-        alone = swap(restored, old, "mask")
         yield (name, "old"), refit_centers(alone, latents, categories, family=name, n_latents=n_latents)
 
 

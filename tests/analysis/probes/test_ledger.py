@@ -143,9 +143,10 @@ def test_families_stand_beside_their_ceiling_and_their_control(measured):
 def test_the_verdict_carries_its_numbers(measured):
     found = verdict(measured, task=0)
     assert found.name in ("spurious", "relearned", "lost", "undetermined")
-    assert "task 1 fell by" in found.because and "confusion" in found.because and f"*{found.name}*" in found.because
-    assert "earlier tasks" in verdict(measured).because
-    assert verdict(measured, task=1).because.startswith("*undetermined*: no drop")
+    assert "task 1 fell by" in found.sentence and "confusion" in found.sentence
+    assert found.sentence.startswith(f"{found.name.capitalize()}: {found.because}")
+    assert "earlier tasks" in verdict(measured).sentence
+    assert verdict(measured, task=1).sentence.startswith("Undetermined: no drop")
 
 
 def test_wrong_input_is_named(run, measured, config, tmp_path):

@@ -1,0 +1,214 @@
+"""One call on one run: what was forgotten, where the AUROC went, and the tables and figures that say so."""
+
+__all__ = ["Report", "diagnose"]
+
+import html
+import io
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.attribution import Verdict
+from analysis.plots import (
+    plot_families,
+    plot_ledger,
+    plot_transplant,
+    plot_transport,
+    plot_volume,
+    plot_waterfall,
+)
+from analysis.probes import (
+    ledger,
+    ledger_families,
+    ledger_shapley,
+    ledger_shares,
+    ledger_terms,
+    transplant,
+    transport,
+    verdict,
+)
+from analysis.style import save_figure
+from cl_flow.paths import atomic
+from cl_flow.run import Run
+
+THEME = (
+    "color: var(--jp-content-font-color1, #222); background: var(--jp-layout-color1, #fff); "
+    "border: 1px solid var(--jp-border-color2, #ccc); border-radius: 4px; padding: 0.6em 1em;"
+)
+QUIET = "color: var(--jp-content-font-color2, #555);"
+HEADINGS = {
+    "terms": "The drop of each task in its terms",
+    "categories": "The same by category",
+    "shares": "Which share of it is spurious",
+    "players": "Who caused it: flow, centers, competitors (Shapley values)",
+    "families": "How far refitted centers bring it back",
+    "transplants": "Where in the flow",
+    "moves": "How the flow moved each class",
+}
+
+
+def diagnose(
+    run: Run,
+    *,
+    after: int = -1,
+    part: str = "product",
+    given: str | None = "category",
+    family: str = "full",
+    tasks: Sequence[int] | None = None,
+    recovered: pd.DataFrame | None = None,
+    n_resamples: int = 1000,
+) -> "Report":
+    """Take the forgetting of a run apart: where did the AUROC of its earlier tasks go?
+
+    It asks a checkpointed run only: nothing is trained. A run that was copied from another machine is diagnosed as
+    `diagnose(Run("path", root="its images here"))`.
+
+    Args:
+        run: A run that learns task after task and keeps its centers.
+        after: The step to diagnose: index of the last task learnt, or counted from the end.
+        part: Score part that the verdict and the figures are about; the tables hold all.
+        given: `"category"`, or None for the likeliest class.
+        family: The refit that alignment means (`cl_flow.align.refit.FAMILIES`).
+        tasks: Which earlier tasks; all by default.
+        recovered: A table of `recovery` on this run, whose few training steps then enter the verdict.
+        n_resamples: Bootstrap resamples of the test images.
+    """
+    where = {"after": after, "tasks": None if tasks is None else tuple(tasks)}
+    measured = ledger(run, given=(given,), **where)
+    first = (int(measured["task"].min()),)
+    options = {"n_resamples": n_resamples}
+    tables = {
+        "terms": ledger_terms(measured, family=family, **options),
+        "categories": ledger_terms(measured, family=family, by="category", **options),
+        "shares": ledger_shares(measured, family=family, **options),
+        "players": ledger_shapley(measured, **options),
+        "families": ledger_families(measured, by="all", **options),
+        "transplants": transplant(run, after=after, tasks=first, part=(part,)),
+        "moves": transport(run, **where),
+        "ledger": measured,
+    }
+    found = verdict(measured, recovered, part=part, given=str(given), family=family)
+    return Report(run, found, tables, part=part, given=str(given))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `diagnose` found.
+
+    Args:
+        run: The run.
+        verdict: What became of its earlier tasks, in one word and in a sentence.
+        tables: `terms categories shares players families transplants moves`, and the `ledger` they come from.
+        part: Score part that verdict and figures are about.
+        given: `"category"` or `"None"`.
+    """
+
+    run: Run
+    verdict: Verdict
+    tables: dict[str, pd.DataFrame]
+    part: str = "product"
+    given: str = "category"
+
+    def figures(self) -> dict[str, Figure]:
+        """The drawings by name: `waterfall`, `categories`, `families`, `transplants`, `transport`."""
+        with plt.style.context("analysis.slides"), plt.ioff():
+            return {
+                "waterfall": self._waterfall(),
+                "categories": self._single(plot_ledger, "categories"),
+                "families": self._single(plot_families, "families"),
+                "transplants": self._transplants(),
+                "transport": self._transport(),
+            }
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write `report.html`, every figure (PDF, SVG, PNG) and every table (Parquet) into a folder."""
+        folder = Path(folder)
+        paths = [folder / "report.html", *(folder / f"{name}.parquet" for name in self.tables)]
+        with atomic(paths[0]) as temporary:
+            temporary.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{self._repr_html_()}", encoding="utf-8")
+        for path, frame in zip(paths[1:], self.tables.values()):
+            with atomic(path) as temporary:
+                frame.to_parquet(temporary)
+        facts = {"run": self.run.name, "verdict": self.verdict.name, "part": self.part, "given": self.given}
+        for name, figure in self.figures().items():
+            paths += save_figure(figure, name, folder, facts=facts)
+            plt.close(figure)
+        return paths
+
+    # ---- looks
+
+    def __repr__(self) -> str:
+        return f"Report({self.run.name}: {self.verdict.name})"
+
+    def _repr_html_(self) -> str:
+        word, sentence = html.escape(self.verdict.name), html.escape(self.verdict.sentence)
+        tables = "".join(_folded(HEADINGS[name], self._shown(name)) for name in HEADINGS)
+        with plt.style.context("analysis.slides"), plt.ioff():
+            picture = _inline(self._waterfall())
+        return (
+            f'<div style="{THEME}"><p><b>{html.escape(self.run.name)}</b>: <b>{word}</b> '
+            f'<span style="{QUIET}">({html.escape(self.part)})</span></p><p>{sentence}</p>{picture}{tables}</div>'
+        )
+
+    def _shown(self, name: str) -> pd.DataFrame:
+        """A table as it is shown: of the part at hand, without what is the same in every row or is no number."""
+        frame = self.tables[name].drop(columns=["labels", "scores", "run"], errors="ignore")
+        for column, value in (("part", self.part), ("given", self.given)):
+            frame = frame[frame[column] == value] if column in frame else frame
+        if name == "transplants":
+            keys = ["task", "side", "centers", "blocks"]
+            return frame.groupby(keys, sort=False)["value"].mean().unstack().round(3).reset_index()
+        if name == "moves":
+            keys = ["task", "category", "quantity"]
+            return frame.groupby(keys, sort=False)["value"].mean().unstack().round(3).reset_index()
+        constant = [column for column in frame if frame[column].nunique(dropna=False) == 1 and column != "task"]
+        return frame.drop(columns=constant).round(3)
+
+    def _waterfall(self) -> Figure:
+        rows = self.tables["terms"]
+        tasks = sorted(rows["task"].unique())
+        figure, axes = plt.subplots(-(-len(tasks) // 2), min(2, len(tasks)), sharey=True, squeeze=False)
+        for task, ax in zip(tasks, axes.flat):
+            plot_waterfall(rows, task=task, part=self.part, given=self.given, ax=ax).set_title(f"task {task + 1}")
+            ax.label_outer(remove_inner_ticks=False)
+        for ax in axes.flat[len(tasks) :]:
+            ax.set_visible(False)
+        return figure
+
+    def _single(self, plot: Any, table: str) -> Figure:
+        figure, ax = plt.subplots()
+        plot(self.tables[table], part=self.part, given=self.given, ax=ax)
+        return figure
+
+    def _transplants(self) -> Figure:
+        figure, ax = plt.subplots()
+        rows = self.tables["transplants"]
+        plot_transplant(rows, part=self.part, ax=ax).set_title(f"task {rows['task'].iloc[0] + 1}")
+        return figure
+
+    def _transport(self) -> Figure:
+        figure, axes = plt.subplots(1, 2)
+        plot_transport(self.tables["moves"], ax=axes[0], legend=False)
+        plot_volume(self.tables["moves"], ax=axes[1], legend=False)
+        for ax in axes:
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+        return figure
+
+
+def _folded(heading: str, frame: pd.DataFrame) -> str:
+    table = frame.to_html(index=False, border=0, na_rep="–")
+    return f"<details><summary>{html.escape(heading)}</summary>{table}</details>"
+
+
+def _inline(figure: Figure) -> str:
+    """The figure within the page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=60)
+    plt.close(figure)
+    return f'<img style="max-width: 100%" src="data:image/png;base64,{b64encode(buffer.getvalue()).decode()}">'

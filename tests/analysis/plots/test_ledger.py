@@ -1,0 +1,125 @@
+"""Plots of planted ledgers: bars add up, colours are not those of tasks, and what is missing is named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from analysis.plots import (
+    plot_families,
+    plot_ledger,
+    plot_transplant,
+    plot_transport,
+    plot_volume,
+    plot_waterfall,
+)
+from analysis.plots.ledger import TERMS
+from analysis.style import TASK_COLORS, task_color
+
+SPLIT = {"confusion": 0.1, "center drift": -0.05, "alignment": 0.15, "residual": 0.2}
+SPLIT |= {"learned": 0.9, "final": 0.5, "drop": 0.4}
+
+
+@pytest.fixture
+def terms() -> pd.DataFrame:
+    rows = [
+        ("finetune", 4, "category", "product", task, category, term, value, value - 0.02, value + 0.03)
+        for task, category in ((0, "ant"), (1, "bee")) for term, value in SPLIT.items()
+    ]  # fmt: skip
+    columns = ["strategy", "step", "given", "part", "task", "category", "term", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_the_waterfall_falls_from_learnt_to_now(terms):
+    ax = plot_waterfall(terms, task=1)
+    ends, bars = ax.patches[:2], ax.patches[2:]
+    assert [bar.get_height() for bar in ends] == [0.9, 0.5] and to_hex(ends[0].get_facecolor()).upper() == task_color(1)
+    level = 0.9
+    for bar, (name, color) in zip(bars, TERMS.items()):
+        assert bar.get_y() == pytest.approx(level) and bar.get_height() == pytest.approx(-SPLIT[name])
+        assert (bar.get_hatch() is not None) == (SPLIT[name] < 0) and to_hex(bar.get_facecolor()) == to_hex(color)
+        level -= SPLIT[name]
+    assert level == pytest.approx(0.5)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["learnt", *TERMS, "now"]
+    spans = [c.lines[2][0].get_segments()[0][:, 1] for c in ax.containers if hasattr(c, "lines")]
+    np.testing.assert_allclose(spans[0], [0.9 - 0.13, 0.9 - 0.08])
+
+
+def test_the_terms_of_each_category_add_up_to_its_drop(terms):
+    ax = plot_ledger(terms)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["ant", "bee"]
+    widths = sum(bar.get_width() for bar in ax.patches)
+    assert widths == pytest.approx(2 * SPLIT["drop"])
+    (diamonds,) = (line for line in ax.lines if line.get_label() == "drop")
+    np.testing.assert_allclose(diamonds.get_xdata(), [0.4, 0.4])
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {*TERMS, "drop"}
+    left, right = ax.get_xlim()
+    assert left < -0.05 and right > 0.45, "no bar ends at the frame"
+    assert plot_ledger(terms.drop(columns="category"), legend=False, ax=ax.figure.add_subplot()).get_legend() is None
+
+
+def test_terms_are_not_in_the_colours_of_tasks():
+    assert not {to_hex(color).upper() for color in TERMS.values()} & set(TASK_COLORS)
+
+
+def test_families_are_a_line_and_the_affine_one_beside_it():
+    names = ("none", "means", "full", "affine")
+    rows = [
+        ("category", "product", name, flow, 0.5 + i / 10, 0.45 + i / 10, 0.55 + i / 10)
+        for flow in ("old", "new", "untrained") for i, name in enumerate(names) if (flow, name) != ("untrained", "none")
+    ]  # fmt: skip
+    ax = plot_families(pd.DataFrame(rows, columns=["given", "part", "family", "flow", "value", "low", "high"]))
+    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+    assert list(lines["new flow"].get_xdata()) == [0, 1, 2] and list(lines["untrained flow"].get_xdata()) == [1, 2]
+    assert [container.lines[0].get_xdata().tolist() for container in ax.containers] == [[3]] * 3
+    assert len(ax.get_legend().get_texts()) == 3
+
+
+def test_transplants_are_lines_over_blocks():
+    rows = [
+        (task, category, side, blocks, centers, "image_auroc", "product", 0.5 + blocks / 10 + task / 100)
+        for task in (0, 1) for category in "ab" for side in ("first", "last") for blocks in range(4)
+        for centers in ("old", "full")
+    ]  # fmt: skip
+    columns = ["task", "category", "side", "blocks", "centers", "metric", "part", "value"]
+    ax = plot_transplant(pd.DataFrame(rows, columns=columns), task=1)
+    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+    assert set(lines) == {f"{s} blocks, {c}" for s in ("first", "last") for c in ("old centers", "refitted (full)")}
+    np.testing.assert_allclose(lines["last blocks, old centers"].get_ydata(), [0.51, 0.61, 0.71, 0.81])
+    assert lines["first blocks, old centers"].get_linestyle() == "--"
+    with pytest.raises(ValueError, match="task=4; there are: 0, 1"):
+        plot_transplant(pd.DataFrame(rows, columns=columns), task=4)
+
+
+@pytest.fixture
+def moves() -> pd.DataFrame:
+    fits = [
+        (task, level, "images", "all", name, value + level / 10)
+        for task in (0, 1) for level in (0, 1)
+        for name, value in (("rigid", 0.2), ("affine", 0.5), ("class_affine", 0.8))
+    ]  # fmt: skip
+    parts = [
+        (task, level, "images", name, quantity, value)
+        for task, name in ((0, "ant"), (1, "bee")) for level in (0, 1)
+        for quantity, value in (("mixture", -2.0), ("volume", 0.5), ("logp", -1.5))
+    ]  # fmt: skip
+    return pd.DataFrame(fits + parts, columns=["task", "level", "source", "category", "quantity", "value"])
+
+
+def test_transport_shows_nested_fits_and_both_parts_of_log_p(moves):
+    ax = plot_transport(moves)
+    heights = np.array([[bar.get_height() for bar in container] for container in ax.containers])
+    np.testing.assert_allclose(heights, [[0.25, 0.25], [0.55, 0.55], [0.85, 0.85]])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["task 1", "task 2"]
+    other = plot_volume(moves, ax=ax.figure.add_subplot())
+    widths = {container.get_label(): [bar.get_width() for bar in container] for container in other.containers}
+    assert widths == {"mixture": [-2, -2], "volume": [0.5, 0.5]}
+
+
+def test_what_is_not_in_the_table_is_named(terms, moves):
+    with pytest.raises(ValueError, match="part='logp'; there are: product"):
+        plot_waterfall(terms, part="logp")
+    with pytest.raises(ValueError, match="one strategy and one task; got several"):
+        plot_waterfall(terms)
+    with pytest.raises(ValueError, match="source='mixture'; there are: images"):
+        plot_transport(moves, source="mixture")

@@ -1,0 +1,76 @@
+"""One call on a run, wherever it lies: the same numbers, a page, and files."""
+
+import dataclasses
+import shutil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import diagnose
+from analysis.report import HEADINGS, Report
+from cl_flow import Run, fit
+
+FIGURES = ["waterfall", "categories", "families", "transplants", "transport"]
+
+
+@pytest.fixture(scope="module")
+def run(tiny, tmp_path_factory) -> Run:
+    training = dataclasses.replace(tiny.train, epochs=10, lr=1e-2)
+    config = tiny.replace(train=training, stream=dataclasses.replace(tiny.stream, split=2))
+    return fit(config, folder=tmp_path_factory.mktemp("runs"), progress=False)
+
+
+@pytest.fixture(scope="module")
+def report(run) -> Report:
+    return diagnose(run, n_resamples=50)
+
+
+def test_it_holds_what_was_asked(run, report):
+    assert repr(report) == f"Report({run.name}: {report.verdict.name})"
+    assert list(report.tables) == [*HEADINGS, "ledger"]
+    assert set(report.tables["terms"]["task"]) == {0, 1} and set(report.tables["transplants"]["task"]) == {0}
+    assert "earlier tasks" in report.verdict.sentence
+
+
+def test_it_follows_the_theme_and_says_the_verdict(report):
+    page = report._repr_html_()
+    assert "var(--jp-content-font-color1" in page and "var(--jp-layout-color1" in page
+    assert f"<b>{report.verdict.name}</b>" in page and "data:image/png;base64," in page
+    assert page.count("<details>") == page.count("<table") == len(HEADINGS)
+    assert not plt.get_fignums(), "no figure stays open for a notebook to show twice"
+
+
+def test_figures_are_drawn_without_a_trace(report):
+    before = dict(plt.rcParams)
+    figures = report.figures()
+    assert list(figures) == FIGURES and all(figure.axes for figure in figures.values())
+    assert dict(plt.rcParams) == before
+    drawn = [ax for ax in figures["waterfall"].axes if ax.get_visible()]
+    assert [ax.get_title("left") for ax in drawn] == ["task 1", "task 2"]
+
+
+def test_saving_writes_page_tables_and_figures(report, tmp_path):
+    paths = report.save(tmp_path / "out")
+    assert all(path.is_file() for path in paths)
+    assert {path.suffix for path in paths} == {".html", ".parquet", ".pdf", ".svg", ".png"}
+    terms = pd.read_parquet(tmp_path / "out" / "terms.parquet")
+    pd.testing.assert_frame_equal(terms, report.tables["terms"])
+    assert not plt.get_fignums()
+
+
+def test_a_run_from_another_machine_gives_the_same_numbers(run, report, tiny, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "carried", ignore=shutil.ignore_patterns("tables"))
+    shutil.copytree(tiny.root, tmp_path / "images")
+    there = diagnose(Run(tmp_path / "carried", root=tmp_path / "images"), n_resamples=50)
+    for name in ("terms", "shares"):
+        numbers = [frame.tables[name].select_dtypes("number").to_numpy() for frame in (there, report)]
+        np.testing.assert_allclose(*numbers, atol=1e-12)
+    assert there.verdict == report.verdict
+
+
+def test_what_cannot_be_diagnosed_is_named(tiny, tmp_path):
+    joint = fit(tiny.replace(strategy="joint"), folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="learnt before it; got none"):
+        diagnose(joint)
