@@ -13,6 +13,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -204,5 +205,15 @@ def _resampled(
 
 def _draws(n_positive: int, n_negative: int, n_resamples: int, random_state: Seed) -> list[np.ndarray]:
     """Draw how often each image of a class is taken: (n_resamples, P), (n_resamples, N)."""
-    rng = np.random.default_rng(random_state)
-    return [rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) for n in (n_positive, n_negative)]
+    seed = random_state if isinstance(random_state, int) else tuple(random_state)
+    return _drawn(n_positive, n_negative, n_resamples, seed)
+
+
+@lru_cache(maxsize=64)
+def _drawn(n_positive: int, n_negative: int, n_resamples: int, seed: int | tuple[int, ...]) -> list[np.ndarray]:
+    """The same draws serve every pair of scores of the same images, and take most of a bootstrap's time."""
+    rng = np.random.default_rng(seed)
+    draws = [rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) for n in (n_positive, n_negative)]
+    for draw in draws:
+        draw.flags.writeable = False
+    return draws
