@@ -157,7 +157,7 @@ class Report:
         )
 
     def _shown(self, name: str) -> pd.DataFrame:
-        """A table as it is shown: of the part at hand, without what is the same in every row or is no number."""
+        """A table as it is shown: of the part at hand, without what the heading says already."""
         frame = self.tables[name].drop(columns=["labels", "scores", "run"], errors="ignore")
         for column, value in (("part", self.part), ("given", self.given)):
             frame = frame[frame[column] == value] if column in frame else frame
@@ -167,8 +167,7 @@ class Report:
         if name == "moves":
             keys = ["task", "category", "quantity"]
             return frame.groupby(keys, sort=False)["value"].mean().unstack().round(3).reset_index()
-        constant = [column for column in frame if frame[column].nunique(dropna=False) == 1 and column != "task"]
-        return frame.drop(columns=constant).round(3)
+        return frame.drop(columns=["strategy", "seed", "step", "part", "given"], errors="ignore").round(3)
 
     def _waterfall(self) -> Figure:
         rows = self.tables["terms"]
