@@ -31,12 +31,6 @@ from analysis.plots.embedding import plot_apparent_drift, plot_embedding, plot_e
 from analysis.plots.examples import plot_examples
 from analysis.plots.expansion import plot_expansion, plot_expansion_size, plot_stages
 from analysis.plots.geometry import plot_center_distances, plot_center_drift, plot_similarity
-from analysis.plots.ledger import (
-    plot_families,
-    plot_ledger,
-    plot_transplant,
-    plot_transport,
-    plot_volume,
-    plot_waterfall,
-)
+from analysis.plots.ledger import plot_families, plot_ledger, plot_waterfall
 from analysis.plots.recovery import plot_recovery, plot_recovery_cost
+from analysis.plots.transport import plot_transplant, plot_transport, plot_volume

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.plots.rows import chosen
 from analysis.style import NAMES, task_color
 
 # Not the colours of tasks: Tol's muted scheme, in the order of the most informative comparison.
@@ -50,8 +51,8 @@ def plot_expansion(
         **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    rows = _chosen(drops, entropy=entropy, given=given)
-    rows = _chosen(rows, added=rows["added"].min() if added is None else added)
+    rows = chosen(drops, entropy=entropy, given=given)
+    rows = chosen(rows, added=rows["added"].min() if added is None else added)
     parts = list(dict.fromkeys(rows["part"]))
     places = [name for name in PLACEMENTS if name in set(rows["placement"])]
     for shift, name in zip(np.linspace(-0.27, 0.27, len(places)) if len(places) > 1 else [0.0], places):
@@ -97,7 +98,7 @@ def plot_expansion_size(
         **kwargs: For `Axes.plot`.
     """
     ax = ax or plt.gca()
-    rows = _chosen(expanded, metric=metric, part=part, entropy=entropy, given=given)
+    rows = chosen(expanded, metric=metric, part=part, entropy=entropy, given=given)
     per_run = rows.groupby(["placement", "run", "added"])["value"].mean()
     for name in (name for name in PLACEMENTS if name in set(rows["placement"])):
         runs = per_run[name].unstack("run")
@@ -142,13 +143,3 @@ def plot_stages(
     if legend:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(values.columns))
     return ax
-
-
-def _chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows that hold the given values."""
-    for column, value in values.items():
-        if value not in set(frame[column]):
-            known = ", ".join(map(str, frame[column].unique()))
-            raise ValueError(f"Expected rows with {column}={value!r}; there are: {known}.")
-        frame = frame[frame[column] == value]
-    return frame

@@ -1,11 +1,8 @@
-"""Pictures of the forgetting ledger: the waterfall, shares by category, refits by family, transplants and transport."""
+"""Pictures of the forgetting ledger: the waterfall, the terms of every category, refits by family."""
 
 __all__ = [
     "plot_families",
     "plot_ledger",
-    "plot_transplant",
-    "plot_transport",
-    "plot_volume",
     "plot_waterfall",
 ]
 
@@ -16,7 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.style import NAMES, task_color
+from analysis.plots.rows import chosen
+from analysis.style import task_color
 
 # Not the colours of tasks: Tol's muted scheme for what can be set right, grey for what cannot.
 TERMS = {"confusion": "#44AA99", "center drift": "#DDCC77", "alignment": "#AA4499", "residual": "0.35"}
@@ -33,9 +31,6 @@ FAMILIES = {
     "full": "full",
     "affine": "affine",
 }
-SIDES = {"first": {"color": "#332288", "marker": "o"}, "last": {"color": "#CC6677", "marker": "s"}}
-FITS = {"rigid": "#88CCEE", "affine": "#117733", "class_affine": "#332288"}
-PARTS = {"mixture": "#AA4499", "volume": "0.35"}
 
 
 def plot_waterfall(
@@ -61,7 +56,7 @@ def plot_waterfall(
         **kwargs: For `Axes.bar`, of the terms.
     """
     ax = ax or plt.gca()
-    rows = _chosen(terms, part=part, given=given) if task is None else _chosen(terms, part=part, given=given, task=task)
+    rows = chosen(terms, part=part, given=given) if task is None else chosen(terms, part=part, given=given, task=task)
     if rows["term"].duplicated().any():
         raise ValueError("Expected one strategy and one task; got several. Choose one of them.")
     rows = rows.set_index("term")
@@ -107,7 +102,7 @@ def plot_ledger(
         **kwargs: For `Axes.barh`.
     """
     ax = ax or plt.gca()
-    rows = _chosen(terms, part=part, given=given)
+    rows = chosen(terms, part=part, given=given)
     names = rows["category"] if "category" in rows else "task " + (rows["task"] + 1).astype(str)
     values = rows.assign(name=names).pivot(index="name", columns="term", values="value").loc[list(dict.fromkeys(names))]
     y, edges = np.arange(len(values)), {1: np.zeros(len(values)), -1: np.zeros(len(values))}
@@ -154,8 +149,8 @@ def plot_families(
         **kwargs: For `Axes.plot`.
     """
     ax = ax or plt.gca()
-    rows = _chosen(families, part=part, given=given)
-    rows = rows if task is None else _chosen(rows, task=task)
+    rows = chosen(families, part=part, given=given)
+    rows = rows if task is None else chosen(rows, task=task)
     names = [name for name in FAMILIES if name in set(rows["family"])]
     for flow in (flow for flow in FLOWS if flow in set(rows["flow"])):
         line = rows[rows["flow"] == flow].set_index("family")
@@ -172,114 +167,3 @@ def plot_families(
     if legend:
         ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     return ax
-
-
-def plot_transplant(
-    hybrids: pd.DataFrame,
-    *,
-    ax: Axes | None = None,
-    task: int | None = None,
-    part: str = "product",
-    metric: str = "image_auroc",
-    legend: bool = True,
-    **kwargs: Any,
-) -> Axes:
-    """AUROC against the number of coupling blocks that come from the old flow.
-
-    How to read it: left the new flow, right the old one. Solid lines have refitted centers, dashed ones the old; where
-    the line of the first blocks jumps is where the new flow begins to harm.
-
-    Args:
-        hybrids: Of `transplant`; a mean over categories, and over runs and tasks where there are several.
-        ax: Where to draw; new axes by default.
-        task: Its index; all by default.
-        part: Score part.
-        metric: Its name.
-        legend: Whether to name the lines.
-        **kwargs: For `Axes.plot`.
-    """
-    ax = ax or plt.gca()
-    rows = _chosen(hybrids, part=part, metric=metric)
-    rows = rows if task is None else _chosen(rows, task=task)
-    means = rows.groupby(["side", "centers", "blocks"])["value"].mean()
-    for side, centers in dict.fromkeys(key[:2] for key in means.index):
-        style = {**SIDES[side], "ls": "--" if centers == "old" else "-", "mfc": "white" if centers == "old" else None}
-        label = f"{side} blocks, " + ("old centers" if centers == "old" else f"refitted ({centers})")
-        line = means[side, centers]
-        ax.plot(line.index, line, **{**style, "label": label, **kwargs})
-    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set_xticks(sorted(rows["blocks"].unique()))
-    ax.set(xlabel="blocks from the old flow", ylabel=NAMES.get(metric, metric))
-    if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return ax
-
-
-def plot_transport(
-    moves: pd.DataFrame, *, ax: Axes | None = None, source: str = "images", legend: bool = True, **kwargs: Any
-) -> Axes:
-    """How much of where latents went is explained by a map: one rigid, one affine, one affine map per class.
-
-    How to read it: full bars are a flow that moved its classes as whole bodies, which refitted centers can follow; what
-    is missing above the last bar of a task no map of its kind can undo.
-
-    Args:
-        moves: Of `transport`; a mean over levels and runs, one group of bars per task.
-        ax: Where to draw; new axes by default.
-        source: `"images"` or `"mixture"`.
-        legend: Whether to name the maps.
-        **kwargs: For `Axes.bar`.
-    """
-    ax = ax or plt.gca()
-    rows = _chosen(moves, source=source, category="all")
-    means = rows.groupby(["task", "quantity"])["value"].mean().unstack()
-    x = np.arange(len(means))
-    for shift, (name, color) in zip((-0.27, 0, 0.27), FITS.items()):
-        label = name.replace("_", " ").replace("class affine", "affine per class")
-        ax.bar(x + shift, means[name], **{"width": 0.25, "color": color, "label": label, **kwargs})
-    ax.set_xticks(x, [f"task {task + 1}" for task in means.index])
-    ax.set(ylabel="R² of latents", ylim=(0, 1.02))
-    if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return ax
-
-
-def plot_volume(
-    moves: pd.DataFrame, *, ax: Axes | None = None, source: str = "images", legend: bool = True, **kwargs: Any
-) -> Axes:
-    """What log p of normal patches changed by since they were learnt, split into the mixture's part and the volume's.
-
-    How to read it: left is less likely than before. Centers can mend the mixture's part and never the volume's; a mean
-    that moves all patches alike harms no AUROC, so read it beside the ledger.
-
-    Args:
-        moves: Of `transport`; a mean over levels and runs, one bar per category.
-        ax: Where to draw; new axes by default.
-        source: `"images"` or `"mixture"`.
-        legend: Whether to name the parts.
-        **kwargs: For `Axes.barh`.
-    """
-    ax = ax or plt.gca()
-    rows = _chosen(moves, source=source)
-    rows = rows[rows["category"] != "all"]
-    means = rows.groupby(["category", "quantity"], sort=False)["value"].mean().unstack()
-    y = np.arange(len(means))
-    for shift, (name, color) in zip((-0.2, 0.2), PARTS.items()):
-        ax.barh(y + shift, means[name], **{"height": 0.38, "color": color, "label": name, **kwargs})
-    ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set_yticks(y, means.index)
-    ax.locator_params(axis="x", nbins=5)
-    ax.set(xlabel="change of log p / D", ylim=(len(means) - 0.5, -0.5))
-    if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return ax
-
-
-def _chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows that hold the given values."""
-    for column, value in values.items():
-        if value not in set(frame[column]):
-            known = ", ".join(map(str, frame[column].unique()))
-            raise ValueError(f"Expected rows with {column}={value!r}; there are: {known}.")
-        frame = frame[frame[column] == value]
-    return frame

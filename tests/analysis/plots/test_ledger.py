@@ -5,14 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.plots import (
-    plot_families,
-    plot_ledger,
-    plot_transplant,
-    plot_transport,
-    plot_volume,
-    plot_waterfall,
-)
+from analysis.plots import plot_families, plot_ledger, plot_waterfall
 from analysis.plots.ledger import TERMS
 from analysis.style import TASK_COLORS, task_color
 
@@ -75,51 +68,8 @@ def test_families_are_a_line_and_the_affine_one_beside_it():
     assert len(ax.get_legend().get_texts()) == 3
 
 
-def test_transplants_are_lines_over_blocks():
-    rows = [
-        (task, category, side, blocks, centers, "image_auroc", "product", 0.5 + blocks / 10 + task / 100)
-        for task in (0, 1) for category in "ab" for side in ("first", "last") for blocks in range(4)
-        for centers in ("old", "full")
-    ]  # fmt: skip
-    columns = ["task", "category", "side", "blocks", "centers", "metric", "part", "value"]
-    ax = plot_transplant(pd.DataFrame(rows, columns=columns), task=1)
-    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
-    assert set(lines) == {f"{s} blocks, {c}" for s in ("first", "last") for c in ("old centers", "refitted (full)")}
-    np.testing.assert_allclose(lines["last blocks, old centers"].get_ydata(), [0.51, 0.61, 0.71, 0.81])
-    assert lines["first blocks, old centers"].get_linestyle() == "--"
-    with pytest.raises(ValueError, match="task=4; there are: 0, 1"):
-        plot_transplant(pd.DataFrame(rows, columns=columns), task=4)
-
-
-@pytest.fixture
-def moves() -> pd.DataFrame:
-    fits = [
-        (task, level, "images", "all", name, value + level / 10)
-        for task in (0, 1) for level in (0, 1)
-        for name, value in (("rigid", 0.2), ("affine", 0.5), ("class_affine", 0.8))
-    ]  # fmt: skip
-    parts = [
-        (task, level, "images", name, quantity, value)
-        for task, name in ((0, "ant"), (1, "bee")) for level in (0, 1)
-        for quantity, value in (("mixture", -2.0), ("volume", 0.5), ("logp", -1.5))
-    ]  # fmt: skip
-    return pd.DataFrame(fits + parts, columns=["task", "level", "source", "category", "quantity", "value"])
-
-
-def test_transport_shows_nested_fits_and_both_parts_of_log_p(moves):
-    ax = plot_transport(moves)
-    heights = np.array([[bar.get_height() for bar in container] for container in ax.containers])
-    np.testing.assert_allclose(heights, [[0.25, 0.25], [0.55, 0.55], [0.85, 0.85]])
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["task 1", "task 2"]
-    other = plot_volume(moves, ax=ax.figure.add_subplot())
-    widths = {container.get_label(): [bar.get_width() for bar in container] for container in other.containers}
-    assert widths == {"mixture": [-2, -2], "volume": [0.5, 0.5]}
-
-
-def test_what_is_not_in_the_table_is_named(terms, moves):
+def test_what_is_not_in_the_table_is_named(terms):
     with pytest.raises(ValueError, match="part='logp'; there are: product"):
         plot_waterfall(terms, part="logp")
     with pytest.raises(ValueError, match="one strategy and one task; got several"):
         plot_waterfall(terms)
-    with pytest.raises(ValueError, match="source='mixture'; there are: images"):
-        plot_transport(moves, source="mixture")
