@@ -1,6 +1,6 @@
 """The continual loop: learn task after task, keeping a snapshot of each."""
 
-__all__ = ["fit", "fit_all"]
+__all__ = ["fit", "fit_all", "learn"]
 
 import multiprocessing
 import os
@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
@@ -51,7 +52,7 @@ def fit(
         if overwrite:
             run.clear()
         if not run.is_complete:
-            _learn(run, strategy, pick_device(device), progress)
+            _learn_stream(run, strategy, pick_device(device), progress)
     return run
 
 
@@ -106,23 +107,53 @@ def _watch(jobs: Sequence[Future], configs: Sequence[RunConfig]) -> None:
         job.result()
 
 
-def _learn(run: Run, strategy: Strategy, device: torch.device, progress: bool) -> None:
+def _learn_stream(run: Run, strategy: Strategy, device: torch.device, progress: bool) -> None:
     stream = strategy.arrange(run.stream())
     model = _last_model(run, strategy, device)
     for task in stream[len(run) :]:
         begun = time.perf_counter()
-        model = strategy.grow(model, task)
-        if run.config.centers == "freeze_old":
-            for level in model.levels:
-                level.mixture.freeze_old_()
-        data = strategy.prepare(model, task, past={t.index: t for t in stream[: task.index]})
         title = f"{run.name} task {task.index + 1}/{len(stream)}" if progress else False
-        losses = train(
-            model, data, run.config.train, penalty=strategy.penalty, seed=_task_seed(run, task), progress=title
-        )
+        model, losses = learn(model, strategy, task, run.config, past=stream[: task.index], progress=title)
         strategy.consolidate(model, task)
         run.write(model, task, losses, strategy.memory, time.perf_counter() - begun)
     run.finish()
+
+
+def learn(
+    model: FlowModel,
+    strategy: Strategy,
+    task: Task,
+    config: RunConfig,
+    *,
+    past: Sequence[Task] = (),
+    progress: bool | str = False,
+) -> tuple[FlowModel, pd.DataFrame]:
+    """The model after training on one task as a strategy has it, and the losses; what follows is to consolidate.
+
+    Args:
+        model: The model after the tasks before; changed in place.
+        strategy: With what it kept of them.
+        task: The task to learn.
+        config: Of the run.
+        past: The tasks before, for a strategy that may look at them.
+        progress: Whether to show a bar, or its title.
+    """
+    model = strategy.grow(model, task)
+    if config.centers == "freeze_old":
+        for level in model.levels:
+            level.mixture.freeze_old_()
+    data = strategy.prepare(model, task, past={t.index: t for t in past} if strategy.sees_past else {})
+    losses = train(
+        model,
+        data,
+        config.train,
+        penalty=strategy.penalty,
+        rehearsal=strategy.rehearse(model, task),
+        midway=strategy.midway,
+        seed=_task_seed(config, task),
+        progress=progress,
+    )
+    return model, losses
 
 
 def _last_model(run: Run, strategy: Strategy, device: torch.device) -> FlowModel:
@@ -134,6 +165,6 @@ def _last_model(run: Run, strategy: Strategy, device: torch.device) -> FlowModel
     return FlowModel(features.dims, features.grids, run.config.flow, seed=run.config.seed_model).to(device)
 
 
-def _task_seed(run: Run, task: Task) -> int:
+def _task_seed(config: RunConfig, task: Task) -> int:
     """A seed of its own for every task, so that a resumed run draws what an uninterrupted one would."""
-    return 1000 * run.config.seed_data + task.index
+    return 1000 * config.seed_data + task.index

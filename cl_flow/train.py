@@ -1,6 +1,6 @@
 """One task's training: batches of cached features, HGAD's losses, Adam under warm-up and cosine decay."""
 
-__all__ = ["Batch", "Penalty", "TrainConfig", "train"]
+__all__ = ["Batch", "Penalty", "Rehearsal", "TrainConfig", "train"]
 
 import math
 from collections.abc import Callable, Iterator
@@ -53,15 +53,38 @@ class TrainConfig:
 class Batch:
     """What one step sees: per level the patches (N, D) and their grid cells (N,) or None, and a class id per image.
 
-    The patches of an image are consecutive: N is a multiple of the number of images B.
+    The patches of an image are consecutive: N is a multiple of the number of images B. HGAD's losses are taken over the
+    first `taught` images, all of them by default; the others are there for the penalty.
     """
 
     x: list[Tensor]
     index: list[Tensor | None]
     y: Tensor
+    taught: int | None = None
+
+    def untaught(self, values: Tensor) -> Tensor:
+        """The rows of a tensor (N, …), one a patch, that belong to the images beyond `taught`."""
+        return values[len(values) * len(self.y[: self.taught]) // len(self.y) :]
 
 
 Penalty = Callable[[FlowModel, Batch, list[tuple[Tensor, Tensor]]], Tensor]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Patches of earlier classes that take a share of every batch, remembered or made up.
+
+    An epoch stays one pass over the task's own images: with fewer of them in a batch it has more steps.
+
+    Args:
+        share: Of the images in a batch, above 0 and below 1.
+        draw: Makes so many images of so many patches per level, from a generator on the CPU.
+        taught: Whether HGAD's losses are taken over them as well, or only the penalty sees them.
+    """
+
+    share: float
+    draw: Callable[[int, list[int], torch.Generator], Batch]
+    taught: bool = True
 
 
 def train(
@@ -70,6 +93,8 @@ def train(
     config: TrainConfig,
     *,
     penalty: Penalty | None = None,
+    rehearsal: Rehearsal | None = None,
+    midway: Callable[[FlowModel], None] | None = None,
     watch: Callable[[int, FlowModel], None] | None = None,
     seed: int = 0,
     threads: int = 1,
@@ -82,6 +107,8 @@ def train(
         data: Features of normal images.
         config: How to train.
         penalty: Added to the loss of each step: a function of model, batch and, per level, (z, log_det).
+        rehearsal: Patches of earlier classes to mix into every batch.
+        midway: Called once with the model, when half of the steps are taken.
         watch: Called with the number of steps taken and the model, before the first step and after each one; what it
             measures leaves the training to the bit, as long as it leaves the model.
         seed: Order of images and draw of patches.
@@ -97,7 +124,7 @@ def train(
         FloatingPointError: The loss is no longer finite.
     """
     with _threads(threads), reuse_memory():
-        records = _epochs(model, data, config, penalty, watch, seed, progress)
+        records = _epochs(model, data, config, penalty, rehearsal, midway, watch, seed, progress)
     model.eval()
     return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
 
@@ -107,12 +134,14 @@ def _epochs(
     data: Features,
     config: TrainConfig,
     penalty: Penalty | None,
+    rehearsal: Rehearsal | None,
+    midway: Callable[[FlowModel], None] | None,
     watch: Callable[[int, FlowModel], None] | None,
     seed: int,
     progress: bool | str,
 ) -> list[tuple[int, int, str, float]]:
     model.train()
-    loader = _Loader(model, data, config, seed)
+    loader = _Loader(model, data, config, rehearsal, seed)
     optimizer = FlatAdam(trainable(model, weight_decay=config.weight_decay), betas=config.betas)
     n_steps = config.epochs * loader.steps_per_epoch
     begin_intra = round(config.inter_only * n_steps)
@@ -127,6 +156,8 @@ def _epochs(
                 _differentiate(model, batch, config, step >= begin_intra, penalty, sums)
                 optimizer.step(config.lr * _rate(step / n_steps, config))
                 bar.update()
+                if midway is not None and step + 1 == max(1, n_steps // 2):
+                    midway(model)
                 if watch is not None:
                     watch(step + 1, model)
             records += _means(epoch, sums)
@@ -155,9 +186,8 @@ def _differentiate(
     total, latents = 0.0, []
     for i, (level, x, index) in enumerate(zip(model.levels, batch.x, batch.index)):
         z, log_det = level(x, index)
-        terms = hgad_losses(
-            level.mixture, z, log_det, batch.y, intra=intra, label_smoothing=config.losses.label_smoothing
-        )
+        taught = (z, log_det, batch.y) if batch.taught is None else _taught(z, log_det, batch)
+        terms = hgad_losses(level.mixture, *taught, intra=intra, label_smoothing=config.losses.label_smoothing)
         total = total + hgad_total(terms, config.losses)
         latents.append((z, log_det))
         for name, value in terms.items():
@@ -167,6 +197,11 @@ def _differentiate(
         total = total + extra
         sums.setdefault((-1, "penalty"), []).append(extra.detach())
     total.backward()
+
+
+def _taught(z: Tensor, log_det: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    n = len(z) * batch.taught // len(batch.y)
+    return z[:n], log_det[:n], batch.y[: batch.taught]
 
 
 def _means(epoch: int, sums: dict[tuple[int, str], list[Tensor]]) -> list[tuple[int, int, str, float]]:
@@ -191,13 +226,16 @@ class _Loader:
 
     in_memory = 2 << 30  # features below this many bytes are kept in memory for the whole task
 
-    def __init__(self, model: FlowModel, data: Features, config: TrainConfig, seed: int) -> None:
+    def __init__(
+        self, model: FlowModel, data: Features, config: TrainConfig, rehearsal: Rehearsal | None, seed: int
+    ) -> None:
         if not len(data) or config.batch_images < 1 or config.epochs < 0:
             raise ValueError(
                 f"Expected images, a batch and a number of epochs; got {len(data)} images, batch_images = "
                 f"{config.batch_images}, epochs = {config.epochs}."
             )
-        self.data, self.config = data, config
+        self.data, self.config, self.rehearsal = data, config, rehearsal
+        self.batch_images = config.batch_images if rehearsal is None else _own_images(config.batch_images, rehearsal)
         self.cells = [len(level.codes) for level in model.levels]
         self.device = model.levels[0].codes.device
         self.y = model.class_ids(list(data.samples["category"]))
@@ -207,12 +245,13 @@ class _Loader:
 
     @property
     def steps_per_epoch(self) -> int:
-        return max(1, len(self.data) // self.config.batch_images)
+        return max(1, len(self.data) // self.batch_images)
 
     def epoch(self) -> Iterator[Batch]:
         order = torch.randperm(len(self.data), generator=self.generator)
         for step in range(self.steps_per_epoch):
-            yield self._batch(order[step * self.config.batch_images :][: self.config.batch_images])
+            batch = self._batch(order[step * self.batch_images :][: self.batch_images])
+            yield batch if self.rehearsal is None else self._rehearsed(batch)
 
     def _batch(self, images: Tensor) -> Batch:
         drawn = [self._draw(level, images) for level in range(len(self.cells))]
@@ -235,3 +274,27 @@ class _Loader:
         rows = self.data.rows[images.numpy()]
         at = rows if index is None else (rows[:, None], index.numpy())
         return torch.from_numpy(np.asarray(self.data.levels[level][at])).to(self.device)
+
+    def _rehearsed(self, batch: Batch) -> Batch:
+        """The batch followed by the images that are rehearsed with it."""
+        n_patches = [len(x) // len(batch.y) for x in batch.x]
+        extra = self.rehearsal.draw(self.config.batch_images - self.batch_images, n_patches, self.generator)
+        index = [
+            torch.arange(n, device=self.device).repeat(len(batch.y)) if cells is None else cells
+            for n, cells in zip(self.cells, batch.index)
+        ]
+        return Batch(
+            [torch.cat(pair) for pair in zip(batch.x, extra.x)],
+            [torch.cat(pair) for pair in zip(index, extra.index)],
+            torch.cat([batch.y, extra.y]),
+            None if self.rehearsal.taught else len(batch.y),
+        )
+
+
+def _own_images(batch_images: int, rehearsal: Rehearsal) -> int:
+    """Images of a batch that are the task's own; at least one is, and at least one is not."""
+    if batch_images < 2 or not 0 < rehearsal.share < 1:
+        raise ValueError(
+            f"Expected a share between 0 and 1 of two images or more; got {rehearsal.share} of {batch_images}."
+        )
+    return batch_images - min(max(1, round(rehearsal.share * batch_images)), batch_images - 1)

@@ -2,5 +2,18 @@
 
 __all__ = ["STRATEGIES", "Strategy"]
 
-from cl_flow.strategies import cumulative, finetune, joint, single  # noqa: F401  (each enrols itself)
+from cl_flow.strategies import (  # noqa: F401  (each enrols itself)
+    cumulative,
+    ewc,
+    feature_gaussian,
+    finetune,
+    freeze,
+    functional,
+    gauge_free,
+    generative_replay,
+    joint,
+    lwf,
+    replay,
+    single,
+)
 from cl_flow.strategies.base import STRATEGIES, Strategy

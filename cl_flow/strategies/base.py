@@ -3,6 +3,7 @@
 __all__ = ["STRATEGIES", "Strategy"]
 
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from cl_flow.features import Features
 from cl_flow.flow import FlowModel
 from cl_flow.registry import Registry
 from cl_flow.stream import Task
-from cl_flow.train import Penalty
+from cl_flow.train import Penalty, Rehearsal
 
 STRATEGIES: Registry = Registry("strategy")
 
@@ -19,8 +20,14 @@ class Strategy:
     """Hooks that the continual loop calls around the training of each task, in this order.
 
     A strategy that keeps something between tasks holds it in `memory`, tensors by name: the run saves it with each
-    snapshot and gives it back when an interrupted run continues.
+    snapshot and gives it back when an interrupted run continues. The flow as the last task left it need not be kept:
+    until training begins it is the model's own.
+
+    `GRID` holds the options that are compared with each other: the strengths of the method, fixed beforehand.
     """
+
+    GRID: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    sees_past: ClassVar[bool] = False  # only an upper bound may
 
     def __init__(self) -> None:
         self.memory: dict[str, Tensor] = {}
@@ -34,10 +41,17 @@ class Strategy:
         return model.expand_(task.categories)
 
     def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
-        """The images to train on. `past` holds the tasks already learnt: only upper bounds may look at them."""
+        """The images to train on. `past` holds the tasks already learnt, for a strategy that `sees_past`."""
         return task.features
 
+    def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
+        """The patches of earlier classes to mix into every batch, if any."""
+        return None
+
     penalty: Penalty | None = None
+
+    def midway(self, model: FlowModel) -> None:
+        """Called when half of the steps are taken."""
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
         """Keep what the next task will need; called after training."""

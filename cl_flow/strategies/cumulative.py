@@ -14,5 +14,7 @@ from cl_flow.stream import Task
 class Cumulative(Strategy):
     """Classes arrive as in fine-tuning, but no image is ever given away."""
 
+    sees_past = True
+
     def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
         return union([*(earlier.features for earlier in past.values()), task.features])

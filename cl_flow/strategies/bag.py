@@ -1,0 +1,111 @@
+"""Patches of earlier classes, kept or made up, from which batches are drawn with every class equally likely."""
+
+__all__ = ["Bag", "balanced_share", "stored"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cl_flow.features import Features
+from cl_flow.flow import FlowModel
+from cl_flow.stream import Task
+from cl_flow.train import Batch
+
+
+@dataclass(frozen=True)
+class Bag:
+    """Per level the patches of classes 0 … K−1, class after class.
+
+    Args:
+        x: Patches (M, D).
+        cells: Grid cell of each patch (M,).
+        counts: Patches of each class (K,).
+    """
+
+    x: list[Tensor]
+    cells: list[Tensor]
+    counts: list[Tensor]
+
+    @classmethod
+    def of(cls, features: Features, categories: Sequence[str], generator: torch.Generator) -> "Bag":
+        """All patches of these categories as stored on file, those of each class in random order."""
+        levels = [_shuffled(features.where(category=name), generator) for name in categories]
+        x, cells = ([[pair[i] for pair in level] for level in zip(*levels)] for i in (0, 1))
+        return cls(
+            [torch.cat(parts) for parts in x],
+            [torch.cat(parts) for parts in cells],
+            [torch.tensor([len(part) for part in parts]) for parts in x],
+        )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.counts[0])
+
+    def followed_by(self, other: "Bag") -> "Bag":
+        """These classes and then those of another bag."""
+        pairs = zip((self.x, self.cells, self.counts), (other.x, other.cells, other.counts))
+        return Bag(*([torch.cat(both) for both in zip(*pair)] for pair in pairs))
+
+    def first(self, quotas: Sequence[int]) -> "Bag":
+        """The first patches of each class, as many as each level's quota allows."""
+        x, cells, counts = [], [], []
+        for quota, level_x, level_cells, level_counts in zip(quotas, self.x, self.cells, self.counts):
+            sizes = level_counts.tolist()
+            x.append(torch.cat([part[:quota] for part in level_x.split(sizes)]))
+            cells.append(torch.cat([part[:quota] for part in level_cells.split(sizes)]))
+            counts.append(level_counts.clamp(max=quota))
+        return Bag(x, cells, counts)
+
+    def draw(self, n_images: int, n_patches: Sequence[int], generator: torch.Generator) -> Batch:
+        """So many images, each of one class and of so many patches per level, with replacement."""
+        y = torch.randint(self.n_classes, (n_images,), generator=generator)
+        xs, indices = [], []
+        for x, cells, counts, n in zip(self.x, self.cells, self.counts, n_patches):
+            size, begin = counts[y][:, None], (counts.cumsum(0) - counts)[y][:, None]
+            nth = (torch.rand(n_images, n, generator=generator, dtype=torch.float64) * size).long()
+            rows = (begin + nth).flatten().to(x.device)
+            xs.append(x[rows].float())
+            indices.append(cells[rows].long())
+        return Batch(xs, indices, y.to(self.x[0].device))
+
+    def to(self, device: torch.device) -> "Bag":
+        """The patches on a device; the counts stay, as what is drawn is decided on the CPU."""
+        return Bag([x.to(device) for x in self.x], [cells.to(device) for cells in self.cells], self.counts)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As a strategy keeps it in `memory`."""
+        columns = {"x": self.x, "cells": self.cells, "counts": self.counts}
+        return {f"{name}{i}": values for name, levels in columns.items() for i, values in enumerate(levels)}
+
+
+def stored(memory: Mapping[str, Tensor]) -> Bag:
+    """The bag that a strategy keeps in its memory."""
+    n_levels = sum(name.startswith("counts") for name in memory)
+    return Bag(*([memory[f"{name}{i}"] for i in range(n_levels)] for name in ("x", "cells", "counts")))
+
+
+def balanced_share(model: FlowModel, task: Task, ratio: float | None) -> float:
+    """The share of a batch to rehearse, once the task's centers are there.
+
+    Args:
+        model: With centers for the task.
+        task: The task to learn.
+        ratio: Rehearsed images for each of the task's; None gives every class, old or new, an equal part, as
+            training on all images would.
+    """
+    n_new = len(task.categories)
+    ratio = (model.n_classes - n_new) / n_new if ratio is None else ratio
+    return ratio / (1 + ratio)
+
+
+def _shuffled(images: Features, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """Per level the patches (M, D) and cells (M,) of images, in random order."""
+    out = []
+    for level, (h, w) in zip(images.levels, images.grids):
+        order = torch.randperm(len(images) * h * w, generator=generator)
+        image, cell = order // (h * w), order % (h * w)
+        out.append((torch.from_numpy(level[images.rows[image.numpy()], cell.numpy()]), cell.to(torch.int16)))
+    return out

@@ -1,0 +1,44 @@
+"""Generative replay: the old flow makes up patches of the earlier classes, and they are learnt with the new ones."""
+
+__all__ = ["GenerativeReplay"]
+
+from cl_flow.flow import FlowModel
+from cl_flow.strategies.bag import balanced_share
+from cl_flow.strategies.base import STRATEGIES, Strategy
+from cl_flow.strategies.dreams import Dreams
+from cl_flow.stream import Task
+from cl_flow.train import Rehearsal
+
+
+@STRATEGIES("generative_replay")
+class GenerativeReplay(Strategy):
+    """Samples x̂ = f_old⁻¹(ẑ; c) under HGAD's full loss (HCL-GR); it is always the flow of the last task that generates.
+
+    The memory also holds, per level, the mean of max|f_old(x̂) − ẑ| (`inversion_error`) and the share of samples that
+    were finite (`finite_share`); the others are left out.
+
+    References:
+        Task Agnostic Continual Learning Using Normalizing Flows (Kirichenko et al., 2021)
+        https://arxiv.org/abs/2106.12772
+        Pseudo-Rehearsal for Continual Learning with Normalizing Flows (Pomponi et al., 2020)
+        https://arxiv.org/abs/2007.02443
+
+    Args:
+        law: Where latents are drawn: `"empirical"` or `"mixture"` (see `Dreams`).
+        pool: Patches drawn of each class and level before a task, from which its batches are drawn.
+        ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
+    """
+
+    GRID = ({"law": "empirical"}, {"law": "mixture"}, {"law": "empirical", "ratio": 1.0})
+
+    def __init__(self, *, law: str = "empirical", pool: int = 4096, ratio: float | None = None) -> None:
+        super().__init__()
+        self.ratio, self._dreams = ratio, Dreams(law=law, pool=pool)
+
+    def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
+        if not self._dreams.begin(model, task, self.memory):
+            return None
+        return Rehearsal(balanced_share(model, task, self.ratio), self._dreams.bag.draw)
+
+    def consolidate(self, model: FlowModel, task: Task) -> None:
+        self._dreams.end(model, task, self.memory)

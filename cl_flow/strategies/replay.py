@@ -1,0 +1,57 @@
+"""Replay: some patches of every earlier class are kept, and mixed into each batch."""
+
+__all__ = ["Replay"]
+
+import torch
+
+from cl_flow.flow import FlowModel
+from cl_flow.strategies.bag import Bag, balanced_share, stored
+from cl_flow.strategies.base import STRATEGIES, Strategy
+from cl_flow.stream import Task
+from cl_flow.train import Rehearsal
+
+
+@STRATEGIES("replay")
+class Replay(Strategy):
+    """Exemplars at the granularity of patches: the backbone is frozen, so their features never age.
+
+    Under a budget every class keeps an equal number at every level; as classes arrive, each gives some up. With
+    everything kept, and every class equally often in a batch, it is `cumulative` patch by patch.
+
+    References:
+        On Tiny Episodic Memories in Continual Learning (Chaudhry et al., 2019) https://arxiv.org/abs/1902.10486
+
+    Args:
+        budget_bytes: What is kept in all, split evenly over levels and classes; None keeps everything.
+        ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
+    """
+
+    GRID = ({"budget_bytes": 100_000}, {"budget_bytes": 1_000_000}, {"budget_bytes": 10_000_000})
+
+    def __init__(self, *, budget_bytes: int | None = 1_000_000, ratio: float | None = None) -> None:
+        super().__init__()
+        self.budget_bytes, self.ratio = budget_bytes, ratio
+
+    def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
+        if not self.memory:
+            return None
+        bag = stored(self.memory).to(model.levels[0].codes.device)
+        return Rehearsal(balanced_share(model, task, self.ratio), bag.draw)
+
+    def consolidate(self, model: FlowModel, task: Task) -> None:
+        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
+        bag = Bag.of(task.features, task.categories, generator)
+        bag = stored(self.memory).followed_by(bag) if self.memory else bag
+        self.memory = (bag if self.budget_bytes is None else bag.first(self._quotas(bag))).tensors()
+
+    def _quotas(self, bag: Bag) -> list[int]:
+        """Patches of each class per level."""
+        each = self.budget_bytes / len(bag.x) / bag.n_classes - bag.counts[0].element_size()
+        sizes = [x.shape[1] * x.element_size() + cells.element_size() for x, cells in zip(bag.x, bag.cells)]
+        quotas = [int(each // size) for size in sizes]
+        if min(quotas) < 1:
+            raise ValueError(
+                f"Expected a budget of a patch per class and level or more; got {self.budget_bytes} bytes for "
+                f"{bag.n_classes} classes of {sizes} bytes a patch."
+            )
+        return quotas
