@@ -189,30 +189,40 @@ class Level(nn.Module):
             )
         self.mixture = Mixture(dim, n_components=config.n_components)
         self.register_buffer("codes", encode_positions(config.position_dim, *grid), persistent=False)
+        self.register_buffer("class_codes", None)  # (K, P), where the class conditions the flow as the position does
 
-    def forward(self, x: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, index: Tensor | None = None, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Latents z (N, D) and log |det ∂z/∂x| (N,) of patches x (N, D).
 
         Args:
             x: Patches (N, D); whole grids in row order, unless `index` is given.
             index: Grid cell of each patch (N,).
+            y: Class ids (B,), N/B consecutive patches each; read only where the level has `class_codes`.
         """
-        condition = self._condition(x, index)
+        condition = self._condition(x, index, y)
         if all(type(block).forward is Coupling.forward for block in self.flow):  # all blocks in one go
             return couple(x, *condition, [block.block for block in self.flow], clamp=self.flow[0].clamp)
         return self.flow(x, c=[condition])
 
-    def inverse(self, z: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, index: Tensor | None = None, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Patches x (N, D) and log |det ∂x/∂z| (N,) of latents z (N, D)."""
-        return self.flow(z, c=[self._condition(z, index)], rev=True)
+        return self.flow(z, c=[self._condition(z, index, y)], rev=True)
 
-    def _condition(self, x: Tensor, index: Tensor | None) -> Positions:
+    def _condition(self, x: Tensor, index: Tensor | None, y: Tensor | None) -> Positions:
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"Expected patches of shape (N, {self.dim}); got {tuple(x.shape)}.")
         if index is None and len(x) % len(self.codes):
             cells = "×".join(map(str, self.grid))
             raise ValueError(f"Expected whole {cells} grids, or the grid cell of each patch; got {len(x)} patches.")
-        return Positions(self.codes, index)
+        return Positions(self.codes, index) if self.class_codes is None else self._of_class(len(x), index, y)
+
+    def _of_class(self, n: int, index: Tensor | None, y: Tensor | None) -> Positions:
+        if y is None:
+            raise ValueError("Expected the class of each image, as this flow is conditional on it; got none.")
+        cells = len(self.codes)
+        index = torch.arange(n, device=y.device) % cells if index is None else index
+        table = self.class_codes[:, None] + self.codes
+        return Positions(table.flatten(0, 1), y.repeat_interleave(n // len(y)) * cells + index)
 
 
 class FlowModel(nn.Module):
@@ -240,6 +250,7 @@ class FlowModel(nn.Module):
         self.dims, self.grids = tuple(dims), tuple(tuple(grid) for grid in grids)
         self.config, self.seed = config or FlowConfig(), seed
         self.categories: tuple[str, ...] = ()
+        self.own: dict[str, Tensor] = {}  # weights of some classes alone, see `cl_flow.views`
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             levels = [

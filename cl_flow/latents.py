@@ -1,8 +1,8 @@
 """What one flow makes of images, kept: many mixtures can then be held against it without running it again."""
 
-__all__ = ["Latents", "encode", "encoded"]
+__all__ = ["Latents", "encode", "encoded", "through"]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cl_flow.features import Features
-from cl_flow.flow import FlowModel
+from cl_flow.flow import FlowModel, Level
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,23 @@ class Latents(Features):
 
     log_dets: tuple[np.ndarray, ...] = ()
 
-    def read_log_dets(self, indices: Sequence[int] | slice = slice(None)) -> list[Tensor]:
-        """Per level the log-determinants (images, S) of the images at the given positions."""
-        rows = self.rows[indices]
-        return [torch.from_numpy(np.asarray(level[rows])) for level in self.log_dets]
+    def batches(self, size: int = 32) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """Per level latents (images, S, D) and log-determinants (images, S), in consecutive batches."""
+        for start in range(0, len(self), size):
+            rows = self.rows[start : start + size]
+            log_dets = [torch.from_numpy(np.asarray(level[rows])) for level in self.log_dets]
+            yield list(zip(self.read(slice(start, start + size)), log_dets))
 
 
 @torch.inference_mode()
 def encode(model: FlowModel, features: Features) -> Latents:
-    """The latents and log-determinants of every image under a model's flows, in memory."""
+    """The latents and log-determinants of every image under a model's flows, in memory.
+
+    Raises:
+        ValueError: The model has weights or conditions of some classes alone: a patch then has no latent by itself.
+    """
+    if model.own or any(level.class_codes is not None for level in model.levels):
+        raise ValueError("Expected a model with one flow for all classes; got one whose flow depends on the class.")
     batches = [[(z.cpu(), d.cpu()) for z, d in batch] for batch in encoded(model, features)]
     shapes = [(len(features), len(level.codes)) for level in model.levels]
     z, log_dets = (
@@ -48,18 +56,20 @@ def encode(model: FlowModel, features: Features) -> Latents:
 
 
 def encoded(model: FlowModel, features: Features, *, size: int = 32) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Per batch of `size` images and per level, latents (N, D) and log |det ∂z/∂x| (N,) on the model's device.
+    """Per batch of `size` images and per level, latents (N, D) and log |det ∂z/∂x| (N,) on the model's device."""
+    for batch in features.batches(size):
+        yield [through(level, x) for level, x in zip(model.levels, batch)]
+
+
+def through(level: Level, x: Tensor | tuple[Tensor, Tensor], y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Latents (N, D) and log-determinants (N,) of patches (images, S, D); latents and theirs pass as they are.
 
     Args:
-        model: The flows; not run where `features` are latents already.
-        features: Patches, or latents.
-        size: Images per batch.
+        level: One level of a model; its flow is not run where x are latents already.
+        x: Patches, or latents and log-determinants, as a batch of `Features` or `Latents` holds them.
+        y: Class ids (images,), for a flow that depends on them.
     """
-    for start in range(0, len(features), size):
-        images = slice(start, start + size)
-        batch = [x.flatten(0, 1).to(level.codes) for level, x in zip(model.levels, features.read(images))]
-        if isinstance(features, Latents):
-            log_dets = features.read_log_dets(images)
-            yield [(z, d.flatten().to(z)) for z, d in zip(batch, log_dets)]
-        else:
-            yield [level(x) for level, x in zip(model.levels, batch)]
+    if isinstance(x, tuple):
+        z, log_det = x
+        return z.flatten(0, 1).to(level.codes), log_det.flatten().to(level.codes)
+    return level(x.flatten(0, 1).to(level.codes), y=y)

@@ -140,13 +140,20 @@ class Snapshot:
         tensors = self._tensors("model.")
         for i, level in enumerate(model.levels):
             level.mixture.allocate_(facts["blocks"], frames=f"levels.{i}.mixture._frame_weight" in tensors)
+            level.class_codes = tensors.get(f"levels.{i}.class_codes")
         model.categories = self.categories
         model.load_state_dict(tensors)
+        model.own = {key: value.to(device) for key, value in self._tensors("own.").items()}
         return model.to(device).eval()
 
     def memory(self) -> dict[str, Tensor]:
         """What the strategy keeps between tasks."""
         return self._tensors("memory.")
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that the strategy keeps for the next task beside the model: its memory, and weights of single tasks."""
+        return sum(value.nbytes for prefix in ("memory.", "own.") for value in self._tensors(prefix).values())
 
     def _tensors(self, prefix: str) -> dict[str, Tensor]:
         with safe_open(self.path, framework="pt") as file:
@@ -164,6 +171,7 @@ class Snapshot:
             "blocks": [len(block["mu"]) for block in model.levels[0].mixture.blocks()],
         }
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+        tensors |= {f"own.{key}": value for key, value in model.own.items()}
         tensors |= {f"memory.{key}": value for key, value in memory.items()}
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
         with atomic(path) as temporary:

@@ -185,7 +185,7 @@ def _differentiate(
     """The gradient of one step over all levels; each level's terms are kept on the device until the epoch ends."""
     total, latents = 0.0, []
     for i, (level, x, index) in enumerate(zip(model.levels, batch.x, batch.index)):
-        z, log_det = level(x, index)
+        z, log_det = level(x, index, batch.y)
         taught = (z, log_det, batch.y) if batch.taught is None else _taught(z, log_det, batch)
         terms = hgad_losses(level.mixture, *taught, intra=intra, label_smoothing=config.losses.label_smoothing)
         total = total + hgad_total(terms, config.losses)

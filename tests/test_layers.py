@@ -16,7 +16,7 @@ FLOORS = {
         "placement distance",
         "mixture images coupling adam",
         "flow losses align datasets",
-        "features",
+        "features views",
         "latents",
         "stream score",
         "train",

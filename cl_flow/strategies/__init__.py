@@ -3,6 +3,7 @@
 __all__ = ["STRATEGIES", "Strategy"]
 
 from cl_flow.strategies import (  # noqa: F401  (each enrols itself)
+    class_prior,
     cumulative,
     ewc,
     feature_gaussian,
@@ -12,7 +13,9 @@ from cl_flow.strategies import (  # noqa: F401  (each enrols itself)
     gauge_free,
     generative_replay,
     joint,
+    lora,
     lwf,
+    packnet,
     replay,
     single,
 )

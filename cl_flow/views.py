@@ -1,0 +1,45 @@
+"""A model whose flow differs from task to task: the weights that some classes have of their own."""
+
+__all__ = ["views"]
+
+import copy
+
+import torch
+from torch import Tensor
+
+from cl_flow.flow import FlowModel
+
+
+def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
+    """The models that a model is made of, each with the ids of the classes it is for.
+
+    That is the model itself and all classes, unless `model.own` holds tensors under `<expansion>/<parameter>`. For the
+    classes of that expansion they replace the shared weight, or, as a pair `….up` (n, r) and `….down` (r, m), their
+    product is added to it. Under `owner/<parameter>` stands, for each element of a weight, the first expansion that may
+    use it (uint8): for the earlier ones it is 0.
+    """
+    if not model.own:
+        return [(model, torch.arange(model.n_classes, device=model.levels[0].codes.device))]
+    out, begin = [], 0
+    for expansion, block in enumerate(model.levels[0].mixture.blocks()):
+        ids = torch.arange(begin, begin + len(block["mu"]), device=block["mu"].device)
+        out.append((_view(model, expansion), ids))
+        begin += len(ids)
+    return out
+
+
+@torch.no_grad()
+def _view(model: FlowModel, expansion: int) -> FlowModel:
+    view = copy.deepcopy(model)
+    own, view.own = view.own, {}
+    weights = dict(view.named_parameters())
+    for key, value in own.items():
+        whose, name = key.split("/")
+        if whose == "owner":
+            weights[name].mul_((value <= expansion).to(weights[name]))
+        elif whose == str(expansion) and name.endswith(".up"):
+            name = name.removesuffix(".up")
+            weights[name].add_((value @ own[f"{whose}/{name}.down"]).to(weights[name]))
+        elif whose == str(expansion) and not name.endswith(".down"):
+            weights[name].copy_(value)
+    return view
