@@ -1,5 +1,6 @@
 """Runs to tables to Axes: the measurements and pictures that notebooks are composed of, each one line on any Run."""
 
+from analysis.baselines import baselines
 from analysis.continual import (
     avg_incremental,
     bwt,
@@ -21,9 +22,19 @@ from analysis.geometry import (
     summarise_centers,
 )
 from analysis.intervals import Interval, bootstrap_auroc, paired_bootstrap, seed_interval
+from analysis.methods import (
+    contrast_methods,
+    kept_bytes,
+    method_name,
+    methods,
+    methods_table,
+    step_cost,
+    summarise_methods,
+)
 from analysis.metrics import aupro, image_ap, image_auroc, pixel_ap, pixel_auroc
 from analysis.plots import (
     plot_apparent_drift,
+    plot_bytes,
     plot_center_distances,
     plot_center_drift,
     plot_embedding,
@@ -39,6 +50,7 @@ from analysis.plots import (
     plot_recovery,
     plot_recovery_cost,
     plot_similarity,
+    plot_stability,
     plot_stages,
     plot_strategies,
     plot_task_curves,
@@ -74,6 +86,7 @@ from analysis.probes import (
 from analysis.report import Report, diagnose
 from analysis.study import PRESETS, Study, study
 from analysis.style import save_figure, task_color
+from analysis.suite import fit_methods, load_methods, measure_methods, suite_hours
 from analysis.tables import (
     beside,
     evaluate,
@@ -97,12 +110,14 @@ __all__ = [
     "apparent_drift",
     "aupro",
     "avg_incremental",
+    "baselines",
     "beside",
     "bootstrap_auroc",
     "bwt",
     "center_distances",
     "center_drift",
     "compare_conventions",
+    "contrast_methods",
     "diagnose",
     "embedding",
     "evaluate",
@@ -112,6 +127,7 @@ __all__ = [
     "expansion_table",
     "expansion_terms",
     "final_mean",
+    "fit_methods",
     "forgetting",
     "forgetting_table",
     "fwt",
@@ -120,6 +136,7 @@ __all__ = [
     "image_scores",
     "intransigence",
     "joint_gap",
+    "kept_bytes",
     "latent_facts",
     "learning_score",
     "ledger",
@@ -127,13 +144,19 @@ __all__ = [
     "ledger_shapley",
     "ledger_shares",
     "ledger_terms",
+    "load_methods",
     "load_reference",
+    "measure_methods",
+    "method_name",
+    "methods",
+    "methods_table",
     "nearest_centers",
     "paired_bootstrap",
     "pixel_ap",
     "pixel_auroc",
     "planted",
     "plot_apparent_drift",
+    "plot_bytes",
     "plot_center_distances",
     "plot_center_drift",
     "plot_embedding",
@@ -149,6 +172,7 @@ __all__ = [
     "plot_recovery",
     "plot_recovery_cost",
     "plot_similarity",
+    "plot_stability",
     "plot_stages",
     "plot_strategies",
     "plot_task_curves",
@@ -167,12 +191,15 @@ __all__ = [
     "seed_interval",
     "similarity",
     "similarity_correlations",
+    "step_cost",
     "study",
+    "suite_hours",
     "summarise",
     "summarise_centers",
     "summarise_embedding",
     "summarise_expansion",
     "summarise_forgetting",
+    "summarise_methods",
     "summarise_recovery",
     "summary",
     "swap",

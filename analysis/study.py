@@ -18,6 +18,7 @@ from cl_flow.flow import FlowConfig
 from cl_flow.paths import DATA
 from cl_flow.registry import Registry
 from cl_flow.run import Run, RunConfig, load_samples
+from cl_flow.strategies import STRATEGIES
 from cl_flow.stream import task_order
 from cl_flow.train import TrainConfig
 
@@ -83,6 +84,13 @@ class Study:
     def fit(self, *strategies: str, **changes: Any) -> list[Run]:
         """The runs of these strategies, every seed, trained where they are missing."""
         return fit_all([self.config(name, seed=seed, **changes) for name in strategies for seed in self.seeds])
+
+    def fit_grid(self, *strategies: str, **changes: Any) -> list[Run]:
+        """The runs of these strategies at every strength of their grid, every seed."""
+        options = [(name, dict(values)) for name in strategies for values in STRATEGIES[name].GRID]
+        return fit_all(
+            [self.config(name, seed=seed, options=o, **changes) for name, o in options for seed in self.seeds]
+        )
 
     def samples(self) -> pd.DataFrame:
         """The samples of the dataset, drawn or read."""

@@ -5,7 +5,7 @@ __all__ = ["fit", "fit_all", "learn"]
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -126,6 +126,7 @@ def learn(
     config: RunConfig,
     *,
     past: Sequence[Task] = (),
+    watch: Callable[[int, FlowModel], None] | None = None,
     progress: bool | str = False,
 ) -> tuple[FlowModel, pd.DataFrame]:
     """The model after training on one task as a strategy has it, and the losses; what follows is to consolidate.
@@ -136,6 +137,7 @@ def learn(
         task: The task to learn.
         config: Of the run.
         past: The tasks before, for a strategy that may look at them.
+        watch: As in `train`.
         progress: Whether to show a bar, or its title.
     """
     model = strategy.grow(model, task)
@@ -150,6 +152,7 @@ def learn(
         penalty=strategy.penalty,
         rehearsal=strategy.rehearse(model, task),
         midway=strategy.midway,
+        watch=watch,
         seed=_task_seed(config, task),
         progress=progress,
     )

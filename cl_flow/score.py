@@ -1,6 +1,6 @@
 """From a model and features to anomaly maps: HGAD's two factors, their product, and how they are made comparable."""
 
-__all__ = ["PARTS", "Calibration", "Scores", "calibrate", "score"]
+__all__ = ["PARTS", "Calibration", "Scores", "anomaly_maps", "calibrate", "score"]
 
 import math
 from collections.abc import Sequence
@@ -136,7 +136,7 @@ def score(
             missing = sorted({model.categories[k] for k in classes[typical.isnan().any(-1).any(-1)].tolist()})
             raise ValueError(f"Expected a calibration of every class scored; got none of {', '.join(missing)}.")
         maps = [
-            _maps(
+            anomaly_maps(
                 [torch.sigmoid(typical[:, i, f, None] - level[:, f]) for i, level in enumerate(factors)],
                 model.grids,
                 size,
@@ -224,8 +224,11 @@ def _given_class(level: Level, x: Tensor, y: Tensor) -> Tensor:
 # ---- from normality to maps
 
 
-def _maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
-    """Upsampled, summed over levels, smoothed (n, H, W): one small matrix per side does the first and the last."""
+def anomaly_maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
+    """Patch scores (n, S) per level as maps: upsampled, summed over levels, smoothed (n, H, W).
+
+    One small matrix per side does the first and the last.
+    """
     total = 0.0
     for values, (h, w) in zip(levels, grids):
         rows, columns = _resampler(h, size[0], sigma), _resampler(w, size[1], sigma)
@@ -235,7 +238,7 @@ def _maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[in
 
 def _maps_of_set(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
     anomaly = [-torch.expm1(values - values.max()) for values in levels]  # precise near 0, where entropies lie
-    return _maps(anomaly, grids, size, sigma) - _maps(anomaly, grids, size, 0.0).min()
+    return anomaly_maps(anomaly, grids, size, sigma) - anomaly_maps(anomaly, grids, size, 0.0).min()
 
 
 @cache

@@ -29,8 +29,9 @@ FLOORS = {
         "intervals",
         "attribution",
         "tables plots",
-        "probes geometry embed",
+        "probes geometry embed baselines methods",
         "study report",
+        "suite",
     ],
 }
 
@@ -53,6 +54,8 @@ NEVER = {
     "analysis.geometry": DRAWING,
     "analysis.embed": DRAWING,
     "analysis.tables": DRAWING,
+    "analysis.baselines": DRAWING,
+    "analysis.methods": DRAWING,
 }
 # These import nothing but torch, the standard library and the floors below.
 MATHEMATICS = {

@@ -2,6 +2,7 @@
 
 __all__ = [
     "plot_apparent_drift",
+    "plot_bytes",
     "plot_center_distances",
     "plot_center_drift",
     "plot_embedding",
@@ -17,6 +18,7 @@ __all__ = [
     "plot_recovery",
     "plot_recovery_cost",
     "plot_similarity",
+    "plot_stability",
     "plot_stages",
     "plot_strategies",
     "plot_task_curves",
@@ -32,5 +34,6 @@ from analysis.plots.examples import plot_examples
 from analysis.plots.expansion import plot_expansion, plot_expansion_size, plot_stages
 from analysis.plots.geometry import plot_center_distances, plot_center_drift, plot_similarity
 from analysis.plots.ledger import plot_families, plot_ledger, plot_waterfall
+from analysis.plots.methods import plot_bytes, plot_stability
 from analysis.plots.recovery import plot_recovery, plot_recovery_cost
 from analysis.plots.transport import plot_transplant, plot_transport, plot_volume

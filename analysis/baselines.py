@@ -1,0 +1,141 @@
+"""Detectors that need no flow: each category's features as a Gaussian, or as a coreset of nearest neighbours."""
+
+__all__ = ["DETECTORS", "baselines"]
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from analysis.tables import METRICS, table, true_masks
+from cl_flow.align import GaussianStats
+from cl_flow.features import Features
+from cl_flow.registry import Registry
+from cl_flow.run import Run
+from cl_flow.score import anomaly_maps
+
+DETECTORS: Registry = Registry("detector")
+SHRINKAGE = 1e-3
+MOST_PATCHES = 40_000  # that a coreset is chosen from
+
+
+class Detector(NamedTuple):
+    """What a category's training patches of one level make of a patch.
+
+    Args:
+        normality: From patches (N, D) to how normal each is (N,).
+        n_bytes: What has to be kept for it.
+    """
+
+    normality: Callable[[Tensor], Tensor]
+    n_bytes: int
+
+
+@DETECTORS("x_gaussian")
+def gaussian(x: Tensor) -> Detector:
+    """log N(x; m, S)/D of one Gaussian over all positions (PaDiM has one per position).
+
+    References:
+        PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and Localization (Defard et al., 2021)
+        https://arxiv.org/abs/2011.08785
+    """
+    stats = GaussianStats.of(x)
+    return Detector(lambda patches: stats.log_prob(patches, shrinkage=SHRINKAGE)[:, 0] / x.shape[1], stats.nbytes)
+
+
+@DETECTORS("x_knn")
+def nearest(x: Tensor, *, n: int = 256) -> Detector:
+    """Minus the distance to the nearest of 256 patches, in units of its median; they are chosen far from each other.
+
+    Of fewer than 2560 patches a tenth is kept.
+
+    References:
+        Towards Total Recall in Industrial Anomaly Detection (Roth et al., 2022) https://arxiv.org/abs/2106.08265
+    """
+    some = x[:: -(-len(x) // MOST_PATCHES)]
+    coreset = some[_far_apart(some, min(n, -(-len(some) // 10)))]
+    unit = torch.cdist(some, coreset).amin(1).median()
+    return Detector(lambda patches: -torch.cdist(patches, coreset).amin(1) / unit, coreset.nbytes // 2)
+
+
+def _far_apart(x: Tensor, n: int) -> Tensor:
+    """Greedy k-center: rows of which each is the farthest from those before it."""
+    chosen = [0]
+    distance = (x - x[0]).square().sum(1)
+    for _ in range(n - 1):
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (x - x[chosen[-1]]).square().sum(1))
+    return torch.tensor(chosen)
+
+
+def baselines(
+    runs: Run | Iterable[Run],
+    *,
+    detector: Sequence[str] = ("x_gaussian", "x_knn"),
+    metric: Sequence[str] = ("image_auroc", "pixel_auroc"),
+    size: int | None = None,
+    sigma: float = 4.0,
+) -> pd.DataFrame:
+    """Detectors without a flow on the features of these runs, in the form of `evaluate`.
+
+    How to read it: nothing a category's detector knows is ever touched again, so what it scores is the same at every
+    step, and nothing is forgotten. A flow that stays below has not earned its keep.
+
+    Args:
+        runs: Whose features, tasks and test images are used.
+        detector: Names in `DETECTORS`.
+        metric: Names in `analysis.METRICS`.
+        size: Side of the maps in pixels; None is the image size, 256 at most.
+        sigma: Smoothing of the maps in pixels.
+
+    Returns:
+        The columns of `evaluate`, with the detector as `strategy`, and `kept_bytes` after the last task. The parts
+        `logp` and `product` are the same: there is no entropy.
+    """
+    unknown = sorted(set(detector) - set(DETECTORS))
+    if unknown:
+        raise KeyError(f"Unknown detector {', '.join(unknown)}; known: {', '.join(sorted(DETECTORS))}.")
+    frame = _detected(runs, detector=tuple(detector), metric=tuple(metric), size=size, sigma=sigma)
+    return frame.assign(strategy=frame.pop("detector"))
+
+
+@table
+def _detected(
+    run: Run, *, detector: Sequence[str], metric: Sequence[str], size: int | None, sigma: float
+) -> pd.DataFrame:
+    side, rows = size or min(256, run.config.features.image_size), []
+    for name in detector:
+        kept, values = 0, []
+        for task, names in enumerate(run.tasks):
+            for category in names:
+                n_bytes, measured = _test(DETECTORS[name], run.features.where(category=category), metric, side, sigma)
+                kept += n_bytes
+                values += [(task, category, key, value) for key, value in measured.items()]
+        steps = range(len(run.tasks))
+        rows += [(name, step, *row, part, kept) for step in steps for row in values if row[0] <= step for part in PARTS]
+    columns = ["detector", "step", "task", "category", "metric", "value", "part", "kept_bytes"]
+    return pd.DataFrame(rows, columns=columns).assign(given="category")
+
+
+PARTS = ("logp", "product")
+
+
+def _test(
+    fit: Callable[[Tensor], Detector], images: Features, metric: Sequence[str], side: int, sigma: float
+) -> tuple[int, dict[str, float]]:
+    """Bytes kept for one category, and its metrics, scored as `cl_flow.score` does: 1/(1 + exp(s − median s))."""
+    train, test = images.where(split="train", label=0), images.where(split="test")
+    levels, kept = [], 0
+    for i, dim in enumerate(images.dims):
+        x = torch.from_numpy(train.levels[i][train.rows]).reshape(-1, dim).float()
+        detector = fit(x)
+        typical = detector.normality(x).median()
+        normality = torch.cat([detector.normality(batch[i].reshape(-1, dim).float()) for batch in test.batches()])
+        levels.append(torch.sigmoid(typical - normality).view(len(test), -1))
+        kept += detector.n_bytes
+    maps = anomaly_maps(levels, images.grids, (side, side), sigma)
+    labels, masks = test.samples["label"].to_numpy(), true_masks(test, (side, side))
+    scores, maps = maps.flatten(1).amax(1).numpy(), maps.numpy()
+    return kept, {key: METRICS[key](*((labels, scores) if key[:5] == "image" else (masks, maps))) for key in metric}

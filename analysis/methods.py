@@ -1,0 +1,277 @@
+"""What each continual-learning method reaches, and what it costs: bytes kept between tasks, and time per step."""
+
+__all__ = [
+    "contrast_methods",
+    "kept_bytes",
+    "method_name",
+    "methods",
+    "methods_table",
+    "per_seed",
+    "step_cost",
+    "summarise_methods",
+]
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import continual
+from analysis.intervals import Interval, seed_interval
+from analysis.tables import evaluate, r_matrix, table
+from cl_flow.fit import learn
+from cl_flow.flow import FlowModel, pick_device
+from cl_flow.run import Run
+from cl_flow.strategies import STRATEGIES
+
+METRICS = ("image_auroc", "pixel_auroc")
+QUANTITIES = ("final_mean", "learning_score", "bwt", "forgetting", "joint_gap")
+COSTS = ("kept_bytes", "step_ratio", "steps_ratio")
+
+
+def method_name(run: Run) -> str:
+    """The strategy with its options: `ewc (strength 10000)`, and whether old centers were frozen."""
+    options = [f"{name} {_short(value)}" for name, value in sorted(run.config.options.items())]
+    options += ["old centers frozen"] * (run.config.centers == "freeze_old")
+    return f"{run.strategy} ({', '.join(options)})" if options else run.strategy
+
+
+def _short(value: Any) -> str:
+    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# ---- costs
+
+
+def kept_bytes(run: Run) -> float:
+    """Bytes that the strategy keeps after the last task beside the model; for one that sees the past, all features.
+
+    The model itself and, while a task is learnt, a second copy of it are not counted; NaN for a joint run, which has no
+    second task.
+    """
+    if len(run.tasks) > 1 and len(run) == 1:
+        return np.nan
+    if not STRATEGIES[run.strategy].sees_past:
+        return float(run[-1].kept_bytes)
+    images = run.features.where(split="train", label=0)
+    return float(len(images) * sum(level[0].nbytes for level in images.levels))
+
+
+@table
+def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
+    """What a step of the last task takes beside one of fine-tuning, both timed by turns in this call.
+
+    How to read it: `step_ratio` 2 is twice the time per optimizer step; `steps_ratio` 5 is five times as many steps per
+    pass over the task's images, which is how rehearsal pays. Setting up and consolidating are not in it.
+
+    Args:
+        run: One run, or many, of two tasks or more.
+        repeats: Epochs of each.
+
+    Returns:
+        One row: `step_seconds finetune_seconds step_ratio steps_ratio`.
+    """
+    names = ["step_seconds", "finetune_seconds", "step_ratio", "steps_ratio"]
+    if len(run) < 2:
+        return pd.DataFrame([[np.nan] * 4], columns=names)
+    turns = [(_steps(run, run.strategy, run.config.options), _steps(run, "finetune", {})) for _ in range(repeats)]
+    ours, plain = (np.median(np.concatenate(times)) for times in zip(*turns))
+    row = [ours, plain, ours / plain, len(turns[0][0]) / len(turns[0][1])]
+    return pd.DataFrame([row], columns=names)
+
+
+def _steps(run: Run, name: str, options: Mapping[str, Any]) -> np.ndarray:
+    """Seconds of each step in an epoch of the last task, begun where the run's last but one snapshot ended."""
+    strategy, last = STRATEGIES[name](**options), len(run) - 1
+    stream = strategy.arrange(run.stream())
+    if name == run.strategy:
+        strategy.memory.update(run[last - 1].memory())
+    model = run[last - 1].model(pick_device())
+    config = run.config.replace(train=dataclasses.replace(run.config.train, epochs=1))
+    stamps: list[float] = []
+
+    def stamp(step: int, model: FlowModel) -> None:
+        stamps.append(time.perf_counter())
+
+    learn(model, strategy, stream[last], config, past=stream[:last], watch=stamp)
+    return np.diff(stamps)
+
+
+# ---- the table
+
+
+def methods(
+    runs: Iterable[Run],
+    *,
+    baselines: pd.DataFrame | None = None,
+    part: str = "product",
+    given: str | None = "category",
+    time_steps: bool = True,
+) -> pd.DataFrame:
+    """Every method's detection, forgetting and costs; means over seeds with their Student interval.
+
+    How to read it: `joint_gap` is what is left to gain, and needs the joint run of the same seed among the runs; `bwt`
+    is negative for a loss, `forgetting` positive. A method whose interval overlaps fine-tuning's is not thereby equal
+    to it: `contrast_methods` pairs the seeds.
+
+    Args:
+        runs: Of several strategies, options and seeds.
+        baselines: A table of `analysis.baselines`.
+        part: Score part.
+        given: `"category"` or None.
+        time_steps: Whether to time a method's steps, on its first run.
+
+    Returns:
+        One row per `method strategy metric quantity` with `value low high seeds`; costs have an empty metric.
+    """
+    rows = per_seed(runs, baselines=baselines, part=part, given=given, time_steps=time_steps)
+    keys = ["method", "strategy", "metric", "quantity"]
+    out = [(*key, *seed_interval(group["value"]), len(group)) for key, group in rows.groupby(keys, sort=False)]
+    return pd.DataFrame(out, columns=[*keys, "value", "low", "high", "seeds"])
+
+
+def per_seed(
+    runs: Iterable[Run],
+    *,
+    baselines: pd.DataFrame | None = None,
+    part: str = "product",
+    given: str | None = "category",
+    time_steps: bool = True,
+) -> pd.DataFrame:
+    """The rows behind `methods`, one per `method strategy seed metric quantity`, with its `value`."""
+    runs, rows, timed = list(runs), [], set()
+    evaluated = evaluate(runs, metric=METRICS, part=(part,), given=(given,))
+    joint = {run.seed: run.name for run in runs if run.strategy == "joint"}
+    for run in runs:
+        key = (method_name(run), run.strategy, run.seed)
+        bound = evaluated[evaluated["run"] == joint.get(run.seed)]
+        rows += _detection(key, evaluated[evaluated["run"] == run.name], bound, part, given)
+        rows.append((*key, "", "kept_bytes", kept_bytes(run)))
+        if time_steps and key[0] not in timed:
+            cost = step_cost(run).iloc[0]
+            rows += [(*key, "", name, cost[name]) for name in ("step_ratio", "steps_ratio")]
+            timed.add(key[0])
+    if baselines is not None:
+        rows += _of_baselines(baselines, evaluated, joint, part)
+    return pd.DataFrame(rows, columns=["method", "strategy", "seed", "metric", "quantity", "value"]).dropna()
+
+
+Key = tuple[str, str, int]
+
+
+def _detection(
+    key: Key, rows: pd.DataFrame, bound: pd.DataFrame, part: str, given: str | None
+) -> list[tuple[Any, ...]]:
+    out = []
+    for metric in METRICS:
+        R = r_matrix(rows, metric=metric, part=part, given=str(given))
+        best = None if bound.empty else r_matrix(bound, metric=metric, part=part, given=str(given))[-1]
+        out += [(*key, metric, name, value) for name, value in _summaries(R, best).items()]
+    return out
+
+
+def _summaries(R: np.ndarray, best: np.ndarray | None) -> dict[str, float]:
+    """Joint runs have one row, single-task runs a diagonal only: neither can forget."""
+    last = R[-1] if len(R) == 1 or not np.isnan(R[-1]).any() else np.diagonal(R)
+    values = {"final_mean": float(last.mean()), "joint_gap": np.nan if best is None else float((best - last).mean())}
+    if R.shape[0] == R.shape[1]:
+        values["learning_score"] = continual.learning_score(R)
+        values |= {"bwt": continual.bwt(R), "forgetting": continual.forgetting(R)}
+    return values
+
+
+def _of_baselines(
+    baselines: pd.DataFrame, evaluated: pd.DataFrame, joint: Mapping[int, str], part: str
+) -> list[tuple[Any, ...]]:
+    out = []
+    for (name, seed, _), rows in baselines.groupby(["strategy", "seed", "run"], sort=False):
+        bound = evaluated[evaluated["run"] == joint.get(seed)]
+        out += _detection((name, name, seed), rows, bound, part, "category")
+        out.append((name, name, seed, "", "kept_bytes", float(rows["kept_bytes"].iloc[0])))
+    return out
+
+
+def contrast_methods(
+    runs: Iterable[Run], *, against: str = "finetune", baselines: pd.DataFrame | None = None, part: str = "product"
+) -> pd.DataFrame:
+    """How far each method's last model is from another's, seed by seed.
+
+    How to read it: an interval that leaves out 0 is a difference beyond the seeds at hand. A single seed has none.
+
+    Args:
+        runs: Of several strategies, options and seeds.
+        against: A method by its name.
+        baselines: A table of `analysis.baselines`.
+        part: Score part.
+
+    Returns:
+        One row per `method metric` with `value low high seeds`, of method minus reference.
+    """
+    rows = per_seed(runs, baselines=baselines, part=part, time_steps=False)
+    wide = rows[rows["quantity"] == "final_mean"].pivot(index=["metric", "seed"], columns="method", values="value")
+    if against not in wide:
+        raise KeyError(f"Unknown method {against!r}; known: {', '.join(wide)}.")
+    out = []
+    for metric, values in wide.groupby("metric"):
+        for name in (name for name in rows["method"].unique() if name != against):
+            differences = (values[name] - values[against]).dropna()
+            if len(differences):
+                out.append((name, metric, *seed_interval(differences), len(differences)))
+    return pd.DataFrame(out, columns=["method", "metric", "value", "low", "high", "seeds"])
+
+
+def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """`methods` as a page shows it: one row per method, each cell `mean [low, high]`; for `.style`, LaTeX and CSV.
+
+    Args:
+        compared: Of `methods`.
+        digits: After the point, of AUROC.
+    """
+    cells = compared.assign(cell=[_cell(row, digits) for row in compared.itertuples()])
+    wide = cells.pivot(index="method", columns=["metric", "quantity"], values="cell")
+    columns = [(m, q) for m in METRICS for q in QUANTITIES] + [("", q) for q in COSTS]
+    order = compared["method"].unique()
+    return wide.reindex(index=order, columns=[c for c in columns if c in wide.columns]).fillna("")
+
+
+def _cell(row: Any, digits: int) -> str:
+    if row.quantity == "kept_bytes":
+        return f"{row.value:,.0f}"
+    if row.quantity in COSTS:
+        return f"{row.value:.2f}"
+    interval = "" if np.isnan(row.low) else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return f"{row.value:.{digits}f}{interval}"
+
+
+def summarise_methods(
+    compared: pd.DataFrame, contrasts: pd.DataFrame, *, detectors: Sequence[str] = ("x_gaussian", "x_knn")
+) -> str:
+    """Sentences on which methods differ from fine-tuning, and which stay below a detector that needs no flow.
+
+    Args:
+        compared: Of `methods`.
+        contrasts: Of `contrast_methods` against `finetune`.
+        detectors: Methods of `compared` without a flow.
+    """
+    image = contrasts[(contrasts["metric"] == "image_auroc") & ~contrasts["method"].isin(detectors)]
+    if image["low"].isna().all():
+        named = [f"`{row.method}` {row.value:+.3f}" for row in image.itertuples()]
+        text = f"One seed, so no interval. Image AUROC of the last model against fine-tuning: {', '.join(named)}."
+    else:
+        apart = image[(image["low"] > 0) | (image["high"] < 0)]
+        named = [f"`{row.method}` {Interval(row.value, row.low, row.high)!r}" for row in apart.itertuples()]
+        rest = [f"`{name}`" for name in image["method"] if name not in set(apart["method"])]
+        text = f"Beyond the interval over seeds, {', '.join(named) or 'no method'} differ from fine-tuning"
+        text += f"; not so {', '.join(rest)}." if rest else "."
+    final = compared[(compared["metric"] == "image_auroc") & (compared["quantity"] == "final_mean")]
+    known = final[final["method"].isin(detectors)]
+    if known.empty:
+        return text
+    best = known.loc[known["value"].idxmax()]
+    below = final[(final["value"] < best["value"]) & ~final["method"].isin(detectors)]["method"]
+    return f"{text} Below `{best['method']}` ({best['value']:.3f}), which needs no flow: " + (
+        ", ".join(f"`{name}`" for name in below) + "." if len(below) else "none."
+    )

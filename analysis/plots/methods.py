@@ -1,0 +1,102 @@
+"""Methods beside each other: what they reach for the bytes they keep, and what stability costs in plasticity."""
+
+__all__ = ["plot_bytes", "plot_stability"]
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.style import MARKERS, NAMES, TASK_COLORS
+
+LINES = {"joint": "-", "finetune": "--", "x_gaussian": ":", "x_knn": "-."}  # references that span the axes
+
+
+def plot_bytes(
+    compared: pd.DataFrame, *, ax: Axes | None = None, metric: str = "image_auroc", legend: bool = True, **kwargs: Any
+) -> Axes:
+    """AUROC of the last model against the bytes kept between tasks, on a logarithmic axis; a line joins a grid.
+
+    How to read it: up and to the left is better. Compare methods on a vertical line, at equal bytes; those that keep
+    nothing stand at the left edge. Horizontal lines are references.
+
+    Args:
+        compared: Of `analysis.methods`.
+        ax: Where to draw; new axes by default.
+        metric: `image_auroc` or `pixel_auroc`.
+        legend: Whether to name the methods.
+        **kwargs: For `Axes.errorbar`.
+    """
+    ax = ax or plt.gca()
+    rows = _wide(compared, metric, "final_mean").assign(bytes=_wide(compared, "", "kept_bytes")["value"])
+    peers = rows[~rows["strategy"].isin(LINES)].dropna(subset=["bytes"])
+    edge = 10 ** (len(str(int(peers.loc[peers["bytes"] > 0, "bytes"].min()))) - 2) if len(peers) else 1
+    for i, (name, group) in enumerate(peers.groupby("strategy", sort=False)):
+        group = group.assign(x=group["bytes"].clip(lower=edge)).sort_values("x")
+        _points(ax, group["x"], group, name, i, kwargs)
+    _references(ax, rows)
+    ax.set_xscale("log")
+    ax.set(xlabel="bytes kept between tasks", ylabel=f"{NAMES.get(metric, metric)} of the last model")
+    ticks = [tick for tick in ax.get_xticks() if edge < tick <= peers["bytes"].max() * 10]
+    ax.set_xticks([edge, *ticks], ["none", *(_bytes(tick) for tick in ticks)])
+    ax.minorticks_off()
+    ax.set_xlim(edge / 2, peers["bytes"].max() * 2)
+    return _finish(ax, legend)
+
+
+def plot_stability(
+    compared: pd.DataFrame, *, ax: Axes | None = None, metric: str = "image_auroc", legend: bool = True, **kwargs: Any
+) -> Axes:
+    """How well tasks are learnt against how well they are kept: every strength of every method, a line per grid.
+
+    How to read it: right learns better, up forgets less. A line that runs from lower right to upper left trades one for
+    the other; a point above and right of fine-tuning gains both. No strength is picked.
+
+    Args:
+        compared: Of `analysis.methods`.
+        ax: Where to draw; new axes by default.
+        metric: `image_auroc` or `pixel_auroc`.
+        legend: Whether to name the methods.
+        **kwargs: For `Axes.errorbar`.
+    """
+    ax = ax or plt.gca()
+    rows = _wide(compared, metric, "bwt").assign(learnt=_wide(compared, metric, "learning_score")["value"])
+    rows = rows[~rows["strategy"].str.startswith("x_")]
+    for i, (name, group) in enumerate(rows.groupby("strategy", sort=False)):
+        _points(ax, group["learnt"], group, name, i, kwargs)
+    ax.axhline(0, color="0.6", lw=1.5, ls=":", zorder=0)
+    ax.set(xlabel=f"learning score ({NAMES.get(metric, metric)} when just learnt)", ylabel="bwt (negative: loss)")
+    return _finish(ax, legend)
+
+
+def _wide(compared: pd.DataFrame, metric: str, quantity: str) -> pd.DataFrame:
+    rows = compared[(compared["metric"] == metric) & (compared["quantity"] == quantity)]
+    if rows.empty:
+        raise ValueError(f"Expected rows with metric={metric!r} and quantity={quantity!r}; got none in the table.")
+    return rows.set_index("method")[["strategy", "value", "low", "high"]]
+
+
+def _points(ax: Axes, x: pd.Series, group: pd.DataFrame, name: str, i: int, kwargs: dict[str, Any]) -> None:
+    error = None if group["low"].isna().all() else [group["value"] - group["low"], group["high"] - group["value"]]
+    style = {"color": TASK_COLORS[i % 7], "marker": MARKERS[i % 8], "ls": "-", "lw": 1.5, "elinewidth": 1.5}
+    ax.errorbar(x, group["value"], yerr=error, label=name, **{**style, **kwargs})
+
+
+def _references(ax: Axes, rows: pd.DataFrame) -> None:
+    for name, style in LINES.items():
+        if name in rows.index:
+            ax.axhline(rows.loc[name, "value"], color="0.35", lw=2, ls=style, label=name, zorder=0)
+
+
+def _bytes(n: float) -> str:
+    for power, unit in ((9, "GB"), (6, "MB"), (3, "KB")):
+        if n >= 10**power:
+            return f"{n / 10**power:g} {unit}"
+    return f"{n:g} B"
+
+
+def _finish(ax: Axes, legend: bool) -> Axes:
+    if legend:
+        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return ax

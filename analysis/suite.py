@@ -1,0 +1,72 @@
+"""Every method at every strength, measured once and kept: what `make methods` makes, and notebook 06 shows."""
+
+__all__ = ["PEERS", "Suite", "fit_methods", "load_methods", "measure_methods", "suite_hours"]
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.baselines import baselines
+from analysis.methods import contrast_methods, methods, methods_table
+from analysis.study import Study
+from cl_flow.fit import fit_all
+from cl_flow.paths import DATA, atomic
+from cl_flow.run import Run
+from cl_flow.strategies import STRATEGIES
+
+BOUNDS = ("finetune", "joint", "cumulative")
+PEERS = tuple(name for name in STRATEGIES if name not in (*BOUNDS, "single"))
+
+
+class Suite(NamedTuple):
+    """Tables of `methods` and of `contrast_methods` against fine-tuning."""
+
+    compared: pd.DataFrame
+    contrasts: pd.DataFrame
+
+
+def fit_methods(plan: Study) -> list[Run]:
+    """The bounds, every method at every strength of its grid, and replay with everything kept; every seed."""
+    everything = [plan.config("replay", seed=seed, options={"budget_bytes": None}) for seed in plan.seeds]
+    return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *fit_all(everything)]
+
+
+def suite_hours(plan: Study) -> float:
+    """About how long `fit_methods` takes here when nothing of it is there, from the seconds of one fine-tuning run.
+
+    Where earlier classes are mixed in, every one of T tasks takes as many times longer as there are tasks by then.
+    """
+    finetune = plan.fit("finetune")[0]
+    seconds, n_tasks = sum(step["seconds"] for step in finetune.facts["steps"]), len(plan.tasks)
+    rehearsing = ("replay", "feature_gaussian", "generative_replay", "functional", "gauge_free")
+    growing = (n_tasks + 1) / 2
+    runs = sum(len(STRATEGIES[name].GRID) * (growing if name in rehearsing else 1.2) for name in PEERS)
+    return seconds * len(plan.seeds) * (runs + 3 * growing + 1) / 3600 / (os.cpu_count() or 1)
+
+
+def measure_methods(plan: Study) -> Suite:
+    """Train and measure everything, and keep it below the data folder as Parquet, CSV and LaTeX."""
+    runs = fit_methods(plan)
+    others = baselines([run for run in runs if run.strategy == "finetune"])
+    suite = Suite(methods(runs, baselines=others), contrast_methods(runs, baselines=others))
+    for name, frame in suite._asdict().items():
+        with atomic(_folder(plan) / f"methods-{name}.parquet") as path:
+            frame.to_parquet(path)
+    page = methods_table(suite.compared)
+    with atomic(_folder(plan) / "methods.csv") as path:
+        page.to_csv(path)
+    with atomic(_folder(plan) / "methods.tex") as path:
+        path.write_text(page.to_latex(escape=True, multicolumn_format="c"))
+    return suite
+
+
+def load_methods(plan: Study) -> Suite | None:
+    """What `measure_methods` kept of this study, or None."""
+    paths = [_folder(plan) / f"methods-{name}.parquet" for name in Suite._fields]
+    return Suite(*map(pd.read_parquet, paths)) if all(path.is_file() for path in paths) else None
+
+
+def _folder(plan: Study) -> Path:
+    return DATA / "tables" / plan.name
