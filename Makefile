@@ -6,6 +6,7 @@
 PRESET ?= synthetic
 SEEDS ?= 1
 PYTHON ?= python3
+METHOD_SEEDS := $(if $(filter file,$(origin SEEDS)),3,$(strip $(SEEDS)))
 override PRESET := $(strip $(PRESET))
 override SEEDS := $(strip $(SEEDS))
 
@@ -84,9 +85,18 @@ for name in names:
 endef
 export SHRINK
 
+define METHODS
+import sys
+from analysis import measure_methods, methods_table, study, suite_hours
+plan = study(sys.argv[1], seeds=int(sys.argv[2]))
+print(f"about {suite_hours(plan):.1f} hours on this machine if nothing of it is there yet", flush=True)
+print(methods_table(measure_methods(plan).compared).to_string())
+endef
+export METHODS
+
 # ---- targets
 
-.PHONY: help env doctor data figures gallery notebooks test test-notebooks lab bench lock backbone clean distclean
+.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lab bench lock backbone clean distclean
 
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -111,6 +121,10 @@ figures: $(NOTEBOOKS) ## Execute the notebooks that changed; their figures land 
 
 gallery: figures ## Shrink the figures that README shows into data/gallery
 	@$(RUN) -c "$$SHRINK" '$(DATA)/figures/$(TITLE)' $(GALLERY)
+
+methods: | $(READY) ## Train every method at every strength, 3 seeds or SEEDS; hours. Notebook 06 then shows them
+	$(RUN) -c "$$METHODS" "$$PRESET" '$(METHOD_SEEDS)'
+	@rm -f '$(EXECUTED)'/06-*.ipynb
 
 notebooks: $(NOTEBOOKS:.ipynb=.html) ## The executed notebooks as pages to read or send
 	@echo 'pages are up to date: $(EXECUTED)'

@@ -27,6 +27,7 @@ from analysis.methods import (
     kept_bytes,
     method_name,
     methods,
+    methods_beside,
     methods_table,
     step_cost,
     summarise_methods,
@@ -86,7 +87,7 @@ from analysis.probes import (
 from analysis.report import Report, diagnose
 from analysis.study import PRESETS, Study, study
 from analysis.style import save_figure, task_color
-from analysis.suite import fit_methods, load_methods, measure_methods, suite_hours
+from analysis.suite import fit_few_methods, fit_methods, load_methods, measure_methods, suite_hours
 from analysis.tables import (
     beside,
     evaluate,
@@ -127,6 +128,7 @@ __all__ = [
     "expansion_table",
     "expansion_terms",
     "final_mean",
+    "fit_few_methods",
     "fit_methods",
     "forgetting",
     "forgetting_table",
@@ -149,6 +151,7 @@ __all__ = [
     "measure_methods",
     "method_name",
     "methods",
+    "methods_beside",
     "methods_table",
     "nearest_centers",
     "paired_bootstrap",

@@ -5,6 +5,7 @@ __all__ = [
     "kept_bytes",
     "method_name",
     "methods",
+    "methods_beside",
     "methods_table",
     "per_seed",
     "step_cost",
@@ -29,6 +30,7 @@ from cl_flow.strategies import STRATEGIES
 
 METRICS = ("image_auroc", "pixel_auroc")
 QUANTITIES = ("final_mean", "learning_score", "bwt", "forgetting", "joint_gap")
+SLIDES = {"finetune": "HGAD", "ewc": "+EWC", "lwf": "+LwF", "packnet": "+PackNet", "replay": "+Replay"}
 COSTS = ("kept_bytes", "step_ratio", "steps_ratio")
 
 
@@ -235,6 +237,26 @@ def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     columns = [(m, q) for m in METRICS for q in QUANTITIES] + [("", q) for q in COSTS]
     order = compared["method"].unique()
     return wide.reindex(index=order, columns=[c for c in columns if c in wide.columns]).fillna("")
+
+
+def methods_beside(compared: pd.DataFrame, slides: pd.DataFrame) -> pd.DataFrame:
+    """Each of our methods, at every strength, beside the slides' row for it, forgetting in the slides' sign (bwt).
+
+    Args:
+        compared: Of `methods`.
+        slides: `load_reference("slides_methods")`.
+
+    Returns:
+        One row per method of ours that the slides have, under two headings.
+    """
+    final = compared[compared["quantity"].isin(["final_mean", "bwt"]) & compared["strategy"].isin(SLIDES)]
+    ours = final.pivot(index=["strategy", "method"], columns=["quantity", "metric"], values="value")
+    columns = [(q, m) for q in ("final_mean", "bwt") for m in METRICS]
+    ours = ours.reindex(columns=columns).set_axis(slides.columns[1:], axis=1)
+    order = [(s, m) for s in SLIDES for m in compared.loc[compared["strategy"] == s, "method"].unique()]
+    theirs = slides.set_index("method").reindex([SLIDES[strategy] for strategy, _ in order])
+    index = pd.Index([f"{SLIDES[strategy]}: {method}" for strategy, method in order], name="slides: ours")
+    return pd.concat({"ours": ours.loc[order].set_axis(index), "slides": theirs.set_axis(index)}, axis=1)
 
 
 def _cell(row: Any, digits: int) -> str:

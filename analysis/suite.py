@@ -1,6 +1,6 @@
 """Every method at every strength, measured once and kept: what `make methods` makes, and notebook 06 shows."""
 
-__all__ = ["PEERS", "Suite", "fit_methods", "load_methods", "measure_methods", "suite_hours"]
+__all__ = ["PEERS", "Suite", "fit_few_methods", "fit_methods", "load_methods", "measure_methods", "suite_hours"]
 
 import os
 from pathlib import Path
@@ -18,6 +18,7 @@ from cl_flow.strategies import STRATEGIES
 
 BOUNDS = ("finetune", "joint", "cumulative")
 PEERS = tuple(name for name in STRATEGIES if name not in (*BOUNDS, "single"))
+FEW = (("feature_gaussian", {"ratio": 0.5}), ("freeze", {"share": 2 / 3}))
 
 
 class Suite(NamedTuple):
@@ -31,6 +32,12 @@ def fit_methods(plan: Study) -> list[Run]:
     """The bounds, every method at every strength of its grid, and replay with everything kept; every seed."""
     everything = [plan.config("replay", seed=seed, options={"budget_bytes": None}) for seed in plan.seeds]
     return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *fit_all(everything)]
+
+
+def fit_few_methods(plan: Study) -> list[Run]:
+    """Fine-tuning, joint training, and a method of each kind at a strength that takes a minute or two."""
+    few = [plan.config(name, seed=seed, options=options) for name, options in FEW for seed in plan.seeds]
+    return [*plan.fit("finetune", "joint"), *fit_all(few)]
 
 
 def suite_hours(plan: Study) -> float:

@@ -32,9 +32,10 @@ def plot_bytes(
     rows = _wide(compared, metric, "final_mean").assign(bytes=_wide(compared, "", "kept_bytes")["value"])
     peers = rows[~rows["strategy"].isin(LINES)].dropna(subset=["bytes"])
     edge = 10 ** (len(str(int(peers.loc[peers["bytes"] > 0, "bytes"].min()))) - 2) if len(peers) else 1
-    for i, (name, group) in enumerate(peers.groupby("strategy", sort=False)):
+    styles = _styles(compared)
+    for name, group in peers.groupby("strategy", sort=False):
         group = group.assign(x=group["bytes"].clip(lower=edge)).sort_values("x")
-        _points(ax, group["x"], group, name, i, kwargs)
+        _points(ax, group["x"], group, name, {**styles[name], **kwargs})
     _references(ax, rows)
     ax.set_xscale("log")
     ax.set(xlabel="bytes kept between tasks", ylabel=f"{NAMES.get(metric, metric)} of the last model")
@@ -63,10 +64,11 @@ def plot_stability(
     ax = ax or plt.gca()
     rows = _wide(compared, metric, "bwt").assign(learnt=_wide(compared, metric, "learning_score")["value"])
     rows = rows[~rows["strategy"].str.startswith("x_")]
-    for i, (name, group) in enumerate(rows.groupby("strategy", sort=False)):
-        _points(ax, group["learnt"], group, name, i, kwargs)
+    styles = _styles(compared)
+    for name, group in rows.groupby("strategy", sort=False):
+        _points(ax, group["learnt"], group, name, {**styles[name], **kwargs})
     ax.axhline(0, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set(xlabel=f"learning score ({NAMES.get(metric, metric)} when just learnt)", ylabel="bwt (negative: loss)")
+    ax.set(xlabel=f"learning score, {NAMES.get(metric, metric)}", ylabel="bwt (negative: loss)")
     return _finish(ax, legend)
 
 
@@ -77,10 +79,16 @@ def _wide(compared: pd.DataFrame, metric: str, quantity: str) -> pd.DataFrame:
     return rows.set_index("method")[["strategy", "value", "low", "high"]]
 
 
-def _points(ax: Axes, x: pd.Series, group: pd.DataFrame, name: str, i: int, kwargs: dict[str, Any]) -> None:
+def _styles(compared: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """A colour and a marker for each strategy, the same in every figure of one table."""
+    names = [name for name in compared["strategy"].unique() if name != "joint" and not name.startswith("x_")]
+    common = {"ls": "-", "lw": 1.5, "elinewidth": 1.5}
+    return {name: {"color": TASK_COLORS[i % 7], "marker": MARKERS[i % 8], **common} for i, name in enumerate(names)}
+
+
+def _points(ax: Axes, x: pd.Series, group: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
     error = None if group["low"].isna().all() else [group["value"] - group["low"], group["high"] - group["value"]]
-    style = {"color": TASK_COLORS[i % 7], "marker": MARKERS[i % 8], "ls": "-", "lw": 1.5, "elinewidth": 1.5}
-    ax.errorbar(x, group["value"], yerr=error, label=name, **{**style, **kwargs})
+    ax.errorbar(x, group["value"], yerr=error, label=name, **style)
 
 
 def _references(ax: Axes, rows: pd.DataFrame) -> None:

@@ -38,8 +38,8 @@ class LwF(Strategy):
     GRID = (
         {"strength": 1.0},
         {"strength": 100.0},
+        {"strength": 0.01, "on": "latents"},
         {"strength": 1.0, "on": "latents"},
-        {"strength": 100.0, "on": "latents"},
     )
 
     def __init__(self, *, strength: float = 1.0, on: str = "posterior", temperature: float = 2.0) -> None:

@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -377,3 +379,23 @@ def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
 def test_wrong_options_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ---- a method of one's own
+
+
+def test_the_example_in_the_readme_is_a_strategy(tiny, tmp_path):
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    source = re.search(r"## A method of your own.*?```python\n(.*?)```", text, re.DOTALL).group(1)
+    assert len([line for line in source.splitlines() if line.strip()]) <= 15
+    namespace = {"__name__": "readme"}
+    try:
+        exec(compile(source, "README.md", "exec"), namespace)
+        moved = []
+        for strength in (0.0, 1e4):
+            run = fit(tiny.replace(strategy="stay", options={"strength": strength}), folder=tmp_path, progress=False)
+            first, last = (dict(run[step].model().levels.named_parameters()) for step in (0, 1))
+            moved.append(sum((last[n] - p).square().sum().item() for n, p in first.items() if ".flow." in n))
+        assert moved[1] < 0.8 * moved[0]
+    finally:
+        STRATEGIES.pop("stay", None)
