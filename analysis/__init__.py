@@ -12,6 +12,7 @@ from analysis.continual import (
     joint_gap,
     learning_score,
 )
+from analysis.costs import kept_bytes, method_name, step_cost
 from analysis.embed import apparent_drift, embedding, latent_facts, summarise_embedding
 from analysis.geometry import (
     center_distances,
@@ -22,16 +23,7 @@ from analysis.geometry import (
     summarise_centers,
 )
 from analysis.intervals import Interval, bootstrap_auroc, paired_bootstrap, seed_interval
-from analysis.methods import (
-    contrast_methods,
-    kept_bytes,
-    method_name,
-    methods,
-    methods_beside,
-    methods_table,
-    step_cost,
-    summarise_methods,
-)
+from analysis.methods import contrast_methods, methods, methods_beside, methods_table, summarise_methods
 from analysis.metrics import aupro, image_ap, image_auroc, pixel_ap, pixel_auroc
 from analysis.plots import (
     plot_apparent_drift,

@@ -29,7 +29,8 @@ FLOORS = {
         "intervals",
         "attribution",
         "tables plots",
-        "probes geometry embed baselines methods",
+        "probes geometry embed baselines costs",
+        "methods",
         "study report",
         "suite",
     ],
@@ -55,6 +56,7 @@ NEVER = {
     "analysis.embed": DRAWING,
     "analysis.tables": DRAWING,
     "analysis.baselines": DRAWING,
+    "analysis.costs": DRAWING,
     "analysis.methods": DRAWING,
 }
 # These import nothing but torch, the standard library and the floors below.
