@@ -18,6 +18,7 @@ from cl_flow.strategies import STRATEGIES
 
 BOUNDS = ("finetune", "joint", "cumulative")
 PEERS = tuple(name for name in STRATEGIES if name not in (*BOUNDS, "single"))
+REHEARSING = ("feature_gaussian", "functional", "gauge_free", "generative_replay", "replay")
 FEW = (("feature_gaussian", {"ratio": 0.5}), ("freeze", {"share": 2 / 3}))
 
 
@@ -30,8 +31,8 @@ class Suite(NamedTuple):
 
 def fit_methods(plan: Study) -> list[Run]:
     """The bounds, every method at every strength of its grid, and replay with everything kept; every seed."""
-    everything = [plan.config("replay", seed=seed, options={"budget_bytes": None}) for seed in plan.seeds]
-    return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *fit_all(everything)]
+    everything = plan.fit("replay", options={"budget_bytes": None, "ratio": None})
+    return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *everything]
 
 
 def fit_few_methods(plan: Study) -> list[Run]:
@@ -43,14 +44,15 @@ def fit_few_methods(plan: Study) -> list[Run]:
 def suite_hours(plan: Study) -> float:
     """About how long `fit_methods` takes here when nothing of it is there, from the seconds of one fine-tuning run.
 
-    Where earlier classes are mixed in, every one of T tasks takes as many times longer as there are tasks by then.
+    A method that rehearses takes twice the steps of every task but the first; with all classes alike in a batch, task t
+    takes t times the steps.
     """
     finetune = plan.fit("finetune")[0]
     seconds, n_tasks = sum(step["seconds"] for step in finetune.facts["steps"]), len(plan.tasks)
-    rehearsing = ("replay", "feature_gaussian", "generative_replay", "functional", "gauge_free")
-    growing = (n_tasks + 1) / 2
-    runs = sum(len(STRATEGIES[name].GRID) * (growing if name in rehearsing else 1.2) for name in PEERS)
-    return seconds * len(plan.seeds) * (runs + 3 * growing + 1) / 3600 / (os.cpu_count() or 1)
+    growing, double = (n_tasks + 1) / 2, 2 - 1 / n_tasks
+    weights = [len(STRATEGIES[name].GRID) * (double if name in REHEARSING else 1.2) for name in PEERS]
+    runs = sum(weights) + 3 * growing + 2  # cumulative, replay of everything and of balanced dreams; the bounds
+    return seconds * len(plan.seeds) * runs / 3600 / (os.cpu_count() or 1)
 
 
 def measure_methods(plan: Study) -> Suite:

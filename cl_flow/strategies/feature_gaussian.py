@@ -26,7 +26,7 @@ class FeatureGaussian(Strategy):
 
     GRID = ({"components": 1}, {"components": 4}, {"components": 16})
 
-    def __init__(self, *, components: int = 1, pool: int = 4096, ratio: float | None = None) -> None:
+    def __init__(self, *, components: int = 1, pool: int = 4096, ratio: float | None = 1.0) -> None:
         super().__init__()
         self.components, self.pool, self.ratio = components, pool, ratio
 

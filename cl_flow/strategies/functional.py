@@ -32,7 +32,7 @@ class Functional(Strategy):
     GRID = ({"strength": 0.1}, {"strength": 1.0}, {"strength": 10.0})
 
     def __init__(
-        self, *, strength: float = 1.0, law: str = "empirical", pool: int = 4096, ratio: float | None = None
+        self, *, strength: float = 1.0, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0
     ) -> None:
         super().__init__()
         self.strength, self.ratio, self._dreams = strength, ratio, Dreams(law=law, pool=pool)

@@ -37,7 +37,7 @@ class GaugeFree(Strategy):
     GRID = ({"strength": 1.0}, {"strength": 3.0}, {"strength": 10.0})
 
     def __init__(
-        self, *, strength: float = 3.0, momentum: float = 0.9, pool: int = 4096, ratio: float | None = None
+        self, *, strength: float = 3.0, momentum: float = 0.9, pool: int = 4096, ratio: float | None = 1.0
     ) -> None:
         super().__init__()
         self.strength, self.momentum, self.pool, self.ratio = strength, momentum, pool, ratio

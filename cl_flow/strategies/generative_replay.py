@@ -29,9 +29,9 @@ class GenerativeReplay(Strategy):
         ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
     """
 
-    GRID = ({"law": "empirical"}, {"law": "mixture"}, {"law": "empirical", "ratio": 1.0})
+    GRID = ({"law": "empirical"}, {"law": "mixture"}, {"law": "empirical", "ratio": None})
 
-    def __init__(self, *, law: str = "empirical", pool: int = 4096, ratio: float | None = None) -> None:
+    def __init__(self, *, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0) -> None:
         super().__init__()
         self.ratio, self._dreams = ratio, Dreams(law=law, pool=pool)
 

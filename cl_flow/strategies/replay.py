@@ -28,7 +28,7 @@ class Replay(Strategy):
 
     GRID = ({"budget_bytes": 100_000}, {"budget_bytes": 1_000_000}, {"budget_bytes": 10_000_000})
 
-    def __init__(self, *, budget_bytes: int | None = 1_000_000, ratio: float | None = None) -> None:
+    def __init__(self, *, budget_bytes: int | None = 1_000_000, ratio: float | None = 1.0) -> None:
         super().__init__()
         self.budget_bytes, self.ratio = budget_bytes, ratio
 
