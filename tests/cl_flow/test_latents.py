@@ -44,9 +44,16 @@ def test_they_score_as_their_features_to_the_bit(model, features, given):
 
 def test_a_selection_keeps_what_belongs_to_its_images(model, features):
     latents = encode(model, features)
-    few = latents.take([70, 3])
-    for whole, part in zip(latents.read_log_dets(), few.read_log_dets()):
-        assert torch.equal(part, whole[[70, 3]])
+    (few,) = latents.take([70, 3]).batches()
+    (whole,) = latents.batches(len(latents))
+    for (z, log_det), (all_z, all_log_dets) in zip(few, whole):
+        assert torch.equal(z, all_z[[70, 3]]) and torch.equal(log_det, all_log_dets[[70, 3]])
     z, log_det = model.levels[1](features.take([70]).read()[1].flatten(0, 1).float())
-    torch.testing.assert_close(few.read()[1][0], z.detach(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(few.read_log_dets()[1][0], log_det.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(few[1][0][0], z.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(few[1][1][0], log_det.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_flow_that_depends_on_the_class_has_no_latents_by_itself(model, features):
+    model.own["0/levels.0.flow.module_list.0.inner_bias"] = torch.zeros(1)
+    with pytest.raises(ValueError, match="one flow for all classes"):
+        encode(model, features)
