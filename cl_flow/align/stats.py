@@ -82,10 +82,18 @@ class GaussianStats:
         between = (self.n * share)[:, None, None] * delta[:, :, None] * delta[:, None, :]
         return GaussianStats(n, self.mean + share[:, None] * delta, self.scatter + other.scatter + between)
 
+    def absorb(self, x: Tensor, weights: Tensor) -> "GaussianStats":
+        """The statistics after points (N, D) with responsibilities `weights` (N, K) are added."""
+        return self.merge(GaussianStats.of(x, weights))
+
     def decay(self, factor: float | Tensor) -> "GaussianStats":
         """The same means and covariances with `factor` times the weight: how much the past counts from now on."""
         factor = torch.as_tensor(factor, dtype=self.n.dtype, device=self.n.device).expand_as(self.n)
         return GaussianStats(self.n * factor, self.mean, self.scatter * factor[:, None, None])
+
+    def inflated(self, factor: Tensor) -> "GaussianStats":
+        """The same counts and means with `factor` (K,) times the covariances."""
+        return GaussianStats(self.n, self.mean, self.scatter * factor[:, None, None])
 
     def covariance(self, *, shrinkage: float = 0.0) -> Tensor:
         """Covariances S/n (K, D, D), moved by `shrinkage` towards the multiple of I of equal trace; 0 where n is 0."""
@@ -102,11 +110,15 @@ class GaussianStats:
         Raises:
             ValueError: A covariance is singular: fewer points than dimensions, and no shrinkage.
         """
+        square, log_det = self.distances(x, shrinkage=shrinkage)
+        return -0.5 * (square + log_det + x.shape[1] * math.log(2 * math.pi))
+
+    def distances(self, x: Tensor, *, shrinkage: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Squared Mahalanobis distances (N, K) of points (N, D) to every component, and ln|S/n| (K,)."""
         factor = self._cholesky(shrinkage)
         delta = (x[None] - self.mean[:, None]).mT
         square = torch.linalg.solve_triangular(factor, delta, upper=False).square().sum(1)
-        log_det = factor.diagonal(dim1=1, dim2=2).log().sum(1)
-        return (-0.5 * square - log_det[:, None]).T - 0.5 * x.shape[1] * math.log(2 * math.pi)
+        return square.T, 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
 
     def sample(self, n: int, *, shrinkage: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """`n` draws from each component (K, n, D); the generator lives on the CPU, so devices draw the same."""
