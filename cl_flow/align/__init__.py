@@ -1,8 +1,23 @@
-"""Mixtures learnt incrementally: one kernel of Gaussian statistics that everything below this folder stands on."""
+"""Mixtures learnt incrementally, and aligners that move a mixture after its flow has moved."""
 
-__all__ = ["FAMILIES", "POLICIES", "GaussianStats", "MixtureState", "PrecisionStats", "learn", "refit"]
+__all__ = [
+    "ALIGNERS",
+    "FAMILIES",
+    "HEADS",
+    "POLICIES",
+    "Evidence",
+    "GaussianStats",
+    "MixtureState",
+    "PrecisionStats",
+    "learn",
+    "moments",
+    "natural_step",
+    "refit",
+]
 
-from cl_flow.align import gated, merging, stepwise  # noqa: F401  (each enrols its policies)
+from cl_flow.align import gated, heads, merging, stepwise  # noqa: F401  (each enrols what it holds)
+from cl_flow.align.aligners import ALIGNERS, HEADS, Evidence
+from cl_flow.align.gradient import moments, natural_step
 from cl_flow.align.incremental import POLICIES, MixtureState, learn
 from cl_flow.align.precision import PrecisionStats
 from cl_flow.align.refit import FAMILIES, refit

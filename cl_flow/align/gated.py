@@ -77,7 +77,7 @@ class Gated:
         """
         dim, none = x.shape[1], GaussianStats.empty(0, x.shape[1], like=x)
         stats = PrecisionStats(none.n, none.mean, none.scatter, none.n) if self.precision else none
-        spread = self.delta * (x.amax(0) - x.amin(0)) if self.spread is None else x.new_tensor(self.spread)
+        spread = self.delta * (x.amax(0) - x.amin(0)) if self.spread is None else torch.as_tensor(self.spread).to(x)
         if not (spread > 0).all():
             raise ValueError("Expected points that differ in every dimension, to size new components by; pass spread.")
         return MixtureState(stats, age=none.n, tally=x.new_zeros(0, 2), spread=spread.expand(dim), prior=self.prior)
