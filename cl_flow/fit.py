@@ -152,11 +152,16 @@ def learn(
         penalty=strategy.penalty,
         rehearsal=strategy.rehearse(model, task),
         midway=strategy.midway,
-        watch=watch,
+        watch=partial(_tell, [strategy.watch, *filter(None, [watch])]),
         seed=_task_seed(config, task),
         progress=progress,
     )
     return model, losses
+
+
+def _tell(watchers: Sequence[Callable[[int, FlowModel], None]], step: int, model: FlowModel) -> None:
+    for watcher in watchers:
+        watcher(step, model)
 
 
 def _last_model(run: Run, strategy: Strategy, device: torch.device) -> FlowModel:

@@ -258,6 +258,13 @@ class Mixture(nn.Module):
             parameter = nn.Parameter(values.detach().clone(), requires_grad=not frozen)
             getattr(self, f"_{name}").append(parameter)
 
+    def take_(self, other: "Mixture") -> "Mixture":
+        """Take the values and frames of a mixture of the same blocks; an optimizer keeps the parameters it knows."""
+        for mine, theirs in zip(self.parameters(), other.parameters()):
+            mine.data.copy_(theirs.data)
+        self._set_frames(*(other.frames or (None, None)))
+        return self
+
     def freeze_old_(self) -> "Mixture":
         """Stop learning every block but the newest."""
         for block in self.blocks()[:-1]:

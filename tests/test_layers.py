@@ -25,7 +25,7 @@ FLOORS = {
         "fit",
     ],
     "analysis": [
-        "metrics style continual",
+        "metrics style continual density",
         "intervals",
         "attribution",
         "tables plots",

@@ -4,6 +4,7 @@ __all__ = [
     "ALIGNERS",
     "FAMILIES",
     "HEADS",
+    "KEPT",
     "POLICIES",
     "Evidence",
     "GaussianStats",
@@ -16,7 +17,7 @@ __all__ = [
 ]
 
 from cl_flow.align import gated, heads, merging, stepwise  # noqa: F401  (each enrols what it holds)
-from cl_flow.align.aligners import ALIGNERS, HEADS, Evidence
+from cl_flow.align.aligners import ALIGNERS, HEADS, KEPT, Evidence
 from cl_flow.align.gradient import moments, natural_step
 from cl_flow.align.incremental import POLICIES, MixtureState, learn
 from cl_flow.align.precision import PrecisionStats

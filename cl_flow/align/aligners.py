@@ -1,6 +1,6 @@
 """Aligners: what moves a mixture after its flow has moved, by evidence that needs no image of an old class."""
 
-__all__ = ["ALIGNERS", "HEADS", "Aligner", "Evidence", "Law", "moved"]
+__all__ = ["ALIGNERS", "HEADS", "KEPT", "Aligner", "Evidence", "Law", "moved"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from cl_flow.registry import Registry
 
 ALIGNERS: Registry = Registry("aligner")
 HEADS = ("means", "full")
+
+KEPT = {"refit": "images", "transport": "latents", "pushforward": "features"}  # of old classes; the others, nothing
 
 Law = Mapping[int, GaussianStats]
 Map = Callable[[Tensor, Tensor], Tensor]

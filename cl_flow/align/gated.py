@@ -186,7 +186,7 @@ def igmn(*, beta: float = 0.05, **options: Any) -> Gated:
 
     References:
         IGMN: an incremental connectionist approach for concept formation, reinforcement learning and robotics
-        (Heinen, Engel and Pinto, 2012) https://doi.org/10.21528/LNLM-vol10-no1-art2
+        (Heinen and Engel, 2011) https://doi.org/10.4013/jacr.2011.11.01
     """
     return Gated(beta=beta, **options)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cl_flow.align.aligners import ALIGNERS, HEADS, Evidence, frames_of, pushed, transported
+from cl_flow.align.aligners import ALIGNERS, HEADS, KEPT, Evidence, frames_of, pushed, transported
 from cl_flow.align.incremental import POLICIES, Policy, learn
 from cl_flow.align.stats import GaussianStats
 from cl_flow.mixture import Mixture
@@ -81,6 +81,7 @@ def _enrol(name: str, maker: Maker) -> None:
             mixture = headed(mixture, k, components, head=head, shrinkage=shrinkage)
         return mixture
 
+    KEPT[name] = "features"
     aligner.__name__ = aligner.__qualname__ = name
     aligner.__doc__ = f"Each old class learnt anew by `{name}` from a stream of latents that stand for it."
     ALIGNERS(name)(aligner)

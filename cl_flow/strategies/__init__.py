@@ -16,6 +16,7 @@ from cl_flow.strategies import (  # noqa: F401  (each enrols itself)
     lora,
     lwf,
     packnet,
+    realign,
     replay,
     single,
 )

@@ -53,6 +53,9 @@ class Strategy:
     def midway(self, model: FlowModel) -> None:
         """Called when half of the steps are taken."""
 
+    def watch(self, step: int, model: FlowModel) -> None:
+        """Called with the number of steps taken, before the first and after each one."""
+
     def consolidate(self, model: FlowModel, task: Task) -> None:
         """Keep what the next task will need; called after training."""
 

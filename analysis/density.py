@@ -1,0 +1,154 @@
+"""Incremental Gaussian mixtures as density estimators of NumPy arrays, by scikit-learn's conventions."""
+
+__all__ = ["IncrementalGaussianMixture", "growth", "moving_clusters"]
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from cl_flow.align import POLICIES, MixtureState, learn
+from cl_flow.align.incremental import log_joint
+
+
+class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
+    """A Gaussian mixture that learns from a stream, batch after batch; a thin face of `cl_flow.align.learn`.
+
+    Args:
+        policy: Name in `cl_flow.align.POLICIES`: `igmm`, `igmn`, `figmn`, `online_em` or `merge`.
+        options: Keyword arguments of the policy.
+        batch_size: Points at a time; 1 is the sequential rule of the papers, None takes each call's at once.
+
+    Attributes:
+        state_: The mixture in torch.
+        weights_: (K,).
+        means_: (K, D).
+        covariances_: (K, D, D).
+
+    Example:
+        >>> stream = np.random.default_rng(0).normal(size=(500, 2))
+        >>> IncrementalGaussianMixture("online_em", options={"n_components": 1}).fit(stream).means_.shape
+        (1, 2)
+    """
+
+    def __init__(
+        self,
+        policy: str = "igmn",
+        *,
+        options: Mapping[str, Any] | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        self.policy = policy
+        self.options = options
+        self.batch_size = batch_size
+
+    def fit(self, X: ArrayLike, y: object = None) -> "IncrementalGaussianMixture":
+        """Begin anew with the points (N, D), in their order."""
+        self.__dict__.pop("state_", None)
+        return self.partial_fit(X)
+
+    def partial_fit(self, X: ArrayLike, y: object = None) -> "IncrementalGaussianMixture":
+        """Take in more points (N, D); the first call places and sizes new components by its own."""
+        state = getattr(self, "state_", None)
+        first = state is None
+        x = torch.tensor(validate_data(self, X, reset=first, dtype=np.float64, ensure_min_samples=1 + first))
+        policy = POLICIES[self.policy](**(self.options or {}))
+        self.state_ = learn(x, policy, state=state, batch=self.batch_size)
+        return self
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """ln p(x) (N,) of points (N, D)."""
+        return self._state.log_prob(self._checked(X)).numpy()
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """The mean of ln p(x)."""
+        return float(self.score_samples(X).mean())
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """p(k | x) (N, K) of points (N, D)."""
+        return log_joint(self._state.density, self._checked(X)).softmax(1).numpy()
+
+    def sample(self, n_samples: int = 1, *, random_state: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Draws (n, D) and the component of each (n,), component by component."""
+        seed = int(check_random_state(random_state).randint(2**31))
+        x, k = self._state.sample(n_samples, generator=torch.Generator().manual_seed(seed))
+        return x.numpy(), k.numpy()
+
+    @property
+    def weights_(self) -> np.ndarray:
+        n = self._state.components.n
+        return (n / n.sum()).numpy()
+
+    @property
+    def means_(self) -> np.ndarray:
+        return self._state.components.mean.numpy()
+
+    @property
+    def covariances_(self) -> np.ndarray:
+        return self._state.components.covariance().numpy()
+
+    @property
+    def _state(self) -> MixtureState:
+        check_is_fitted(self, "state_")
+        return self.state_
+
+    def _checked(self, X: ArrayLike) -> torch.Tensor:
+        check_is_fitted(self, "state_")
+        return torch.tensor(validate_data(self, X, reset=False, dtype=np.float64))
+
+
+# ---- watching a mixture grow
+
+
+def moving_clusters(n: int = 600, *, n_clusters: int = 3, shuffled: bool = False, seed: int = 0) -> np.ndarray:
+    """A stream (n, 2) of elongated clusters on a circle, one after the other or shuffled."""
+    rng = np.random.default_rng(seed)
+    sizes = np.full(n_clusters, n // n_clusters) + (np.arange(n_clusters) < n % n_clusters)
+    parts = []
+    for angle, size in zip(2 * np.pi * np.arange(n_clusters) / n_clusters, sizes):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        parts.append((rng.normal(size=(size, 2)) * (0.5, 1.5) + (5, 0)) @ turn.T)
+    stream = np.concatenate(parts)
+    return rng.permutation(stream) if shuffled else stream
+
+
+def growth(
+    streams: Mapping[str, ArrayLike],
+    policies: Mapping[str, Mapping[str, Any]],
+    *,
+    after: Sequence[int] = (20, 200, 600),
+    batch_size: int = 1,
+) -> pd.DataFrame:
+    """The components of each mixture at several moments of each stream.
+
+    How to read it: on one stream, rows of two policies that agree learn the same; on the same points in another order,
+    what differs is the order's doing.
+
+    Args:
+        streams: Points (N, 2) by the name of their order.
+        policies: Keyword arguments by the name of the policy.
+        after: Numbers of points to look after.
+        batch_size: Points at a time.
+
+    Returns:
+        One row per `order policy n_points component`: `weight x y xx xy yy` (mean and covariance), and the
+        `log_likelihood` of the whole stream, a mean over its points.
+    """
+    rows = []
+    for order, stream in streams.items():
+        stream = np.asarray(stream, dtype=float)
+        for name, options in policies.items():
+            mixture, seen = IncrementalGaussianMixture(name, options=options, batch_size=batch_size), 0
+            for n in after:
+                mixture.partial_fit(stream[seen:n])
+                seen, score = n, mixture.score(stream)
+                for k, (w, m, c) in enumerate(zip(mixture.weights_, mixture.means_, mixture.covariances_)):
+                    rows.append((order, name, n, k, w, *m, c[0, 0], c[0, 1], c[1, 1], score))
+    columns = ["order", "policy", "n_points", "component", "weight", "x", "y", "xx", "xy", "yy", "log_likelihood"]
+    return pd.DataFrame(rows, columns=columns)

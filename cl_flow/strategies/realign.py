@@ -1,0 +1,103 @@
+"""Realign: fine-tuning, with the old centers moved after the flow by an aligner, after each task or within it."""
+
+__all__ = ["Realign"]
+
+from collections.abc import Mapping
+
+import torch
+
+from cl_flow.align import ALIGNERS, HEADS, KEPT, Evidence
+from cl_flow.features import Features
+from cl_flow.flow import FlowModel
+from cl_flow.strategies.anchor import frozen
+from cl_flow.strategies.base import STRATEGIES, Strategy
+from cl_flow.strategies.evidence import carried, gathered, realigned
+from cl_flow.strategies.gaussians import Gaussians, feature_gaussians, latent_gaussians
+from cl_flow.stream import Task
+
+
+@STRATEGIES("realign")
+class Realign(Strategy):
+    """Old classes stay what they were before the task, moved along with the flow as far as the aligner can tell.
+
+    Args:
+        aligner: Name in `cl_flow.align.ALIGNERS`; not `refit`, which would take old images.
+        head: `"means"` moves centers only, `"full"` gives every class a covariance.
+        every: Also after every so many steps within a task, so that the losses meet centers that are up to date; None
+            is at its end alone.
+        components: Gaussians per class and level, for an aligner that keeps features.
+        n_draws: Patches drawn per class and level, for an aligner that draws.
+    """
+
+    GRID = ({"aligner": "sdc"}, {"aligner": "transport"}, {"aligner": "pushforward"})
+
+    def __init__(
+        self,
+        *,
+        aligner: str = "pushforward",
+        head: str = "full",
+        every: int | None = None,
+        components: int = 1,
+        n_draws: int = 2048,
+    ) -> None:
+        super().__init__()
+        if KEPT.get(aligner) == "images" or head not in HEADS or (every is not None and every < 1):
+            raise ValueError(
+                f"Expected an aligner that needs no image, a head of {', '.join(HEADS)} and every ≥ 1; got "
+                f"{aligner!r}, {head!r} and {every}."
+            )
+        ALIGNERS[aligner]
+        self.aligner, self.head, self.every = aligner, head, every
+        self.components, self.n_draws = components, n_draws
+        self._old: FlowModel | None = None
+        self._task: Task | None = None
+
+    def grow(self, model: FlowModel, task: Task) -> FlowModel:
+        self._old = frozen(model) if model.n_classes else None
+        return super().grow(model, task)
+
+    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+        self._task = task
+        return super().prepare(model, task, past)
+
+    def watch(self, step: int, model: FlowModel) -> None:
+        if self.every and step and step % self.every == 0 and self._old is not None:
+            self._realign_(model, self._task)
+
+    def consolidate(self, model: FlowModel, task: Task) -> None:
+        kept = self._kept(model)
+        if self._old is not None:
+            evidence = self._realign_(model, task)
+            kept = carried(evidence) if KEPT.get(self.aligner) == "latents" else kept
+        new = self._laws(model, task)
+        if new is not None:
+            self.memory = (new if kept is None else kept.followed_by(new)).tensors()
+
+    @torch.no_grad()
+    def _realign_(self, model: FlowModel, task: Task) -> list[Evidence]:
+        kept = self._kept(model)
+        laws = {} if kept is None else {KEPT[self.aligner]: kept}
+        seed = 1000 * model.seed + 10 * task.index
+        evidence = gathered(self._old, model, task.features, n_draws=self.n_draws, seed=seed, **laws)
+        old, new = ([level.mixture for level in which.levels] for which in (self._old, model))
+        for level, mixture in zip(model.levels, realigned(old, new, evidence, self.aligner, head=self.head)):
+            level.mixture.take_(mixture)
+        return evidence
+
+    def _kept(self, model: FlowModel) -> Gaussians | None:
+        """What is kept of the old classes."""
+        if not self.memory:
+            return None
+        n = self.components if KEPT[self.aligner] == "features" else 1
+        return Gaussians.stored(self.memory, n, model.levels[0].codes.device)
+
+    def _laws(self, model: FlowModel, task: Task) -> Gaussians | None:
+        """What to keep of the classes just learnt."""
+        kind, names = KEPT.get(self.aligner), task.categories
+        if kind == "latents":
+            return latent_gaussians(model, task.features, names)
+        if kind != "features":
+            return None
+        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
+        device = model.levels[0].codes.device
+        return feature_gaussians(task.features, names, n_components=self.components, device=device, generator=generator)
