@@ -218,12 +218,22 @@ def pushforward(mixture: Mixture, evidence: Evidence, *, head: str = "full", shr
 
 
 def transported(evidence: Evidence) -> Pair:
-    """Latents under the flow as it is, and class ids, of draws from the latent laws under the flow before."""
+    """Latents under the flow as it is, and class ids, of draws from the latent laws under the flow before.
+
+    Where the old flow's inverse explodes, as it does now and then where no patch ever was, the draw is left out.
+    """
     evidence.need("latents", "flow", "inverse")
     z, y, cells = _drawn(evidence, evidence.latents)
-    x = evidence.inverse(z, cells)
-    finite = x.isfinite().all(1)
-    return evidence.flow(x[finite], cells[finite]), y[finite]
+    z = evidence.flow(evidence.inverse(z, cells), cells)
+    sane = torch.cat([_near_the_median(z[y == k]) for k in evidence.classes])
+    return z[sane], y[sane]
+
+
+def _near_the_median(z: Tensor, *, times: float = 5.0) -> Tensor:
+    """Which latents (N,) lie within so many times the median distance from the median: of a Gaussian's draws, all."""
+    finite = z.isfinite().all(1)
+    distance = (z - z[finite].median(0).values).norm(dim=1)
+    return finite & (distance <= times * distance[finite].median())
 
 
 def pushed(evidence: Evidence) -> Pair:
