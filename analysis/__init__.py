@@ -13,6 +13,7 @@ from analysis.continual import (
     learning_score,
 )
 from analysis.costs import kept_bytes, method_name, step_cost
+from analysis.density import IncrementalGaussianMixture, growth, moving_clusters
 from analysis.embed import apparent_drift, embedding, latent_facts, summarise_embedding
 from analysis.geometry import (
     center_distances,
@@ -26,7 +27,9 @@ from analysis.intervals import Interval, bootstrap_auroc, paired_bootstrap, seed
 from analysis.methods import contrast_methods, methods, methods_beside, methods_table, summarise_methods
 from analysis.metrics import aupro, image_ap, image_auroc, pixel_ap, pixel_auroc
 from analysis.plots import (
+    plot_alignment,
     plot_apparent_drift,
+    plot_budget,
     plot_bytes,
     plot_center_distances,
     plot_center_drift,
@@ -37,11 +40,13 @@ from analysis.plots import (
     plot_expansion_size,
     plot_families,
     plot_forgetting,
+    plot_growth,
     plot_ledger,
     plot_losses,
     plot_matrix,
     plot_recovery,
     plot_recovery_cost,
+    plot_samplers,
     plot_similarity,
     plot_stability,
     plot_stages,
@@ -53,6 +58,8 @@ from analysis.plots import (
     plot_waterfall,
 )
 from analysis.probes import (
+    alignment,
+    alignment_table,
     expansion,
     expansion_drops,
     expansion_table,
@@ -68,7 +75,9 @@ from analysis.probes import (
     recovery_curves,
     recovery_halves,
     recovery_table,
+    sampler_auc,
     savings,
+    summarise_alignment,
     summarise_expansion,
     summarise_recovery,
     swap,
@@ -97,9 +106,12 @@ from analysis.tables import (
 
 __all__ = [
     "PRESETS",
+    "IncrementalGaussianMixture",
     "Interval",
     "Report",
     "Study",
+    "alignment",
+    "alignment_table",
     "apparent_drift",
     "aupro",
     "avg_incremental",
@@ -125,6 +137,7 @@ __all__ = [
     "forgetting",
     "forgetting_table",
     "fwt",
+    "growth",
     "image_ap",
     "image_auroc",
     "image_scores",
@@ -145,12 +158,15 @@ __all__ = [
     "methods",
     "methods_beside",
     "methods_table",
+    "moving_clusters",
     "nearest_centers",
     "paired_bootstrap",
     "pixel_ap",
     "pixel_auroc",
     "planted",
+    "plot_alignment",
     "plot_apparent_drift",
+    "plot_budget",
     "plot_bytes",
     "plot_center_distances",
     "plot_center_drift",
@@ -161,11 +177,13 @@ __all__ = [
     "plot_expansion_size",
     "plot_families",
     "plot_forgetting",
+    "plot_growth",
     "plot_ledger",
     "plot_losses",
     "plot_matrix",
     "plot_recovery",
     "plot_recovery_cost",
+    "plot_samplers",
     "plot_similarity",
     "plot_stability",
     "plot_stages",
@@ -181,6 +199,7 @@ __all__ = [
     "recovery_curves",
     "recovery_halves",
     "recovery_table",
+    "sampler_auc",
     "save_figure",
     "savings",
     "seed_interval",
@@ -190,6 +209,7 @@ __all__ = [
     "study",
     "suite_hours",
     "summarise",
+    "summarise_alignment",
     "summarise_centers",
     "summarise_embedding",
     "summarise_expansion",

@@ -137,8 +137,9 @@ def growth(
         batch_size: Points at a time.
 
     Returns:
-        One row per `order policy n_points component`: `weight x y xx xy yy` (mean and covariance), and the
-        `log_likelihood` of the whole stream, a mean over its points.
+        One row per `order policy n_points component`: its `weight`, mean `x y`, the standard deviations `major minor`
+        along its axes and the `angle` of the major one in degrees; and the `log_likelihood` of the whole stream, a
+        mean over its points.
     """
     rows = []
     for order, stream in streams.items():
@@ -149,6 +150,13 @@ def growth(
                 mixture.partial_fit(stream[seen:n])
                 seen, score = n, mixture.score(stream)
                 for k, (w, m, c) in enumerate(zip(mixture.weights_, mixture.means_, mixture.covariances_)):
-                    rows.append((order, name, n, k, w, *m, c[0, 0], c[0, 1], c[1, 1], score))
-    columns = ["order", "policy", "n_points", "component", "weight", "x", "y", "xx", "xy", "yy", "log_likelihood"]
-    return pd.DataFrame(rows, columns=columns)
+                    rows.append((order, name, n, k, w, *m, *_axes(c), score))
+    keys = ["order", "policy", "n_points", "component"]
+    return pd.DataFrame(rows, columns=[*keys, "weight", "x", "y", "major", "minor", "angle", "log_likelihood"])
+
+
+def _axes(covariance: np.ndarray) -> tuple[float, float, float]:
+    """Standard deviations along both axes of a 2-D covariance, and the angle of the longer one in degrees."""
+    variances, directions = np.linalg.eigh(covariance)
+    minor, major = np.sqrt(variances)
+    return major, minor, float(np.degrees(np.arctan2(directions[1, 1], directions[0, 1])))

@@ -92,6 +92,12 @@ class Study:
             [self.config(name, seed=seed, options=o, **changes) for name, o in options for seed in self.seeds]
         )
 
+    def trained(self, *strategies: str, **changes: Any) -> list[Run]:
+        """Those of the runs of these strategies, every seed, that are there and complete; nothing is trained."""
+        configs = [self.config(name, seed=seed, **changes) for name in strategies for seed in self.seeds]
+        there = [config for config in configs if (DATA / "runs" / config.name / "complete").is_file()]
+        return [Run.at(config) for config in there]
+
     def samples(self) -> pd.DataFrame:
         """The samples of the dataset, drawn or read."""
         return load_samples(self.base)

@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
+from cl_flow.align import ALIGNERS  # noqa: E402
 from cl_flow.datasets import DATASETS  # noqa: E402
 from cl_flow.features import FeatureConfig, Features, load_features  # noqa: E402
 from cl_flow.fit import fit  # noqa: E402
@@ -18,6 +19,7 @@ from cl_flow.stream import StreamConfig, Task, make_stream  # noqa: E402
 from cl_flow.train import TrainConfig  # noqa: E402
 
 __all__ = [
+    "ALIGNERS",
     "DATASETS",
     "STRATEGIES",
     "FeatureConfig",

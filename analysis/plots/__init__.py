@@ -1,7 +1,9 @@
 """Tables in, Axes out: nothing here computes, reads a run or changes a global setting."""
 
 __all__ = [
+    "plot_alignment",
     "plot_apparent_drift",
+    "plot_budget",
     "plot_bytes",
     "plot_center_distances",
     "plot_center_drift",
@@ -12,11 +14,13 @@ __all__ = [
     "plot_expansion_size",
     "plot_families",
     "plot_forgetting",
+    "plot_growth",
     "plot_ledger",
     "plot_losses",
     "plot_matrix",
     "plot_recovery",
     "plot_recovery_cost",
+    "plot_samplers",
     "plot_similarity",
     "plot_stability",
     "plot_stages",
@@ -28,6 +32,7 @@ __all__ = [
     "plot_waterfall",
 ]
 
+from analysis.plots.alignment import plot_alignment, plot_budget, plot_growth, plot_samplers
 from analysis.plots.curves import plot_forgetting, plot_losses, plot_matrix, plot_strategies, plot_task_curves
 from analysis.plots.embedding import plot_apparent_drift, plot_embedding, plot_embedding_steps
 from analysis.plots.examples import plot_examples

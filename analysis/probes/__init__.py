@@ -3,7 +3,10 @@
 __all__ = [
     "ILLNESSES",
     "PROBES",
+    "SAMPLERS",
     "SWAPS",
+    "alignment",
+    "alignment_table",
     "contrast",
     "counterfactuals",
     "expansion",
@@ -24,7 +27,9 @@ __all__ = [
     "recovery_table",
     "refit_centers",
     "resampled",
+    "sampler_auc",
     "savings",
+    "summarise_alignment",
     "summarise_expansion",
     "summarise_recovery",
     "swap",
@@ -33,6 +38,8 @@ __all__ = [
     "verdict",
 ]
 
+from analysis.probes.alignment import alignment
+from analysis.probes.approach import alignment_table, summarise_alignment
 from analysis.probes.balance import ledger_families, ledger_shapley, ledger_shares, ledger_terms, verdict
 from analysis.probes.expansion import (
     expansion,
@@ -45,6 +52,7 @@ from analysis.probes.illness import ILLNESSES, planted
 from analysis.probes.ledger import counterfactuals, ledger, refit_centers
 from analysis.probes.measure import contrast, measure, resampled
 from analysis.probes.recovery import PROBES, recovery
+from analysis.probes.samplers import SAMPLERS, sampler_auc
 from analysis.probes.savings import (
     recovery_changes,
     recovery_curves,
