@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import Interval
+from analysis.intervals import Interval, percentile_interval
 from analysis.probes.alignment import ERRORS
 from analysis.probes.measure import contrast, resampled
 
@@ -33,8 +33,9 @@ def alignment_table(
 
     Returns:
         One row per `strategy aligner head`, the best first: `image_auroc low high`, `newest` (image AUROC on the last
-        task), `share share_low share_high`, `gap gap_low gap_high`, `center_error symmetric_kl` (medians over
-        categories), `n_bytes seconds`.
+        task), `share share_low share_high`, `gap gap_low gap_high`, `n_bytes seconds`, and the medians over old
+        categories `center_error center_error_low center_error_high` and `symmetric_kl …`, their intervals bootstraps
+        over categories.
     """
     old = aligned[aligned["task"] < aligned["task"].max()]
     rows = old[(old["metric"] == "image_auroc") & (old["part"] == part)].reset_index(drop=True)
@@ -73,10 +74,19 @@ def _costs(aligned: pd.DataFrame, part: str) -> pd.DataFrame:
     auroc = (aligned["metric"] == "image_auroc") & (aligned["part"] == part)
     columns = {"newest": aligned[newest & auroc].groupby(KEYS)["value"].mean()}
     for name in ERRORS:
-        columns[name] = aligned[aligned["metric"] == name].groupby(KEYS)["value"].median()
+        groups = aligned[aligned["metric"] == name].groupby(KEYS)["value"]
+        medians = {key: _median(values.to_numpy()) for key, values in groups}
+        for i, suffix in enumerate(("", "_low", "_high")):
+            columns[name + suffix] = pd.Series({key: interval[i] for key, interval in medians.items()})
     for name in ("n_bytes", "seconds"):
         columns[name] = aligned.groupby(["run", *KEYS])[name].first().groupby(KEYS).mean()
-    return pd.DataFrame(columns).reset_index()
+    return pd.DataFrame(columns).rename_axis(KEYS).reset_index()
+
+
+def _median(values: np.ndarray, *, n_resamples: int = 1000, confidence: float = 0.95) -> Interval:
+    """The median with its percentile interval under resampling of the values."""
+    draws = np.random.default_rng(0).choice(values, (n_resamples, len(values)))
+    return percentile_interval(float(np.median(values)), np.median(draws, axis=1), confidence=confidence)
 
 
 def summarise_alignment(table: pd.DataFrame) -> str:

@@ -124,6 +124,7 @@ def test_shares_and_gaps_are_relative_to_none_oracle_and_joint():
     assert at.loc[("none", ""), "share"] == 0 and at.loc[("refit", "full"), "share"] == 1
     assert 0 < at.loc[("sdc", "means"), "share_low"] <= at.loc[("sdc", "means"), "share"] < 1
     assert at.loc[("joint", ""), "gap"] == 0 and at.loc[("sdc", "means"), "gap_high"] < 0
+    assert at.loc[("sdc", "means"), ["center_error_low", "center_error_high"]].tolist() == [0.6, 0.6]
     assert table["aligner"].iloc[0] == "joint" and at.loc[("sdc", "means"), "center_error"] == 0.6
 
 
