@@ -103,7 +103,7 @@ def summarise_alignment(table: pd.DataFrame) -> str:
     sentences = [
         f"On the old tasks the fine-tuned run has an image AUROC of {_level(none)}, the joint model {_level(joint)}",
         f"refitting means alone on all images gives {_level(means)}, means and covariances {_level(full)}",
-        _reading(means, full),
+        _reading(none, means, full),
     ]
     free = table[(table["strategy"] == "finetune") & ~table["aligner"].isin(["none", "joint", "refit", "exemplars"])]
     if len(free):
@@ -128,8 +128,10 @@ def _share(row: object) -> str:
     return f"{Interval(row.share, row.share_low, row.share_high)!r} of the way to the oracle"
 
 
-def _reading(means: object, full: object) -> str:
+def _reading(none: object, means: object, full: object) -> str:
     """The decision rule, on intervals of the distance to the joint model."""
+    if none.gap_high >= 0:
+        return "so there is no loss to attribute: the joint model is not better beyond the interval"
     if means.gap_high >= 0:
         return "so the centers alone are the culprit, as far as these test images tell"
     if full.gap_high >= 0:

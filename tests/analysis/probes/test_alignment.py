@@ -133,13 +133,14 @@ def test_there_is_no_share_of_a_gain_that_is_none():
     assert table["share"].isna().all() and table["gap"].notna().all()
 
 
-@pytest.mark.parametrize(("means", "full", "words"), [
-    (3.0, 3.0, "centers alone are the culprit"),
-    (1.0, 3.0, "means and covariances together"),
-    (1.0, 1.5, "some of it is forgotten"),
+@pytest.mark.parametrize(("none", "means", "full", "words"), [
+    (0.0, 3.0, 3.0, "centers alone are the culprit"),
+    (0.0, 1.0, 3.0, "means and covariances together"),
+    (0.0, 1.0, 1.5, "some of it is forgotten"),
+    (3.0, 3.0, 3.0, "no loss to attribute"),
 ])  # fmt: skip
-def test_the_decision_rule_says_what_was_planted(means, full, words):
-    table = alignment_table(planted(none=0.0, sdc__means=0.6, refit__means=means, refit__full=full, joint=3.0))
+def test_the_decision_rule_says_what_was_planted(none, means, full, words):
+    table = alignment_table(planted(none=none, sdc__means=0.6, refit__means=means, refit__full=full, joint=3.0))
     text = summarise_alignment(table)
     assert words in text and "the best aligner is `sdc` (means)" in text
     with pytest.raises(ValueError, match="rows of none, joint and refit"):
