@@ -1,5 +1,6 @@
 """A study is a preset with seeds; every run of it differs in strategy and seed only."""
 
+import dataclasses
 import json
 
 import matplotlib.pyplot as plt
@@ -52,3 +53,11 @@ def test_a_study_trains_what_is_missing_and_keeps_its_figures(tiny):
 def test_wrong_input_is_named(call, message):
     with pytest.raises((KeyError, ValueError), match=message):
         call()
+
+
+def test_trained_are_the_runs_that_are_there_and_nothing_is_trained(tiny):
+    base = tiny.replace(train=dataclasses.replace(tiny.train, epochs=1))
+    plan = Study("tiny", base, (0, 1))
+    assert plan.trained("finetune") == []
+    run = fit(plan.config("finetune", seed=1))
+    assert [found.name for found in plan.trained("finetune", "joint")] == [run.name]
