@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from analysis.style import MARKERS, NAMES, TASK_COLORS
 
+DODGE = 1.3  # between methods that keep nothing, so that none hides another
 LINES = {"joint": "-", "finetune": "--", "x_gaussian": ":", "x_knn": "-."}  # references that span the axes
 
 
@@ -31,18 +32,21 @@ def plot_bytes(
     ax = ax or plt.gca()
     rows = _wide(compared, metric, "final_mean").assign(bytes=_wide(compared, "", "kept_bytes")["value"])
     peers = rows[~rows["strategy"].isin(LINES)].dropna(subset=["bytes"])
-    edge = 10 ** (len(str(int(peers.loc[peers["bytes"] > 0, "bytes"].min()))) - 2) if len(peers) else 1
+    least, most = peers.loc[peers["bytes"] > 0, "bytes"].agg(["min", "max"]).fillna(10.0)
+    edge = 10.0 ** (len(f"{least:.0f}") - 2)  # where nothing is drawn: a decade left of the fewest bytes
     styles = _styles(compared)
+    free = [name for name, group in peers.groupby("strategy", sort=False) if not group["bytes"].any()]
     for name, group in peers.groupby("strategy", sort=False):
-        group = group.assign(x=group["bytes"].clip(lower=edge)).sort_values("x")
+        place = edge * DODGE ** free.index(name) if name in free else edge
+        group = group.assign(x=group["bytes"].clip(lower=place)).sort_values("x")
         _points(ax, group["x"], group, name, {**styles[name], **kwargs})
     _references(ax, rows)
     ax.set_xscale("log")
     ax.set(xlabel="bytes kept between tasks", ylabel=f"{NAMES.get(metric, metric)} of the last model")
-    ticks = [tick for tick in ax.get_xticks() if edge < tick <= peers["bytes"].max() * 10]
+    ticks = [tick for tick in ax.get_xticks() if edge < tick <= 10 * most]
     ax.set_xticks([edge, *ticks], ["none", *(_bytes(tick) for tick in ticks)])
     ax.minorticks_off()
-    ax.set_xlim(edge / 2, peers["bytes"].max() * 2)
+    ax.set_xlim(edge / 2, 2 * most)
     return _finish(ax, legend)
 
 
@@ -98,10 +102,10 @@ def _references(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _bytes(n: float) -> str:
-    for power, unit in ((9, "GB"), (6, "MB"), (3, "KB")):
+    for power, unit in ((9, "G"), (6, "M"), (3, "K")):
         if n >= 10**power:
-            return f"{n / 10**power:g} {unit}"
-    return f"{n:g} B"
+            return f"{n / 10**power:g}{unit}"
+    return f"{n:g}"
 
 
 def _finish(ax: Axes, legend: bool) -> Axes:

@@ -143,3 +143,10 @@ def test_every_strength_is_on_the_stability_curve(compared):
     assert len(named["replay"][0]) == 2 and len(named["freeze"][0]) == 1 and "x_knn" not in named
     with pytest.raises(ValueError, match="metric='aupro' and quantity='bwt'; got none"):
         plot_stability(compared, metric="aupro")
+
+
+def test_methods_that_keep_nothing_stand_apart_at_the_left(compared):
+    nothing = compared[compared["strategy"].isin(["finetune", "freeze", "single"])]
+    containers = plot_bytes(nothing).containers
+    places = {container.get_label(): float(container.lines[0].get_xdata()[0]) for container in containers}
+    assert set(places) == {"freeze", "single"} and len(set(places.values())) == 2
