@@ -8,27 +8,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Bundle:
-    """Parameters that are views of one vector, as their gradients are of its gradient."""
+    """Parameters that are views of one vector, as their gradients are of its gradient, and the vector's moments."""
 
     parameters: list[nn.Parameter]
+    weight_decay: float
     grads: list[Tensor]
-    flat: nn.Parameter
+    flat: Tensor
+    grad: Tensor
+    state: tuple[Tensor, Tensor, Tensor]
 
     @classmethod
-    def of(cls, parameters: list[nn.Parameter]) -> "_Bundle":
-        flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
-        flat.grad = torch.zeros_like(flat)
+    def of(cls, parameters: list[nn.Parameter], weight_decay: float) -> "_Bundle":
+        flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        grad = torch.cat([parameter.grad.flatten() for parameter in parameters])
         sizes = [parameter.numel() for parameter in parameters]
-        views = [values.view_as(p) for values, p in zip(flat.detach().split(sizes), parameters)]
-        grads = [values.view_as(p) for values, p in zip(flat.grad.split(sizes), parameters)]
-        for parameter, values, grad in zip(parameters, views, grads):
-            parameter.data = values
-            parameter.grad = grad.copy_(parameter.grad)
-        return cls(parameters, grads, flat)
+        grads = [values.view_as(p) for values, p in zip(grad.split(sizes), parameters)]
+        for parameter, values, own in zip(parameters, flat.split(sizes), grads):
+            parameter.data, parameter.grad = values.view_as(parameter), own
+        state = torch.zeros_like(flat), torch.zeros_like(flat), flat.new_zeros(())
+        return cls(parameters, weight_decay, grads, flat, grad, state)
 
     def collect(self) -> None:
         """Take the gradients that someone put in place of the views."""
@@ -55,33 +58,38 @@ class FlatAdam:
                 parameter.grad = None
         self._bundles: list[_Bundle] = []
         self._betas = betas
-        self._optimizer: torch.optim.Adam | None = None
 
+    @torch.no_grad()
     def step(self, lr: float) -> None:
         """Move every parameter that has had a gradient, and clear the gradients."""
         for waiting, weight_decay in self._waiting:
-            self._admit(waiting, weight_decay)
-        if self._optimizer is None:
-            return
+            fresh = [parameter for parameter in waiting if parameter.grad is not None]
+            if fresh:
+                self._bundles.append(_Bundle.of(fresh, weight_decay))
+                waiting[:] = [parameter for parameter in waiting if parameter.grad is None]
         for bundle in self._bundles:
             bundle.collect()
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=False)
+            self._move(bundle, lr)
+            bundle.grad.zero_()
 
-    def _admit(self, waiting: list[nn.Parameter], weight_decay: float) -> None:
-        fresh = [parameter for parameter in waiting if parameter.grad is not None]
-        if not fresh:
-            return
-        waiting[:] = [parameter for parameter in waiting if parameter.grad is None]
-        bundle = _Bundle.of(fresh)
-        self._bundles.append(bundle)
-        group = {"params": [bundle.flat], "weight_decay": weight_decay}
-        if self._optimizer is None:
-            self._optimizer = torch.optim.Adam([group], betas=self._betas, fused=True)
-        else:
-            self._optimizer.add_param_group(group)
+    def _move(self, bundle: _Bundle, lr: float) -> None:
+        mean, square, count = bundle.state
+        adam(
+            [bundle.flat],
+            [bundle.grad],
+            [mean],
+            [square],
+            [],
+            [count],
+            fused=True,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=lr,
+            weight_decay=bundle.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
 
     def close(self) -> None:
         """Give every parameter memory of its own again, and no gradient."""

@@ -2,6 +2,7 @@
 
 __all__ = ["Block", "couple", "reuse_memory"]
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -65,69 +66,74 @@ def couple(
 # ---- memory
 
 
-class _Place(NamedTuple):
-    """Where one block works: its input, what the gradient needs, and its output, each with the views that it takes."""
+class _Row(NamedTuple):
+    """Three halves of the channels in a row, [m₂ | x₁ | x₂]: what a block reads, and what it scales and rotates.
 
-    x: Tensor  # channels first, so that a half of them is a whole piece of memory (D, N)
+    Channels come first, so that each half is one piece of memory; x₁ serves both without being copied.
+    """
+
+    mixed2: Tensor  # m₂ = x₂ ⊙ e^{α tanh a} + t (⌊D/2⌋, N)
     x1: Tensor
     x2: Tensor
+    mixed: Tensor  # [m₂ | x₁] (D, N)
+    x: Tensor  # [x₁ | x₂] (D, N)
     x1_rows: Tensor
-    hidden: Tensor  # units last, so that codes are gathered as whole rows (N, hidden)
-    hidden_columns: Tensor
-    affine: Tensor  # both halves of what the second layer says (2·⌊D/2⌋, N)
-    tanh: Tensor  # tanh a (⌊D/2⌋, N)
-    shift: Tensor  # t (⌊D/2⌋, N)
-    growth: Tensor  # e^{α tanh a} (⌊D/2⌋, N)
-    mixed: Tensor  # what is scaled and rotated (D, N)
-    mixed1: Tensor
-    mixed2: Tensor
-    z: Tensor  # (D, N)
-
-
-class _Gradient(NamedTuple):
-    whole: Tensor
-    first: Tensor
-    second: Tensor
-    rows: Tensor
 
     @classmethod
-    def of(cls, whole: Tensor, split: int) -> "_Gradient":
-        return cls(whole, whole[:split], whole[split:], whole.T)
+    def of(cls, row: Tensor, half: int) -> "_Row":
+        m2, x1, x2 = row[:half], row[half:-half], row[-half:]
+        return cls(m2, x1, x2, row[:-half], row[half:], x1.T)
+
+
+class _Place(NamedTuple):
+    """Where one block works, and what the gradient needs of it."""
+
+    row: _Row
+    z: Tensor  # (D, N)
+    hidden: Tensor  # units last, so that codes are gathered as whole rows (N, hidden)
+    hidden_columns: Tensor
+    affine: Tensor  # [tanh a | t] (2·⌊D/2⌋, N)
+    tanh: Tensor
+    shift: Tensor
+    growth: Tensor  # e^{α tanh a} (⌊D/2⌋, N)
+    volume: Tensor  # Σ tanh a (N,)
 
 
 class _Room:
     """Memory for a pass through n blocks and back, cut into views once: cutting takes as long as many a product.
 
-    Without a gradient to come, all blocks share the place of one.
+    Without a gradient to come, all blocks share the place of one. What is `kept` must still be as it was when the
+    gradient is asked for, and autograd watches over it.
     """
 
     def __init__(self, like: Tensor, n: int, shape: tuple[int, int, int, int], *, keep: bool) -> None:
         size, dim, hidden, cells = shape
-        half, slots = dim // 2, n if keep else 1
-        self.split = dim - half
-        self.states = like.new_empty(slots + 1, dim, size)
-        self.hidden = like.new_empty(slots, size, hidden)
-        self.affine = like.new_empty(n, 2 * half, size)
-        self.growth = like.new_empty(slots, half, size)
-        self.mixed = like.new_empty(slots, dim, size)
-        self.codes = like.new_empty(cells, hidden)
+        half, slots, wide = dim // 2, n if keep else 1, (dim + dim // 2, size)
+        kept = (slots + 1, *wide), (slots, size, hidden), (slots, 2 * half, size), (slots, half, size)
+        self.kept = rows, self.hidden, self.affine, self.growth = _slab(like, kept)
+        self.rows = [_Row.of(row, half) for row in rows]
+        back = (wide, wide, (dim, size), (size, hidden), (2 * half, size)) if keep else ()
+        self.volumes, self.codes, *back = _slab(like, ((n, size), (cells, hidden), *back))
         self.places = [self._place(b) for b in range(n)]
         if keep:
-            self.dz, self.dx = (_Gradient.of(like.new_empty(dim, size), self.split) for _ in range(2))
-            self.product, self.dhidden = like.new_empty(dim, size), like.new_empty(size, hidden)
-            self.daffine = _Gradient.of(like.new_empty(2 * half, size), half)
+            after, before, self.product, self.dhidden, self.daffine = back
+            self.after, self.before = _Row.of(after, half), _Row.of(before, half)
+            self.da, self.dt = self.daffine.chunk(2)
+            self.daffine_rows, self.dhidden_columns, self.codes_columns = (
+                columns.T for columns in (self.daffine, self.dhidden, self.codes)
+            )
 
     def _place(self, b: int) -> _Place:
-        slot, split = b % len(self.hidden), self.split
-        x, z = self.states[b % len(self.states)], self.states[(b + 1) % len(self.states)]
-        hidden, affine, mixed = self.hidden[slot], self.affine[b], self.mixed[slot]
-        before = x, x[:split], x[split:], x[:split].T, hidden, hidden.T, affine, *affine.chunk(2)
-        return _Place(*before, self.growth[slot], mixed, mixed[:split], mixed[split:], z)
+        slot, before, after = b % len(self.hidden), b % len(self.rows), (b + 1) % len(self.rows)
+        hidden, affine = self.hidden[slot], self.affine[slot]
+        outputs = affine, *affine.chunk(2), self.growth[slot], self.volumes[b]
+        return _Place(self.rows[before], self.rows[after].x, hidden, hidden.T, *outputs)
 
-    @property
-    def kept(self) -> tuple[Tensor, ...]:
-        """What must still be as it was when the gradient is asked for; autograd watches over it."""
-        return self.states, self.hidden, self.affine, self.growth, self.mixed
+
+def _slab(like: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Tensors one after the other in one piece of memory, each from a multiple of 64 bytes on: few, large pages."""
+    sizes = [-(-math.prod(shape) // 16) * 16 for shape in shapes]
+    return [part[: math.prod(s)].view(s) for part, s in zip(like.new_empty(sum(sizes)).split(sizes), shapes)]
 
 
 _SHELF: dict[tuple, list[_Room]] | None = None
@@ -166,15 +172,16 @@ class _Couple(torch.autograd.Function):
         ctx: FunctionCtx, x: Tensor, table: Tensor, index: Tensor | None, clamp: float, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         blocks = [Block(*weights[i : i + 8]) for i in range(0, len(weights), 8)]
-        keep = any(ctx.needs_input_grad)
+        keep, split = any(ctx.needs_input_grad), blocks[0].inner.shape[1]
         key, room = _borrow(x, len(blocks), (*x.shape, len(blocks[0].inner_bias), len(table)), keep=keep)
         biases, raw, offsets, rotations = (torch.stack(column) for column in list(zip(*blocks))[4:])
         scale = F.softplus(raw, beta=0.5).mul_(0.1)
-        folded, pushed = rotations * scale[:, None], rotations @ offsets[:, :, None]
-        room.places[0].x.copy_(x.T)
+        folded, pushed = (rotations * scale[:, None]).roll(-split, 2), rotations @ offsets[:, :, None]
+        room.rows[0].x.copy_(x.T)
         for at, block, *folds in zip(room.places, blocks, biases.mul_(0.1)[:, :, None], folded, pushed):
-            _advance(at, block, *folds, room.codes, table, index, clamp)
-        log_det = room.affine.chunk(2, dim=1)[0].sum((0, 1)).mul_(clamp).add_(scale.log().sum())
+            _first_layer(at, block, room.codes, table, index)
+            _rest(at, block, *folds, clamp)
+        log_det = room.volumes.sum(0).mul_(clamp).add_(scale.log().sum())
         z = room.places[-1].z.T.contiguous()
         if keep:
             ctx.save_for_backward(table, index, raw, scale, folded, *weights[::8], *weights[3::8], *room.kept)
@@ -187,75 +194,70 @@ class _Couple(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, dz: Tensor, dlog_det: Tensor) -> tuple[Tensor | None, ...]:
         table, index, raw, scale, folded, *used = ctx.saved_tensors
-        n, room, needs = len(raw), ctx.room, ctx.needs_input_grad
+        n, room, needs, split = len(raw), ctx.room, ctx.needs_input_grad, used[0].shape[1]
         learns = [any(needs[i : i + 7]) for i in range(4, len(needs), 8)]
         first = 0 if needs[0] else learns.index(True)
         pull = dlog_det * (0.1 * ctx.clamp)
         pushes, products = dz.new_empty(2, n, dz.shape[1]).unbind()
+        unfold, push, product = folded.mT.unbind(), pushes.unbind(), products.unbind()
         grads: list[tuple[Tensor | None, ...]] = [(None,) * 5] * n
-        room.dz.whole.copy_(dz.T)
+        room.after.x.copy_(dz.T)
         for b in reversed(range(first, n)):
             at, inner, outer = room.places[b], used[b], used[n + b]
-            torch.sum(room.dz.whole, 1, out=pushes[b])
-            _retreat(at, room, outer, folded[b], pull, ctx.clamp, products[b])
+            torch.sum(room.after.x, 1, out=push[b])
+            _back(at, room, outer, unfold[b], pull, ctx.clamp, product[b])
             if learns[b]:
                 grads[b] = _learn(at, room, table, index)
             if b > first or needs[0]:
-                room.dx.first.addmm_(inner.T, room.dhidden.T)
-            room.dz, room.dx = room.dx, room.dz
-        dx = room.dz.rows.contiguous() if needs[0] else None
+                room.before.x1.addmm_(inner.T, room.dhidden_columns)
+            room.after, room.before = room.before, room.after
+        dx = room.after.x.T.contiguous() if needs[0] else None
         _give_back(ctx.key, room)
-        dscale = products.add_(dlog_det.sum()).div_(scale).mul_(torch.sigmoid(0.5 * raw).mul_(0.1))
-        doffset = (folded.mT @ pushes[:, :, None])[:, :, 0].div_(scale)
+        slope = torch.sigmoid(0.5 * raw).mul_(0.1)
+        dscale = products.roll(split, 1).add_(dlog_det.sum()).div_(scale).mul_(slope)
+        doffset = (folded.mT @ pushes[:, :, None])[:, :, 0].roll(split, 1).div_(scale)
         rows = ((*row, *pair, None) for row, *pair in zip(grads, dscale.unbind(), doffset.unbind()))
         return (dx, None, None, None, *(grad for row in rows for grad in row))
 
 
-def _advance(
-    at: _Place,
-    block: Block,
-    bias: Tensor,
-    folded: Tensor,
-    pushed: Tensor,
-    codes: Tensor,
-    table: Tensor,
-    index: Tensor | None,
-    clamp: float,
-) -> None:
+def _first_layer(at: _Place, block: Block, codes: Tensor, table: Tensor, index: Tensor | None) -> None:
     torch.addmm(block.inner_bias, table, block.position.T, out=codes)
     if index is None:
-        at.hidden.view(-1, *codes.shape).copy_(codes)
+        torch.mm(at.row.x1_rows, block.inner.T, out=at.hidden)
+        at.hidden.view(-1, *codes.shape).add_(codes)
     else:
         torch.index_select(codes, 0, index, out=at.hidden)
-    at.hidden.addmm_(at.x1_rows, block.inner.T).relu_()
-    torch.addmm(bias, block.outer, at.hidden_columns, alpha=0.1, out=at.affine)
+        at.hidden.addmm_(at.row.x1_rows, block.inner.T)
+    at.hidden.relu_()
+
+
+def _rest(at: _Place, block: Block, bias: Tensor, folded: Tensor, pushed: Tensor, clamp: float) -> None:
+    torch.addmm(at.affine, block.outer, at.hidden_columns, beta=0, alpha=0.1, out=at.affine).add_(bias)
     torch.mul(at.tanh.tanh_(), clamp, out=at.growth).exp_()
-    at.mixed1.copy_(at.x1)
-    torch.addcmul(at.shift, at.x2, at.growth, out=at.mixed2)
-    torch.addmm(pushed, folded, at.mixed, out=at.z)
+    torch.sum(at.tanh, 0, out=at.volume)
+    torch.addcmul(at.shift, at.row.x2, at.growth, out=at.row.mixed2)
+    torch.mm(folded, at.row.mixed, out=at.z).add_(pushed)
 
 
-def _retreat(
-    at: _Place, room: _Room, outer: Tensor, folded: Tensor, pull: Tensor, clamp: float, product: Tensor
-) -> None:
-    """From the gradient of the output to those of the input, as far as its second half, and of the hidden layer."""
-    dx, daffine = room.dx, room.daffine
-    torch.mm(folded.T, room.dz.whole, out=dx.whole)
-    torch.sum(torch.mul(dx.whole, at.mixed, out=room.product), 1, out=product)
-    torch.mul(dx.second, 0.1, out=daffine.second)
-    dx.second.mul_(at.growth)
-    torch.addcmul(pull, dx.second, at.x2, value=0.1 * clamp, out=daffine.first)
-    torch.ops.aten.tanh_backward.grad_input(daffine.first, at.tanh, grad_input=daffine.first)
-    torch.mm(daffine.rows, outer, out=room.dhidden)
-    torch.ops.aten.threshold_backward.grad_input(room.dhidden, at.hidden, 0, grad_input=room.dhidden)
+def _back(at: _Place, room: _Room, outer: Tensor, unfold: Tensor, pull: Tensor, clamp: float, product: Tensor) -> None:
+    """From the gradient of z to those of the hidden layer, of its output, and of the input as far as it passes by."""
+    row, before, dhidden = at.row, room.before, room.dhidden
+    torch.mm(unfold, room.after.x, out=before.mixed)
+    torch.sum(torch.mul(before.mixed, row.mixed, out=room.product), 1, out=product)
+    torch.mul(before.mixed2, 0.1, out=room.dt)
+    torch.mul(before.mixed2, at.growth, out=before.x2)
+    torch.addcmul(pull, before.x2, row.x2, value=0.1 * clamp, out=room.da)
+    torch.ops.aten.tanh_backward.grad_input(room.da, at.tanh, grad_input=room.da)
+    torch.mm(room.daffine_rows, outer, out=dhidden)
+    torch.ops.aten.threshold_backward.grad_input(dhidden, at.hidden, 0, grad_input=dhidden)
 
 
 def _learn(at: _Place, room: _Room, table: Tensor, index: Tensor | None) -> tuple[Tensor, ...]:
     """The gradients of inner, position, inner_bias, outer and outer_bias."""
-    dhidden, daffine, dcodes = room.dhidden, room.daffine.whole, room.codes
+    daffine, dcodes = room.daffine, room.codes
     if index is None:
-        torch.sum(dhidden.view(-1, *dcodes.shape), 0, out=dcodes)
+        torch.sum(room.dhidden.view(-1, *dcodes.shape), 0, out=dcodes)
     else:
-        dcodes.zero_().index_add_(0, index, dhidden)
-    dinner, dposition = (at.x1 @ dhidden).T, dcodes.T @ table
+        dcodes.zero_().index_add_(0, index, room.dhidden)
+    dinner, dposition = (at.row.x1 @ room.dhidden).T, room.codes_columns @ table
     return dinner, dposition, dcodes.sum(0), daffine @ at.hidden, daffine.sum(1)

@@ -84,9 +84,9 @@ class _ClassTerms(torch.autograd.Function):
         kernel, log_pi = kernel.T.contiguous(), phi.log_softmax(0)
         evidence, q = _evidence(kernel + log_pi[:, None])
         log_p = kernel.log_softmax(0)
-        p = log_p.exp()
+        p = _exp(log_p)
         negentropy = (p * log_p).sum(0)
-        y = y.repeat_interleave(kernel.shape[1] // len(y))[None]
+        y = y[:, None].expand(-1, kernel.shape[1] // len(y)).reshape(1, -1)
         gain = torch.lerp(kernel.gather(0, y)[0], kernel.mean(0), smoothing).sub_(evidence)
         ctx.save_for_backward(q, log_p, p, negentropy, y, log_pi)
         ctx.smoothing, ctx.dim = smoothing, dim
@@ -103,7 +103,7 @@ class _ClassTerms(torch.autograd.Function):
         dkernel.scatter_add_(0, y, (dmi * (1 - ctx.smoothing)).expand(1, n))
         dpi = q.sum(1).mul_(dg)
         dphi = dpi.sub_(log_pi.exp() * dpi.sum())
-        return dkernel.T, dphi, dg.expand(n), None, None, None
+        return dkernel.T.contiguous(), dphi, dg.expand(n), None, None, None
 
 
 class _WithinTerms(torch.autograd.Function):
@@ -124,12 +124,17 @@ class _WithinTerms(torch.autograd.Function):
     def backward(ctx: FunctionCtx, dmean: Tensor, dz: Tensor) -> tuple[Tensor | None, ...]:
         q, u = ctx.saved_tensors
         dlog_det = torch.sigmoid(-u).mul_(dz).add_(dmean).div_(-ctx.scale)
-        return (q * dlog_det).T.reshape(ctx.shape), dlog_det, None
+        return (q * dlog_det).T.contiguous().view(ctx.shape), dlog_det, None
 
 
 def _evidence(joint: Tensor) -> tuple[Tensor, Tensor]:
     """logsumexp over the first axis (N,) of log weights (K, N), and their softmax (K, N)."""
     largest = joint.amax(0)
-    q = (joint - largest).exp_()
+    q = _exp(joint - largest)
     total = q.sum(0)
     return largest + total.log(), q.div_(total)
+
+
+def _exp(x: Tensor) -> Tensor:
+    """exp(x), but 0 where it is beneath any rounding of a sum with 1: products of subnormal numbers are slow."""
+    return F.threshold(x, -60.0, -math.inf).exp_()

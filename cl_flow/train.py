@@ -263,7 +263,7 @@ class _Loader:
         if n is None or n >= n_cells:
             x = self.cached[level][images.to(self.device)] if self.cached else self._on_file(level, images, None)
             return x.flatten(0, 1).float(), None
-        index = torch.rand(len(images), n_cells, generator=self.generator).topk(n, dim=1).indices
+        index = torch.rand(len(images), n_cells, generator=self.generator).topk(n, dim=1, sorted=False).indices
         if not self.cached:
             return self._on_file(level, images, index).flatten(0, 1).float(), index.flatten().to(self.device)
         rows = (images[:, None] * n_cells + index).flatten().to(self.device)
