@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from cl_flow.distance import minus_half_square
 from cl_flow.placement import PLACEMENTS
 
 
@@ -155,7 +154,9 @@ class Mixture(nn.Module):
         """
         if self.frames is not None:
             return self._log_kernel_in_frames(z, range(self.n_classes) if classes is None else classes.tolist())
-        return minus_half_square(z, self.mu if classes is None else self.mu[classes])
+        mu = self.mu if classes is None else self.mu[classes]
+        square = z.square().sum(-1, keepdim=True) + mu.square().sum(-1)
+        return torch.addmm(square, z, mu.T, beta=-0.5)
 
     def _log_kernel_in_frames(self, z: Tensor, classes: Iterable[int]) -> Tensor:
         mu, volume = self.mu, _log_volume(self._frame_weight)
@@ -181,7 +182,8 @@ class Mixture(nn.Module):
             z = torch.baddbmm(self._frame_bias[y][:, None], z, self._frame_weight[y].mT)
             log_weight = log_weight + _log_volume(self._frame_weight)[y][:, None, None]
         centers = self.components(detach_mu=detach_mu)[y]
-        return minus_half_square(z, centers) + log_weight
+        square = z.square().sum(-1, keepdim=True) + centers.square().sum(-1)[:, None]
+        return torch.baddbmm(square, z, centers.mT, beta=-0.5) + log_weight
 
     def log_prob_each(self, z: Tensor) -> Tensor:
         """log p(z | k) (N, K) of latents (N, D) under every class."""
@@ -189,7 +191,8 @@ class Mixture(nn.Module):
             classes = torch.arange(self.n_classes, device=z.device)
             return torch.stack([self.log_prob(z, k[None]) for k in classes], dim=1)
         centers = self.components().flatten(0, 1)
-        kernel = minus_half_square(z, centers).view(len(z), self.n_classes, self.n_components)
+        square = z.square().sum(-1, keepdim=True) + centers.square().sum(-1)
+        kernel = torch.addmm(square, z, centers.T, beta=-0.5).view(len(z), self.n_classes, self.n_components)
         return (kernel + self.psi.log_softmax(-1)).logsumexp(-1) - 0.5 * self.dim * math.log(2 * math.pi)
 
     def negentropy(self, z: Tensor, *, classes: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     "cl_flow": [
         "paths registry",
-        "placement distance",
+        "placement objective",
         "mixture images coupling adam",
         "flow losses align datasets",
         "features views",
@@ -61,7 +61,7 @@ NEVER = {
 }
 # These import nothing but torch, the standard library and the floors below.
 MATHEMATICS = {
-    "cl_flow.coupling", "cl_flow.distance", "cl_flow.placement", "cl_flow.mixture", "cl_flow.losses", "cl_flow.align",
+    "cl_flow.coupling", "cl_flow.objective", "cl_flow.placement", "cl_flow.mixture", "cl_flow.losses", "cl_flow.align",
 }  # fmt: skip
 
 GLOBAL_RNG = {
