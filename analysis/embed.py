@@ -18,6 +18,7 @@ from cl_flow.features import Features
 from cl_flow.images import image_size, read_mask
 from cl_flow.registry import Registry
 from cl_flow.run import Run
+from cl_flow.threads import one_thread
 
 METHODS: Registry = Registry("embedding method")
 SPACES = ("latents", "features")
@@ -264,6 +265,7 @@ def _follow(run: Run, space: str, level: int, n_patches: int, random_state: int)
 
 
 @torch.inference_mode()
+@one_thread
 def _latents(run: Run, step: int, level: int, x: np.ndarray, cells: pd.Series) -> Slice:
     model = run[step].model()
     z, _ = model.levels[level](torch.from_numpy(x), torch.tensor(cells.tolist()))

@@ -164,9 +164,12 @@ def pixel_wins(masks: ArrayLike, maps: ArrayLike) -> tuple[np.ndarray, np.ndarra
     positives = [values[mask] for mask, values in zip(masks, maps, strict=True)]
     stops = np.cumsum([len(values) for values in positives])
     together = np.concatenate(positives)
+    order = np.argsort(together)  # ascending, a search stays where the last one ended
+    together, below = together[order], np.empty(len(order))
     for column, (mask, values) in enumerate(zip(masks, maps, strict=True)):
         negatives = np.sort(values[~mask])
-        below = (np.searchsorted(negatives, together, "left") + np.searchsorted(negatives, together, "right")) / 2
+        sides = [np.searchsorted(negatives, together, side) for side in ("left", "right")]
+        below[order] = np.add(*sides) / 2
         wins[:, column] = np.diff(np.concatenate([[0.0], np.cumsum(below)])[np.concatenate([[0], stops])])
     return wins, np.outer(np.diff(stops, prepend=0), (~masks).sum((1, 2))).astype(float)
 

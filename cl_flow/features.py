@@ -8,9 +8,8 @@ import logging
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +28,7 @@ from tqdm.auto import tqdm
 from cl_flow.flow import pick_device
 from cl_flow.images import read_image
 from cl_flow.paths import ASSETS, DATA, atomic
+from cl_flow.threads import threads
 
 log = logging.getLogger(__name__)
 
@@ -315,7 +315,9 @@ def _extract(
     levels, done = _allocate(folder, [(len(samples), h * w, dim) for dim, h, w in shapes])
     paths = list(samples["image_path"])
     bar = tqdm(total=len(paths), initial=done, desc="features", unit="image", disable=not progress)
-    with bar, ThreadPoolExecutor(2) as pool:
+    # One core decodes: with the backbone on all of them, each would wait for the other.
+    n_threads = max(1, torch.get_num_threads() - (device.type == "cpu"))
+    with threads(n_threads), bar, ThreadPoolExecutor(2) as pool:
         for start, images in _prefetched(pool, paths, transform, done, batch_size):
             for level, values in zip(levels, _forward(model, images.to(device), config.scales)):
                 level[start : start + len(images)] = values.flatten(2).mT.cpu().numpy()
@@ -357,9 +359,8 @@ def _prefetched(
 ) -> Iterator[tuple[int, Tensor]]:
     """Batches of decoded images; the next one is decoded while the backbone works on the last."""
 
-    def submit(start: int) -> list:
-        load = partial(_decode, transform=transform)
-        return [pool.submit(load, path) for path in paths[start : start + batch_size]]
+    def submit(start: int) -> list[Future]:
+        return [pool.submit(_decode, path, transform) for path in paths[start : start + batch_size]]
 
     waiting = submit(first)
     for start in range(first, len(paths), batch_size):

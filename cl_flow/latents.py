@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cl_flow.features import Features
 from cl_flow.flow import FlowModel, Level
+from cl_flow.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Latents(Features):
 
 
 @torch.inference_mode()
+@one_thread
 def encode(model: FlowModel, features: Features) -> Latents:
     """The latents and log-determinants of every image under a model's flows, in memory.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from cl_flow.features import Features
 from cl_flow.flow import FlowModel, Level
 from cl_flow.latents import through
+from cl_flow.threads import one_thread
 from cl_flow.views import views
 
 PARTS = ("logp", "entropy", "product")
@@ -63,6 +64,7 @@ class Scores:
 
 
 @torch.inference_mode()
+@one_thread
 def calibrate(
     model: FlowModel, reference: Features, *, known: Sequence[str] | None = None, per_log_k: bool = False
 ) -> Calibration:
@@ -89,6 +91,7 @@ def calibrate(
 
 
 @torch.inference_mode()
+@one_thread
 def score(
     model: FlowModel,
     features: Features,

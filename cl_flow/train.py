@@ -4,7 +4,7 @@ __all__ = ["Batch", "Penalty", "Rehearsal", "TrainConfig", "train"]
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from cl_flow.coupling import reuse_memory
 from cl_flow.features import Features
 from cl_flow.flow import FlowModel, trainable
 from cl_flow.losses import LossConfig, hgad_losses, hgad_total
+from cl_flow.threads import threads as use_threads
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def train(
         ValueError: Fewer images than one, or a patch count beyond the grid.
         FloatingPointError: The loss is no longer finite.
     """
-    with _threads(threads), reuse_memory():
+    with use_threads(threads), reuse_memory():
         records = _epochs(model, data, config, penalty, rehearsal, midway, watch, seed, progress)
     model.eval()
     return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
@@ -162,16 +163,6 @@ def _epochs(
                     watch(step + 1, model)
             records += _means(epoch, sums)
     return records
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _differentiate(

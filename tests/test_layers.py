@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     "cl_flow": [
         "paths registry",
-        "placement objective",
+        "placement objective threads",
         "mixture images coupling adam",
         "flow losses align datasets",
         "features views",

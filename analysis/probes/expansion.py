@@ -14,9 +14,11 @@ from analysis.probes.measure import contrast, measure, resampled
 from analysis.tables import table
 from cl_flow.features import Features
 from cl_flow.flow import FlowModel, pick_device
+from cl_flow.latents import encode
 from cl_flow.placement import smallest_distance
 from cl_flow.run import Run
 from cl_flow.score import PARTS
+from cl_flow.threads import one_thread
 
 ENTROPIES = ("all", "masked", "log_k")
 
@@ -62,13 +64,15 @@ def expansion(
     first = _first_task(run)
     settings = {"masked": {"known": first}, "log_k": {"per_log_k": True}}
     common = {"metric": metric, "part": part, "size": size or min(256, run.config.features.image_size), "sigma": sigma}
+    images = run.features.where(category=list(first if None not in given else run.features.categories))
+    latents = encode(run[0].model(pick_device()), images)  # nothing is trained: the flow stays, and so do these
     frames = []
     for place in placement:
         for added, model in _growing(run, place):
             distance = min(smallest_distance(level.mixture.mu) for level in model.levels)
             for choice in given:
                 for kind in entropy:
-                    rows = measure(model, run.features, first, given=choice, **settings.get(kind, {}), **common)
+                    rows = measure(model, latents, first, given=choice, **settings.get(kind, {}), **common)
                     keys = {"placement": place, "added": added, "given": str(choice), "entropy": kind}
                     frames.append(rows.assign(**keys, smallest_distance=distance))
     columns = ["placement", "added", "given", "entropy", "category", "metric", "part", "smallest_distance"]
@@ -98,6 +102,7 @@ def _growing(run: Run, placement: str) -> Iterator[tuple[int, FlowModel]]:
 
 
 @torch.no_grad()
+@one_thread
 def _means(model: FlowModel, features: Features, categories: Sequence[str]) -> list[Tensor]:
     """Per level the mean latent (n, D) of each category's normal training patches."""
     sums = [level.codes.new_zeros(len(categories), level.dim) for level in model.levels]

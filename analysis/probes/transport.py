@@ -17,6 +17,7 @@ from cl_flow.features import Features
 from cl_flow.flow import FlowModel, pick_device
 from cl_flow.mixture import Mixture
 from cl_flow.run import Run
+from cl_flow.threads import one_thread
 
 FITS = ("rigid", "affine", "class_affine")
 
@@ -90,6 +91,7 @@ class Moved(NamedTuple):
 
 
 @torch.inference_mode()
+@one_thread
 def moved_images(
     old: FlowModel, new: FlowModel, features: Features, category: str, *, n_images: int = 32, seed: int = 0
 ) -> list[Moved]:
@@ -105,6 +107,7 @@ def moved_images(
 
 
 @torch.inference_mode()
+@one_thread
 def moved_samples(old: FlowModel, new: FlowModel, category: str, *, n: int = 32, seed: int = 0) -> list[Moved]:
     """Per level `n` grids of latents drawn from the old class, and where the new flow takes what they stand for."""
     generator, out = torch.Generator().manual_seed(seed), []

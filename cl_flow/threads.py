@@ -1,0 +1,34 @@
+"""How many processor threads torch uses, for a while."""
+
+__all__ = ["one_thread", "threads"]
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Within it torch computes on `n` processor threads; afterwards on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def one_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function on one processor thread: its products are small, and split over two cores that another program uses
+    as well they wait for each other up to ten times as long as they take.
+    """
+
+    @functools.wraps(function)
+    def alone(*args: Any, **options: Any) -> Any:
+        with threads(1):
+            return function(*args, **options)
+
+    return alone
