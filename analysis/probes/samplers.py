@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import cross_val_predict
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from analysis.metrics import image_auroc
@@ -68,7 +69,9 @@ def sampler_auc(
 def _two_sample(a: np.ndarray, b: np.ndarray, folds: int, seed: int) -> float:
     x, labels = np.concatenate([a, b]), np.repeat([1, 0], [len(a), len(b)])
     trees = HistGradientBoostingClassifier(max_iter=50, random_state=seed)
-    return image_auroc(labels, cross_val_predict(trees, x, labels, cv=folds, method="predict_proba")[:, 1])
+    with threadpool_limits(1, user_api="openmp"):  # the trees are too small to be worth splitting
+        guesses = cross_val_predict(trees, x, labels, cv=folds, method="predict_proba")
+    return image_auroc(labels, guesses[:, 1])
 
 
 def _patches(images: Features, level: int, generator: torch.Generator) -> Tensor:
