@@ -94,7 +94,7 @@ def plot_volume(
     """What log p of normal patches changed by since they were learnt, split into the mixture's part and the volume's.
 
     How to read it: left is less likely than before. Centers can mend the mixture's part and never the volume's; a mean
-    that moves all patches alike harms no AUROC, so read it beside the ledger.
+    that moves all patches alike harms no AUROC, so read it beside the ledger. Beyond ±1 the axis is logarithmic.
 
     Args:
         moves: Of `transport`; a mean over levels and runs, one bar per category.
@@ -112,7 +112,7 @@ def plot_volume(
         ax.barh(y + shift, means[name], **{"height": 0.38, "color": color, "label": name, **kwargs})
     ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set_yticks(y, means.index)
-    ax.locator_params(axis="x", nbins=5)
+    ax.set_xscale("symlog", linthresh=1.0)  # one class thrown far out would hide all others
     ax.set(xlabel="change of log p / D", ylim=(len(means) - 0.5, -0.5))
     if legend:
         ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
