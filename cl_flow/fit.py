@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from cl_flow.datasets import DATASETS
 from cl_flow.flow import FlowModel, pick_device
 from cl_flow.run import Run, RunConfig
 from cl_flow.strategies import STRATEGIES, Strategy
@@ -67,12 +69,28 @@ def fit_all(
         configs: What to train.
         processes: Runs at a time; None is one per core on a CPU, and one on a GPU.
         device: None takes the GPU when there is one.
+
+    Raises:
+        RuntimeError: A training process was ended from outside, or could not import the script it was begun in.
     """
-    waiting = [config for config in configs if not Run.at(config).is_complete]
+    waiting = [config for config in configs if not Run.at(config).is_complete and _travels(config)]
     n = processes or (os.cpu_count() if pick_device(device).type == "cpu" else 1)
     if n > 1 and len(waiting) > 1:
-        _fit_in_processes(waiting, min(n, len(waiting)), device)
+        try:
+            _fit_in_processes(waiting, min(n, len(waiting)), device)
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "Expected training processes that live; one was ended from outside, or this is a script whose code "
+                "does not stand under `if __name__ == '__main__':`. What was learnt is kept; fit_all(configs, "
+                "processes=1) trains here, one after another."
+            ) from error
     return [fit(config, device=device) for config in configs]
+
+
+def _travels(config: RunConfig) -> bool:
+    """Whether another process knows the strategy and the dataset: one defined in a notebook is known there alone."""
+    entries = (STRATEGIES[config.strategy], DATASETS[config.dataset])
+    return all(entry.__module__ != "__main__" for entry in entries)
 
 
 def _fit_in_processes(configs: Sequence[RunConfig], n: int, device: str | torch.device | None) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from cl_flow import STRATEGIES, Run, RunConfig, fit
 from cl_flow.fit import fit_all
+from cl_flow.strategies import Strategy
 
 STRATEGY_NAMES = sorted(STRATEGIES)
 
@@ -131,6 +132,26 @@ def test_an_error_in_a_process_reaches_the_caller(tiny):
     broken = dataclasses.replace(tiny.train, lr=1e20)
     with pytest.raises(FloatingPointError, match="finite losses"):
         fit_all([tiny.replace(train=broken, seed=seed) for seed in (7, 8)], processes=2)
+
+
+def test_what_is_defined_in_a_notebook_is_trained_there(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("cl_flow.run"), "DATA", tmp_path)
+    monkeypatch.setitem(STRATEGIES, "mine", type("Mine", (Strategy,), {"__module__": "__main__"}))
+    short = dataclasses.replace(tiny.train, epochs=1)
+    runs = fit_all([tiny.replace(strategy="mine", train=short, seed=seed) for seed in (7, 8)], processes=2)
+    assert all(run.is_complete for run in runs)
+
+
+def test_a_script_without_a_guard_is_told_so(tiny, tmp_path):
+    script = tmp_path / "script.py"
+    configs = [tiny.replace(seed=seed).to_dict() for seed in (17, 18)]
+    script.write_text(
+        "from cl_flow import RunConfig\nfrom cl_flow.fit import fit_all\n"
+        f"fit_all([RunConfig.from_dict(config) for config in {configs!r}], processes=2)\n"
+    )
+    environment = {**os.environ, "CL_FLOW_DATA": str(tmp_path / "data"), "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode and "RuntimeError: Expected training processes that live" in done.stderr
 
 
 @pytest.mark.parametrize(
