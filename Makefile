@@ -69,7 +69,7 @@ print(samples.groupby(["category", "split"]).size().unstack().to_string())
 endef
 export LOOK
 
-# The figures that README shows, each of the folder's own last drawing, at a third of a slide's width and few colours.
+# The figures that README shows, smaller.
 GALLERY := 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 05-recovery
 define SHRINK
 import sys
@@ -81,7 +81,7 @@ folder.mkdir(exist_ok=True)
 for name in names:
     image = Image.open(Path(source) / f"{name}.png").convert("RGB")
     image.thumbnail((800, 800), Image.Resampling.LANCZOS)
-    image.quantize(128).save(folder / f"{name}.png", optimize=True)
+    image.save(folder / f"{name}.png", optimize=True)
 endef
 export SHRINK
 
