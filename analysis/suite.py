@@ -1,6 +1,15 @@
 """Every method at every strength, measured once and kept: what `make methods` makes, and notebook 06 shows."""
 
-__all__ = ["PEERS", "Suite", "fit_few_methods", "fit_methods", "load_methods", "measure_methods", "suite_hours"]
+__all__ = [
+    "PEERS",
+    "Suite",
+    "fit_at_equal_bytes",
+    "fit_few_methods",
+    "fit_methods",
+    "load_methods",
+    "measure_methods",
+    "suite_hours",
+]
 
 import os
 from pathlib import Path
@@ -9,6 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.baselines import baselines
+from analysis.costs import kept_bytes
 from analysis.methods import contrast_methods, methods, methods_table
 from analysis.study import Study
 from cl_flow.fit import fit_all
@@ -19,7 +29,7 @@ from cl_flow.strategies import STRATEGIES
 BOUNDS = ("finetune", "joint", "cumulative")
 PEERS = tuple(name for name in STRATEGIES if name not in (*BOUNDS, "single"))
 REHEARSING = ("feature_gaussian", "functional", "gauge_free", "generative_replay", "replay")
-FEW = (("feature_gaussian", {"ratio": 0.5}), ("freeze", {"share": 2 / 3}))
+FEW = (("replay", {"budget_bytes": 1_000_000}), ("ewc", {"strength": 1e6}))
 
 
 class Suite(NamedTuple):
@@ -30,13 +40,19 @@ class Suite(NamedTuple):
 
 
 def fit_methods(plan: Study) -> list[Run]:
-    """The bounds, every method at every strength of its grid, and replay with everything kept; every seed."""
+    """The bounds, every method at every strength of its grid, replay of everything and at equal bytes; every seed."""
     everything = plan.fit("replay", options={"budget_bytes": None, "ratio": None})
-    return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *everything]
+    return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *everything, *fit_at_equal_bytes(plan)]
+
+
+def fit_at_equal_bytes(plan: Study) -> list[Run]:
+    """Replay of as many bytes as `feature_gaussian` keeps with one Gaussian per class, and `gauge_free` too."""
+    budget = kept_bytes(plan.fit("feature_gaussian", options={"components": 1})[0])
+    return plan.fit("replay", options={"budget_bytes": int(budget)})
 
 
 def fit_few_methods(plan: Study) -> list[Run]:
-    """Fine-tuning, joint training, and a method of each kind at a strength that takes a minute or two."""
+    """Fine-tuning, joint training, and a method of each kind at one strength: a minute or two."""
     few = [plan.config(name, seed=seed, options=options) for name, options in FEW for seed in plan.seeds]
     return [*plan.fit("finetune", "joint"), *fit_all(few)]
 

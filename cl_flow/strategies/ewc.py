@@ -29,9 +29,9 @@ class EWC(Strategy):
         decay: What of the information of earlier tasks is left after one more.
     """
 
-    GRID = ({"strength": 1e2}, {"strength": 1e4}, {"strength": 1e6})
+    GRID = ({"strength": 1e4}, {"strength": 1e6}, {"strength": 1e8})
 
-    def __init__(self, *, strength: float = 1e4, decay: float = 1.0) -> None:
+    def __init__(self, *, strength: float = 1e6, decay: float = 1.0) -> None:
         super().__init__()
         self.strength, self.decay = strength, decay
         self._anchor: dict[str, Tensor] = {}

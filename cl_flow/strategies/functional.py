@@ -29,10 +29,10 @@ class Functional(Strategy):
         ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
     """
 
-    GRID = ({"strength": 0.1}, {"strength": 1.0}, {"strength": 10.0})
+    GRID = ({"strength": 1.0}, {"strength": 10.0}, {"strength": 100.0})
 
     def __init__(
-        self, *, strength: float = 1.0, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0
+        self, *, strength: float = 10.0, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0
     ) -> None:
         super().__init__()
         self.strength, self.ratio, self._dreams = strength, ratio, Dreams(law=law, pool=pool)

@@ -34,10 +34,10 @@ class GaugeFree(Strategy):
         ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
     """
 
-    GRID = ({"strength": 1.0}, {"strength": 3.0}, {"strength": 10.0})
+    GRID = ({"strength": 1.0}, {"strength": 10.0}, {"strength": 100.0})
 
     def __init__(
-        self, *, strength: float = 3.0, momentum: float = 0.9, pool: int = 4096, ratio: float | None = 1.0
+        self, *, strength: float = 10.0, momentum: float = 0.9, pool: int = 4096, ratio: float | None = 1.0
     ) -> None:
         super().__init__()
         self.strength, self.momentum, self.pool, self.ratio = strength, momentum, pool, ratio

@@ -36,13 +36,13 @@ class LwF(Strategy):
     """
 
     GRID = (
-        {"strength": 1.0},
-        {"strength": 100.0},
-        {"strength": 0.01, "on": "latents"},
+        {"strength": 1e2},
+        {"strength": 1e4},
         {"strength": 1.0, "on": "latents"},
+        {"strength": 1e2, "on": "latents"},
     )
 
-    def __init__(self, *, strength: float = 1.0, on: str = "posterior", temperature: float = 2.0) -> None:
+    def __init__(self, *, strength: float = 1e2, on: str = "posterior", temperature: float = 2.0) -> None:
         super().__init__()
         if on not in TARGETS:
             raise ValueError(f"Unknown target {on!r} of LwF; known: {', '.join(TARGETS)}.")

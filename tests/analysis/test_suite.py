@@ -31,7 +31,7 @@ def few(plan) -> list:
 
 
 def test_a_few_methods_are_of_different_kinds(few):
-    assert [run.strategy for run in few] == ["finetune", "joint", "feature_gaussian", "freeze"]
+    assert [run.strategy for run in few] == ["finetune", "joint", "replay", "ewc"]
 
 
 def test_the_slides_rows_stand_beside_ours_at_every_strength(plan):
@@ -53,7 +53,7 @@ def test_everything_is_trained_measured_and_kept(plan):
     suite = measure_methods(plan)
     trained = fit_methods(plan)
     assert {run.strategy for run in trained} == {*PEERS, "finetune", "joint", "cumulative"}
-    assert len({run.name for run in trained}) == len(trained) == 4 + sum(len(STRATEGIES[n].GRID) for n in PEERS)
+    assert len({run.name for run in trained}) == len(trained) == 5 + sum(len(STRATEGIES[n].GRID) for n in PEERS)
     kept = load_methods(plan)
     assert kept.compared.equals(suite.compared) and set(kept.contrasts["metric"]) == {"image_auroc", "pixel_auroc"}
     assert (kept.contrasts["method"] != "finetune").all() and "x_knn" in set(kept.compared["method"])
