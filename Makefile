@@ -138,8 +138,8 @@ test-notebooks: | $(READY) ## Run the slow tests: every notebook on the smallest
 lab: | $(READY) ## Open the first notebook in Jupyter Lab
 	$(RUN) -m jupyterlab notebooks/00-start-here.ipynb
 
-bench: | $(READY) ## Time what is worth timing, and keep the numbers in .benchmarks
-	$(RUN) -m pytest --benchmark-enable --benchmark-only --benchmark-autosave -W 'ignore:Not saving anything'
+bench: | $(READY) ## Time what is worth timing beside what one would run instead; the table lands in data/benchmarks
+	$(RUN) -m pytest -q tests/benchmarks/bench_*.py --benchmark-enable --benchmark-only --benchmark-autosave --benchmark-quiet
 
 lock: | $(READY) ## Write constraints.txt, the exact versions of today (opt in: PIP_CONSTRAINT=constraints.txt make env)
 	$(RUN) -m pip install uv

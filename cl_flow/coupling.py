@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+PIECE = 4096  # patches at a time where no gradient is to come: what a block makes stays in the processor's cache
+
 
 class Block(NamedTuple):
     """What one coupling block computes with.
@@ -60,7 +62,15 @@ def couple(
     Returns:
         z (N, D) and the log-determinant (N,).
     """
-    return _Couple.apply(x, table, index, clamp, *(weight for block in blocks for weight in block))
+    weights = [weight for block in blocks for weight in block]
+    if torch.is_grad_enabled() or len(x) <= PIECE:
+        return _Couple.apply(x, table, index, clamp, *weights)
+    size = max(1, PIECE // len(table)) * len(table)  # whole grids, if these are
+    indices = [None] * -(-len(x) // size) if index is None else index.split(size)
+    with reuse_memory():
+        pieces = [_Couple.apply(part, table, i, clamp, *weights) for part, i in zip(x.split(size), indices)]
+    z, log_det = (torch.cat(parts) for parts in zip(*pieces))
+    return z, log_det
 
 
 # ---- memory

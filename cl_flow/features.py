@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -315,11 +316,16 @@ def _extract(
     levels, done = _allocate(folder, [(len(samples), h * w, dim) for dim, h, w in shapes])
     paths = list(samples["image_path"])
     bar = tqdm(total=len(paths), initial=done, desc="features", unit="image", disable=not progress)
-    # One core decodes: with the backbone on all of them, each would wait for the other.
-    n_threads = max(1, torch.get_num_threads() - (device.type == "cpu"))
-    with threads(n_threads), bar, ThreadPoolExecutor(2) as pool:
-        for start, images in _prefetched(pool, paths, transform, done, batch_size):
-            for level, values in zip(levels, _forward(model, images.to(device), config.scales)):
+    cores, begun, decoding = torch.get_num_threads(), time.process_time(), 0.0
+    pool = ThreadPoolExecutor(max(2, cores), initializer=torch.set_num_threads, initargs=(1,))
+    with bar, pool:
+        for start, images, seconds in _prefetched(pool, paths, transform, done, batch_size):
+            decoding += seconds
+            # The backbone gets the cores that decoding leaves: with more, each would wait for the other.
+            busy = decoding / (time.process_time() - begun) if device.type == "cpu" else 0.0
+            with threads(max(1, round(cores * (1 - busy)))):
+                features = _forward(model, images.to(device), config.scales)
+            for level, values in zip(levels, features):
                 level[start : start + len(images)] = values.flatten(2).mT.cpu().numpy()
             _checkpoint(folder, levels, start + len(images))
             bar.update(len(images))
@@ -356,8 +362,10 @@ def _shapes(model: nn.Module, image: Tensor, scales: Sequence[int], device: torc
 
 def _prefetched(
     pool: ThreadPoolExecutor, paths: list[str], transform: v2.Compose, first: int, batch_size: int
-) -> Iterator[tuple[int, Tensor]]:
-    """Batches of decoded images; the next one is decoded while the backbone works on the last."""
+) -> Iterator[tuple[int, Tensor, float]]:
+    """Batches of decoded images, and the processor's seconds that each took; the next one is decoded while the backbone
+    works on the last.
+    """
 
     def submit(start: int) -> list[Future]:
         return [pool.submit(_decode, path, transform) for path in paths[start : start + batch_size]]
@@ -365,11 +373,13 @@ def _prefetched(
     waiting = submit(first)
     for start in range(first, len(paths), batch_size):
         current, waiting = waiting, submit(start + batch_size)
-        yield start, torch.stack([future.result() for future in current])
+        images, seconds = zip(*(future.result() for future in current))
+        yield start, torch.stack(images), sum(seconds)
 
 
-def _decode(path: str, transform: v2.Compose) -> Tensor:
-    return transform(read_image(path))
+def _decode(path: str, transform: v2.Compose) -> tuple[Tensor, float]:
+    begun = time.thread_time()
+    return transform(read_image(path)), time.thread_time() - begun
 
 
 def _allocate(folder: Path, shapes: list[tuple[int, int, int]]) -> tuple[list[np.memmap], int]:

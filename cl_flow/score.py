@@ -134,19 +134,8 @@ def score(
     if calibration == "set":
         maps = [_maps_of_set([level[:, f] for level in factors], model.grids, size, sigma) for f in (0, 1)]
     else:
-        typical = calibration.values[classes]
-        if typical.isnan().any():
-            missing = sorted({model.categories[k] for k in classes[typical.isnan().any(-1).any(-1)].tolist()})
-            raise ValueError(f"Expected a calibration of every class scored; got none of {', '.join(missing)}.")
-        maps = [
-            anomaly_maps(
-                [torch.sigmoid(typical[:, i, f, None] - level[:, f]) for i, level in enumerate(factors)],
-                model.grids,
-                size,
-                sigma,
-            )
-            for f in (0, 1)
-        ]
+        anomalies = _calibrated(model, factors, classes, calibration)
+        maps = [anomaly_maps([level[:, f] for level in anomalies], model.grids, size, sigma) for f in (0, 1)]
     return Scores(*maps, classes)
 
 
@@ -162,9 +151,9 @@ def _all_factors(
     factors, classes = [], []
     for i, batch in enumerate(features.batches()):
         y = _route(parts, batch) if ids is None else ids[32 * i : 32 * i + 32]
-        factors.append([f.cpu() for f in _factors_of(parts, batch, y, known, per_log_k)])
-        classes.append(y.cpu())
-    return [torch.cat(level) for level in zip(*factors)], torch.cat(classes)
+        factors.append(_factors_of(parts, batch, y, known, per_log_k))
+        classes.append(y)
+    return [torch.cat(level) for level in zip(*factors)], torch.cat(classes).cpu()
 
 
 def _factors_of(
@@ -227,16 +216,29 @@ def _given_class(level: Level, x: Tensor, y: Tensor) -> Tensor:
 # ---- from normality to maps
 
 
-def anomaly_maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
-    """Patch scores (n, S) per level as maps: upsampled, summed over levels, smoothed (n, H, W).
+def _calibrated(model: FlowModel, factors: list[Tensor], classes: Tensor, calibration: Calibration) -> list[Tensor]:
+    """Per level the anomaly of every patch in both factors (n, 2, S)."""
+    typical = calibration.values[classes]
+    if typical.isnan().any():
+        missing = sorted({model.categories[k] for k in classes[typical.isnan().any(-1).any(-1)].tolist()})
+        raise ValueError(f"Expected a calibration of every class scored; got none of {', '.join(missing)}.")
+    return [torch.sigmoid(typical[:, i, :, None].to(level) - level) for i, level in enumerate(factors)]
 
-    One small matrix per side does the first and the last.
+
+def anomaly_maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
+    """Patch scores (n, S) per level as maps: upsampled, summed over levels, smoothed (n, H, W), on the CPU.
+
+    One small matrix per side does the first and the last, where the scores are; beside the maps themselves it takes
+    memory for a few images.
     """
-    total = 0.0
-    for values, (h, w) in zip(levels, grids):
-        rows, columns = _resampler(h, size[0], sigma), _resampler(w, size[1], sigma)
-        total = total + rows @ values.view(-1, h, w) @ columns.T
-    return total
+    maps = torch.empty(len(levels[0]), *size)
+    sides = [[_resampler(*side, sigma).to(values) for side in zip(grid, size)] for values, grid in zip(levels, grids)]
+    for start in range(0, len(maps), 32):
+        total = 0.0
+        for values, grid, (rows, columns) in zip(levels, grids, sides):
+            total = total + rows @ values[start : start + 32].reshape(-1, *grid) @ columns.T
+        maps[start : start + 32] = total
+    return maps
 
 
 def _maps_of_set(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:

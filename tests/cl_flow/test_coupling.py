@@ -109,6 +109,17 @@ def test_without_a_gradient_the_value_is_the_same():
         assert all(torch.equal(a, b) for a, b in zip(couple(*values, clamp=CLAMP), expected))
 
 
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("piece", [1, 6, 15])
+def test_many_patches_go_through_in_pieces(piece, index, monkeypatch):
+    x, table, rows, blocks = arguments(6, index=index, n=16)
+    whole = couple(x, table, rows, blocks, clamp=CLAMP)
+    monkeypatch.setattr("cl_flow.coupling.PIECE", piece)
+    with torch.no_grad():
+        pieces = couple(x, table, rows, blocks, clamp=CLAMP)
+    torch.testing.assert_close(pieces, (whole[0].detach(), whole[1].detach()), rtol=1e-12, atol=1e-12)
+
+
 def test_reused_memory_changes_no_bit_and_mixes_up_no_two_passes():
     first, second = arguments(6, index=True), arguments(6, index=True, n=8)
     second[0].data.add_(1.0)

@@ -1,0 +1,74 @@
+"""Extraction: images per second beside bare inference of the same timm model, and beside the maps on file."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from analysis import study
+from cl_flow.datasets import DATASETS
+from cl_flow.features import FeatureConfig, _forward, load_backbone, load_features
+from tests.benchmarks.conftest import keep, timed
+
+PYRAMID = FeatureConfig(weights="random")
+CONFIGS = {
+    "bundled": study("synthetic").base.features,
+    "resnet18": FeatureConfig("resnet18.a1_in1k", "random", 256, (1,), (2, 3)),
+    "wide_resnet50": FeatureConfig("wide_resnet50_2.racm_in1k", "random", 256, (1,), (2, 3)),
+    "b6_pyramid": PYRAMID,
+}
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory) -> pd.DataFrame:
+    return DATASETS["smoke"](tmp_path_factory.mktemp("drawn"))
+
+
+def enlarged(samples: pd.DataFrame, side: int, folder: Path) -> pd.DataFrame:
+    """The drawings at the size of photographs, with a camera's noise."""
+    rng, paths = np.random.default_rng(0), []
+    for i, path in enumerate(samples["image_path"]):
+        pixels = np.asarray(Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BICUBIC), dtype=float)
+        Image.fromarray(np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)).save(
+            folder / f"{i}.png"
+        )
+        paths.append(str(folder / f"{i}.png"))
+    return samples.assign(image_path=paths)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_extraction_against_bare_inference(benchmark, by_turns, device, drawings, tmp_path, name):
+    """Decoding, resizing and writing included on our side, and none of it on the other: only a machine with cores to
+    spare, or a backbone that takes much longer than decoding, comes near 1.
+    """
+    config, heavy = CONFIGS[name], CONFIGS[name].image_size == 1024
+    samples = drawings.iloc[: 6 if heavy else 96]
+    if config.image_size > 128:
+        samples = enlarged(samples, 1024 if heavy else 512, tmp_path)
+    model, _ = load_backbone(config)
+    model.to(device)
+    size = 2 if heavy else 32
+    batch = torch.randn(size, 3, config.image_size, config.image_size)
+    calls = iter(range(100))
+
+    def ours() -> None:
+        root = tmp_path / f"features-{next(calls)}"
+        load_features(samples, config, root=root, device=device, batch_size=size, progress=False)
+
+    def theirs() -> None:
+        for _ in range(0, len(samples), size):
+            for values in _forward(model, batch.to(device), config.scales):
+                values.cpu()
+
+    by_turns(ours, theirs, rounds=2 if heavy else 5, ratio="share of bare inference")
+    seconds = benchmark.extra_info["seconds"]["value"]
+    keep(benchmark, "images per second", len(samples) / seconds)
+    keep(
+        benchmark,
+        "speedup of a second call",
+        seconds
+        / timed(lambda: load_features(samples, config, root=tmp_path / "features-0", device=device, progress=False)),
+    )

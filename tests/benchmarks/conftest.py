@@ -1,0 +1,128 @@
+"""How `make bench` measures: two sides by turns in one process, kept as a tidy table with the machine's facts."""
+
+import datetime
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+TABLES = Path(__file__).resolve().parents[2] / "data" / "benchmarks"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """The GPU when there is one."""
+    return DEVICE
+
+
+@pytest.fixture
+def one_thread():
+    """A CPU is measured on one thread, which is what a run trains on."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def by_turns(benchmark) -> Callable[..., np.ndarray]:
+    """Times `ours` and `theirs` by turns, A B A B …, and keeps the ratio of each pair: a machine that slows down slows
+    both. It returns the ratios theirs/ours.
+    """
+
+    def measure(
+        ours: Callable[[], Any],
+        theirs: Callable[[], Any],
+        *,
+        rounds: int = 7,
+        ratio: str = "speedup",
+        unit: float = 1.0,
+    ) -> np.ndarray:
+        seconds: list[tuple[float, float]] = []
+
+        def pair() -> None:
+            seconds.append((timed(theirs), timed(ours)))
+
+        pair()  # first calls allocate and compile
+        seconds.clear()
+        benchmark.pedantic(pair, rounds=rounds)
+        other, own = np.transpose(seconds)
+        ratios = unit * other / own
+        keep(benchmark, ratio, ratios)
+        keep(benchmark, "seconds", own)
+        keep(benchmark, "seconds of the other side", other)
+        return ratios
+
+    return measure
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds that a call takes, what it leaves running on a GPU included."""
+    begun = time.perf_counter()
+    function()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def keep(benchmark: Any, quantity: str, values: Any) -> None:
+    """Add a quantity to the benchmark's record: its median, and the quartiles of what was measured."""
+    low, median, high = np.quantile(np.atleast_1d(values), (0.25, 0.5, 0.75))
+    benchmark.extra_info[quantity] = {"value": median, "low": low, "high": high}
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list, output_json: dict) -> None:
+    """Write `data/benchmarks/<device>.csv`: one row per benchmark and quantity."""
+    measured = [
+        {"benchmark": one["name"].removeprefix("test_"), "quantity": quantity, **numbers}
+        for one in output_json["benchmarks"]
+        for quantity, numbers in one["extra_info"].items()
+    ]
+    if not measured:
+        return
+    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
+    facts = {
+        "device": name if DEVICE.type == "cuda" else _processor(),
+        "cores": os.cpu_count(),
+        "torch": version("torch"),
+        "timm": version("timm"),
+        "freia": version("FrEIA"),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        ).stdout.strip(),
+        "date": datetime.date.today().isoformat(),
+    }
+    path = TABLES / f"{'-'.join(name.lower().split())}.csv"
+    path.parent.mkdir(exist_ok=True)
+    table = pd.DataFrame(measured).assign(**facts)
+    if path.is_file():  # what was not measured this time stays, with the facts of when it was
+        old = pd.read_csv(path)
+        table = pd.concat([old[~old["benchmark"].isin(table["benchmark"])], table])
+    table.to_csv(path, index=False, float_format="%.4g")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what was measured, one line per quantity."""
+    session = getattr(terminalreporter.config, "_benchmarksession", None)
+    for one in session.benchmarks if session else ():
+        for quantity, numbers in one.extra_info.items():
+            low, high = numbers["low"], numbers["high"]
+            terminalreporter.write_line(f"{one.name:<48}{quantity:<36}{numbers['value']:<10.4g}[{low:.4g}, {high:.4g}]")
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,34 @@
+"""README's table of speeds, from what `make bench` measured."""
+
+__all__ = ["page"]
+
+from pathlib import Path
+
+import pandas as pd
+
+ROWS = [
+    ("training step, HGAD's size", "FrEIA's stock blocks, textbook losses", "step_against_stock[hgad]", "speedup"),
+    ("the same", "the machine's matrix product", "step_against_products[hgad]", "share of the rate of products"),
+    ("training step, preset `synthetic`", "stock blocks", "step_against_stock[synthetic]", "speedup"),
+    ("the same", "stock blocks under `torch.compile`", "step_against_compiled_stock", "speedup"),
+    ("run of HGAD's shape", "the reference recipe", "run_against_the_reference_recipe[hgad]", "speedup of a run"),
+    ("run of preset `synthetic`", "the same", "run_against_the_reference_recipe[synthetic]", "speedup of a run"),
+    ("pixel AUROC, 10⁷ pixels", "scikit-learn, the same value", "auroc_of_ten_million_pixels", "speedup"),
+    ("test set to AUROC, HGAD's size", "image by image", "test_set_against_image_by_image[hgad]", "speedup"),
+    ("test set to AUROC, `synthetic`", "image by image", "test_set_against_image_by_image[synthetic]", "speedup"),
+    ("features, EfficientNet-B6 at 1024 px", "bare timm", "extraction_against_bare_inference[b6_pyramid]", "share of bare inference"),
+    ("features, WideResNet-50 at 256 px", "bare timm", "extraction_against_bare_inference[wide_resnet50]", "share of bare inference"),
+    ("FIGMN in batches of 256", "point by point", "figmn_in_batches_against_point_by_point", "speedup"),
+]  # fmt: skip
+
+
+def page(path: Path) -> str:
+    """The table as README has it: ratios, median and quartiles over pairs of calls."""
+    measured = pd.read_csv(path).set_index(["benchmark", "quantity"])
+    lines = ["| what | against | ratio | quartiles |", "|---|---|---|---|"]
+    for what, against, benchmark, quantity in ROWS:
+        value, low, high = measured.loc[(benchmark, quantity), ["value", "low", "high"]]
+        ratio = f"{value:.0%}" if quantity.startswith("share") else f"{value:.2g}×"
+        spread = f"{low:.0%} to {high:.0%}" if quantity.startswith("share") else f"{low:.2g} to {high:.2g}"
+        lines.append(f"| {what} | {against} | {ratio} | {spread if low < high else '–'} |")
+    return "\n".join(lines)
