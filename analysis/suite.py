@@ -3,7 +3,6 @@
 __all__ = [
     "PEERS",
     "Suite",
-    "fit_at_equal_bytes",
     "fit_few_methods",
     "fit_methods",
     "load_methods",
@@ -42,10 +41,10 @@ class Suite(NamedTuple):
 def fit_methods(plan: Study) -> list[Run]:
     """The bounds, every method at every strength of its grid, replay of everything and at equal bytes; every seed."""
     everything = plan.fit("replay", options={"budget_bytes": None, "ratio": None})
-    return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *everything, *fit_at_equal_bytes(plan)]
+    return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *everything, *_fit_at_equal_bytes(plan)]
 
 
-def fit_at_equal_bytes(plan: Study) -> list[Run]:
+def _fit_at_equal_bytes(plan: Study) -> list[Run]:
     """Replay of as many bytes as `feature_gaussian` keeps with one Gaussian per class, and `gauge_free` too."""
     budget = kept_bytes(plan.fit("feature_gaussian", options={"components": 1})[0])
     return plan.fit("replay", options={"budget_bytes": int(budget)})
@@ -67,7 +66,8 @@ def suite_hours(plan: Study) -> float:
     seconds, n_tasks = sum(step["seconds"] for step in finetune.facts["steps"]), len(plan.tasks)
     growing, double = (n_tasks + 1) / 2, 2 - 1 / n_tasks
     weights = [len(STRATEGIES[name].GRID) * (double if name in REHEARSING else 1.2) for name in PEERS]
-    runs = sum(weights) + 3 * growing + 2  # cumulative, replay of everything and of balanced dreams; the bounds
+    # Cumulative, replay of everything and of balanced dreams; replay at equal bytes; the bounds.
+    runs = sum(weights) + 3 * growing + double + 2
     return seconds * len(plan.seeds) * runs / 3600 / (os.cpu_count() or 1)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-PIECE = 4096  # patches at a time where no gradient is to come: what a block makes stays in the processor's cache
+STRIP = 512  # patches at a time through a block on a CPU: what it makes is read again while the cache still has it
 
 
 class Block(NamedTuple):
@@ -62,15 +62,8 @@ def couple(
     Returns:
         z (N, D) and the log-determinant (N,).
     """
-    weights = [weight for block in blocks for weight in block]
-    if torch.is_grad_enabled() or len(x) <= PIECE:
-        return _Couple.apply(x, table, index, clamp, *weights)
-    size = max(1, PIECE // len(table)) * len(table)  # whole grids, if these are
-    indices = [None] * -(-len(x) // size) if index is None else index.split(size)
-    with reuse_memory():
-        pieces = [_Couple.apply(part, table, i, clamp, *weights) for part, i in zip(x.split(size), indices)]
-    z, log_det = (torch.cat(parts) for parts in zip(*pieces))
-    return z, log_det
+    weights = (weight for block in blocks for weight in block)
+    return _Couple.apply(x, table, index, clamp, torch.is_grad_enabled(), *weights)
 
 
 # ---- memory
@@ -109,35 +102,65 @@ class _Place(NamedTuple):
     volume: Tensor  # Σ tanh a (N,)
 
 
+class _Way(NamedTuple):
+    """Where the gradient of one block works, from what comes after it to what comes before."""
+
+    after: _Row
+    before: _Row
+    product: Tensor  # of [m₂ | x₁] and its gradient (D, N)
+    dhidden: Tensor  # (N, hidden)
+    dhidden_columns: Tensor
+    daffine_rows: Tensor
+    da: Tensor
+    dt: Tensor
+
+
 class _Room:
     """Memory for a pass through n blocks and back, cut into views once: cutting takes as long as many a product.
 
-    Without a gradient to come, all blocks share the place of one. What is `kept` must still be as it was when the
-    gradient is asked for, and autograd watches over it.
+    Without a gradient to come, all strips of all blocks share the place of one. What is `kept` must still be as it was
+    when the gradient is asked for, and autograd watches over it.
     """
 
     def __init__(self, like: Tensor, n: int, shape: tuple[int, int, int, int], *, keep: bool) -> None:
         size, dim, hidden, cells = shape
-        half, slots, wide = dim // 2, n if keep else 1, (dim + dim // 2, size)
-        kept = (slots + 1, *wide), (slots, size, hidden), (slots, 2 * half, size), (slots, half, size)
-        self.kept = rows, self.hidden, self.affine, self.growth = _slab(like, kept)
-        self.rows = [_Row.of(row, half) for row in rows]
-        back = (wide, wide, (dim, size), (size, hidden), (2 * half, size)) if keep else ()
+        self.half, self.slices, wide = dim // 2, _strips(size, cells, like.device), (dim + dim // 2, size)
+        slots, room = (n, size) if keep else (1, self.slices[0].stop)
+        kept = (slots + 1, *wide), (slots, room, hidden), (slots, 2 * self.half, room), (slots, self.half, room)
+        self.kept = self.rows, self.hidden, self.affine, self.growth = _slab(like, kept)
+        back = (wide, wide, (dim, size), (size, hidden), (2 * self.half, size)) if keep else ()
         self.volumes, self.codes, *back = _slab(like, ((n, size), (cells, hidden), *back))
-        self.places = [self._place(b) for b in range(n)]
+        self.codes_columns = self.codes.T
+        self.code_strips = [self.codes[s.start % cells :][: s.stop - s.start] for s in self.slices]
+        self.x, self.z = (_Row.of(self.rows[b % (slots + 1)], self.half).x for b in (0, n))
+        self.strips = [[self._place(b, at) for at in self.slices] for b in range(n)]
         if keep:
-            after, before, self.product, self.dhidden, self.daffine = back
-            self.after, self.before = _Row.of(after, half), _Row.of(before, half)
-            self.da, self.dt = self.daffine.chunk(2)
-            self.daffine_rows, self.dhidden_columns, self.codes_columns = (
-                columns.T for columns in (self.daffine, self.dhidden, self.codes)
-            )
+            self.product, pairs = back[2], (back[:2], back[1::-1])
+            self.places = [self._place(b, slice(0, size)) for b in range(n)]
+            self.ways = [self._way(*pair, *back[2:], slice(0, size)) for pair in pairs]
+            self.way_strips = [[self._way(*pair, *back[2:], at) for at in self.slices] for pair in pairs]
 
-    def _place(self, b: int) -> _Place:
+    def _place(self, b: int, at: slice) -> _Place:
         slot, before, after = b % len(self.hidden), b % len(self.rows), (b + 1) % len(self.rows)
-        hidden, affine = self.hidden[slot], self.affine[slot]
-        outputs = affine, *affine.chunk(2), self.growth[slot], self.volumes[b]
-        return _Place(self.rows[before], self.rows[after].x, hidden, hidden.T, *outputs)
+        row, following = (_Row.of(self.rows[r][:, at], self.half) for r in (before, after))
+        own = at if self.hidden.shape[1] == self.rows.shape[2] else slice(0, at.stop - at.start)
+        hidden, affine = self.hidden[slot, own], self.affine[slot][:, own]
+        outputs = affine, *affine.chunk(2), self.growth[slot][:, own], self.volumes[b, at]
+        return _Place(row, following.x, hidden, hidden.T, *outputs)
+
+    def _way(self, after: Tensor, before: Tensor, product: Tensor, dhidden: Tensor, daffine: Tensor, at: slice) -> _Way:
+        ends = (_Row.of(row[:, at], self.half) for row in (after, before))
+        dhidden, daffine = dhidden[at], daffine[:, at]
+        return _Way(*ends, product[:, at], dhidden, dhidden.T, daffine.T, *daffine.chunk(2))
+
+
+def _strips(size: int, cells: int, device: torch.device) -> list[slice]:
+    """About `STRIP` patches each, in parts of a grid or whole grids of so many cells, as far as that can be."""
+    if device.type != "cpu":
+        return [slice(0, size)]
+    per_grid = next((n for n in range(-(-cells // STRIP), 4 * cells // STRIP + 1) if cells % n == 0), 1)
+    step = max(1, STRIP // cells) * cells // per_grid
+    return [slice(start, min(size, start + step)) for start in range(0, size, step)]
 
 
 def _slab(like: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -161,7 +184,7 @@ def reuse_memory() -> Iterator[None]:
 
 
 def _borrow(like: Tensor, n: int, shape: tuple[int, int, int, int], *, keep: bool) -> tuple[tuple, _Room]:
-    key = n, shape, keep, like.dtype, like.device
+    key = n, shape, keep, like.dtype, like.device, torch.is_inference_mode_enabled()
     shelf = [] if _SHELF is None else _SHELF.setdefault(key, [])
     return key, shelf.pop() if shelf else _Room(like, n, shape, keep=keep)
 
@@ -179,20 +202,23 @@ def _give_back(key: tuple, room: _Room) -> None:
 class _Couple(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, table: Tensor, index: Tensor | None, clamp: float, *weights: Tensor
+        ctx: FunctionCtx, x: Tensor, table: Tensor, index: Tensor | None, clamp: float, keep: bool, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         blocks = [Block(*weights[i : i + 8]) for i in range(0, len(weights), 8)]
-        keep, split = any(ctx.needs_input_grad), blocks[0].inner.shape[1]
+        keep, split = keep and any(ctx.needs_input_grad), blocks[0].inner.shape[1]
         key, room = _borrow(x, len(blocks), (*x.shape, len(blocks[0].inner_bias), len(table)), keep=keep)
         biases, raw, offsets, rotations = (torch.stack(column) for column in list(zip(*blocks))[4:])
         scale = F.softplus(raw, beta=0.5).mul_(0.1)
         folded, pushed = (rotations * scale[:, None]).roll(-split, 2), rotations @ offsets[:, :, None]
-        room.rows[0].x.copy_(x.T)
-        for at, block, *folds in zip(room.places, blocks, biases.mul_(0.1)[:, :, None], folded, pushed):
-            _first_layer(at, block, room.codes, table, index)
-            _rest(at, block, *folds, clamp)
+        indices = [None if index is None else index[at] for at in room.slices]
+        room.x.copy_(x.T)
+        for strips, block, *folds in zip(room.strips, blocks, biases.mul_(0.1)[:, :, None], folded, pushed):
+            torch.addmm(block.inner_bias, table, block.position.T, out=room.codes)
+            for at, codes, i in zip(strips, room.code_strips, indices):
+                _first_layer(at, block, codes if i is None else room.codes, i)
+                _rest(at, block, *folds, clamp)
         log_det = room.volumes.sum(0).mul_(clamp).add_(scale.log().sum())
-        z = room.places[-1].z.T.contiguous()
+        z = _rows(room.z)
         if keep:
             ctx.save_for_backward(table, index, raw, scale, folded, *weights[::8], *weights[3::8], *room.kept)
             ctx.key, ctx.room, ctx.clamp = key, room, clamp
@@ -205,33 +231,41 @@ class _Couple(torch.autograd.Function):
     def backward(ctx: FunctionCtx, dz: Tensor, dlog_det: Tensor) -> tuple[Tensor | None, ...]:
         table, index, raw, scale, folded, *used = ctx.saved_tensors
         n, room, needs, split = len(raw), ctx.room, ctx.needs_input_grad, used[0].shape[1]
-        learns = [any(needs[i : i + 7]) for i in range(4, len(needs), 8)]
+        learns = [any(needs[i : i + 7]) for i in range(5, len(needs), 8)]
         first = 0 if needs[0] else learns.index(True)
         pull = dlog_det * (0.1 * ctx.clamp)
+        pulls = [pull[at] for at in room.slices]
         pushes, products = dz.new_empty(2, n, dz.shape[1]).unbind()
         unfold, push, product = folded.mT.unbind(), pushes.unbind(), products.unbind()
         grads: list[tuple[Tensor | None, ...]] = [(None,) * 5] * n
-        room.after.x.copy_(dz.T)
+        (way, other), (way_strips, other_strips) = room.ways, room.way_strips
+        way.after.x.copy_(dz.T)
         for b in reversed(range(first, n)):
-            at, inner, outer = room.places[b], used[b], used[n + b]
-            torch.sum(room.after.x, 1, out=push[b])
-            _back(at, room, outer, unfold[b], pull, ctx.clamp, product[b])
+            inner, onward = used[b], b > first or needs[0]
+            torch.sum(way.after.x, 1, out=push[b])
+            for at, on, p in zip(room.strips[b], way_strips, pulls):
+                _back(at, on, used[n + b], unfold[b], p, ctx.clamp)
+                if onward:
+                    on.before.x1.addmm_(inner.T, on.dhidden_columns)
+            torch.sum(room.product, 1, out=product[b])
             if learns[b]:
-                grads[b] = _learn(at, room, table, index)
-            if b > first or needs[0]:
-                room.before.x1.addmm_(inner.T, room.dhidden_columns)
-            room.after, room.before = room.before, room.after
-        dx = room.after.x.T.contiguous() if needs[0] else None
+                grads[b] = _learn(room.places[b], way, room, table, index)
+            way, way_strips, other, other_strips = other, other_strips, way, way_strips
+        dx = _rows(way.after.x) if needs[0] else None
         _give_back(ctx.key, room)
         slope = torch.sigmoid(0.5 * raw).mul_(0.1)
         dscale = products.roll(split, 1).add_(dlog_det.sum()).div_(scale).mul_(slope)
         doffset = (folded.mT @ pushes[:, :, None])[:, :, 0].roll(split, 1).div_(scale)
         rows = ((*row, *pair, None) for row, *pair in zip(grads, dscale.unbind(), doffset.unbind()))
-        return (dx, None, None, None, *(grad for row in rows for grad in row))
+        return (dx, None, None, None, None, *(grad for row in rows for grad in row))
 
 
-def _first_layer(at: _Place, block: Block, codes: Tensor, table: Tensor, index: Tensor | None) -> None:
-    torch.addmm(block.inner_bias, table, block.position.T, out=codes)
+def _rows(columns: Tensor) -> Tensor:
+    """Patches first, in memory of their own."""
+    return columns.T.clone(memory_format=torch.contiguous_format)
+
+
+def _first_layer(at: _Place, block: Block, codes: Tensor, index: Tensor | None) -> None:
     if index is None:
         torch.mm(at.row.x1_rows, block.inner.T, out=at.hidden)
         at.hidden.view(-1, *codes.shape).add_(codes)
@@ -249,25 +283,25 @@ def _rest(at: _Place, block: Block, bias: Tensor, folded: Tensor, pushed: Tensor
     torch.mm(folded, at.row.mixed, out=at.z).add_(pushed)
 
 
-def _back(at: _Place, room: _Room, outer: Tensor, unfold: Tensor, pull: Tensor, clamp: float, product: Tensor) -> None:
+def _back(at: _Place, way: _Way, outer: Tensor, unfold: Tensor, pull: Tensor, clamp: float) -> None:
     """From the gradient of z to those of the hidden layer, of its output, and of the input as far as it passes by."""
-    row, before, dhidden = at.row, room.before, room.dhidden
-    torch.mm(unfold, room.after.x, out=before.mixed)
-    torch.sum(torch.mul(before.mixed, row.mixed, out=room.product), 1, out=product)
-    torch.mul(before.mixed2, 0.1, out=room.dt)
+    row, before = at.row, way.before
+    torch.mm(unfold, way.after.x, out=before.mixed)
+    torch.mul(before.mixed, row.mixed, out=way.product)
+    torch.mul(before.mixed2, 0.1, out=way.dt)
     torch.mul(before.mixed2, at.growth, out=before.x2)
-    torch.addcmul(pull, before.x2, row.x2, value=0.1 * clamp, out=room.da)
-    torch.ops.aten.tanh_backward.grad_input(room.da, at.tanh, grad_input=room.da)
-    torch.mm(room.daffine_rows, outer, out=dhidden)
-    torch.ops.aten.threshold_backward.grad_input(dhidden, at.hidden, 0, grad_input=dhidden)
+    torch.addcmul(pull, before.x2, row.x2, value=0.1 * clamp, out=way.da)
+    torch.ops.aten.tanh_backward.grad_input(way.da, at.tanh, grad_input=way.da)
+    torch.mm(way.daffine_rows, outer, out=way.dhidden)
+    torch.ops.aten.threshold_backward.grad_input(way.dhidden, at.hidden, 0, grad_input=way.dhidden)
 
 
-def _learn(at: _Place, room: _Room, table: Tensor, index: Tensor | None) -> tuple[Tensor, ...]:
+def _learn(at: _Place, way: _Way, room: _Room, table: Tensor, index: Tensor | None) -> tuple[Tensor, ...]:
     """The gradients of inner, position, inner_bias, outer and outer_bias."""
-    daffine, dcodes = room.daffine, room.codes
+    daffine, dcodes = way.daffine_rows.T, room.codes
     if index is None:
-        torch.sum(room.dhidden.view(-1, *dcodes.shape), 0, out=dcodes)
+        torch.sum(way.dhidden.view(-1, *dcodes.shape), 0, out=dcodes)
     else:
-        dcodes.zero_().index_add_(0, index, room.dhidden)
-    dinner, dposition = (at.row.x1 @ room.dhidden).T, room.codes_columns @ table
+        dcodes.zero_().index_add_(0, index, way.dhidden)
+    dinner, dposition = (at.row.x1 @ way.dhidden).T, room.codes_columns @ table
     return dinner, dposition, dcodes.sum(0), daffine @ at.hidden, daffine.sum(1)

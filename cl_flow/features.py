@@ -5,11 +5,14 @@ __all__ = ["FeatureConfig", "Features", "load_backbone", "load_features", "union
 import dataclasses
 import json
 import logging
+import math
+import os
 import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -311,26 +314,52 @@ def _extract(
     batch_size: int,
     progress: bool,
 ) -> None:
-    transform = _transform(config, facts)
-    shapes = _shapes(model, transform(read_image(samples["image_path"].iloc[0])), config.scales, device)
-    levels, done = _allocate(folder, [(len(samples), h * w, dim) for dim, h, w in shapes])
-    paths = list(samples["image_path"])
+    transform, paths = _transform(config, facts), list(samples["image_path"])
+    done, grids = _progress(folder)
+    levels = _open_levels(folder, len(grids), mode="r+") if grids else None
+    pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,))
     bar = tqdm(total=len(paths), initial=done, desc="features", unit="image", disable=not progress)
-    cores, begun, decoding = torch.get_num_threads(), time.process_time(), 0.0
-    pool = ThreadPoolExecutor(max(2, cores), initializer=torch.set_num_threads, initargs=(1,))
+    costs = _Costs(torch.get_num_threads())
     with bar, pool:
         for start, images, seconds in _prefetched(pool, paths, transform, done, batch_size):
-            decoding += seconds
-            # The backbone gets the cores that decoding leaves: with more, each would wait for the other.
-            busy = decoding / (time.process_time() - begun) if device.type == "cpu" else 0.0
-            with threads(max(1, round(cores * (1 - busy)))):
+            with costs.inferring(len(images), seconds, more=start + batch_size < len(paths)):
                 features = _forward(model, images.to(device), config.scales)
+            if levels is None:
+                grids = [tuple(values.shape[2:]) for values in features]
+                shapes = [(len(paths), math.prod(values.shape[2:]), values.shape[1]) for values in features]
+                levels = _allocate(folder, shapes)
             for level, values in zip(levels, features):
                 level[start : start + len(images)] = values.flatten(2).mT.cpu().numpy()
-            _checkpoint(folder, levels, start + len(images))
+            _checkpoint(folder, levels, start + len(images), grids)
             bar.update(len(images))
     with atomic(folder / "complete.json") as path:
-        path.write_text(json.dumps({**facts, "grids": [shape[1:] for shape in shapes]}, indent=1))
+        path.write_text(json.dumps({**facts, "grids": grids}, indent=1))
+
+
+class _Costs:
+    """Shares the cores: while images are decoded, the backbone gets those that this leaves; with more, each would wait
+    for the other.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self.cores, self._decoding, self._inferring = cores, 0.0, 0.0
+
+    @contextmanager
+    def inferring(self, n_images: int, decoding: float, *, more: bool) -> Iterator[None]:
+        """Within it torch has the backbone's share of the cores.
+
+        Args:
+            n_images: Images of this batch.
+            decoding: Processor's seconds that decoding them took.
+            more: Whether the next batch is decoded meanwhile.
+        """
+        self._decoding = decoding / n_images
+        share = self._inferring / (self._inferring + self._decoding) if more and self._inferring else 1.0
+        n_threads = max(1, round(self.cores * share))
+        begun = time.thread_time()
+        with threads(n_threads):
+            yield
+        self._inferring = n_threads * (time.thread_time() - begun) / n_images
 
 
 def _transform(config: FeatureConfig, facts: dict) -> v2.Compose:
@@ -356,10 +385,6 @@ def _forward(model: nn.Module, images: Tensor, scales: Sequence[int]) -> list[Te
     return [values.half() for values in out]
 
 
-def _shapes(model: nn.Module, image: Tensor, scales: Sequence[int], device: torch.device) -> list[tuple[int, ...]]:
-    return [tuple(values.shape[1:]) for values in _forward(model, image[None].to(device), scales)]
-
-
 def _prefetched(
     pool: ThreadPoolExecutor, paths: list[str], transform: v2.Compose, first: int, batch_size: int
 ) -> Iterator[tuple[int, Tensor, float]]:
@@ -382,27 +407,31 @@ def _decode(path: str, transform: v2.Compose) -> tuple[Tensor, float]:
     return transform(read_image(path)), time.thread_time() - begun
 
 
-def _allocate(folder: Path, shapes: list[tuple[int, int, int]]) -> tuple[list[np.memmap], int]:
-    """The arrays on disk and how many images they already hold."""
+def _progress(folder: Path) -> tuple[int, list[tuple[int, int]] | None]:
+    """How many images an interrupted extraction has left, and the grids of its levels."""
     state = folder / "progress.json"
-    if state.is_file():
-        return list(_open_levels(folder, len(shapes), mode="r+")), json.loads(state.read_text())["done"]
-    need, free = sum(2 * int(np.prod(shape)) for shape in shapes), shutil.disk_usage(folder).free
+    if not state.is_file():
+        return 0, None
+    values = json.loads(state.read_text())
+    return values["done"], values["grids"]
+
+
+def _allocate(folder: Path, shapes: list[tuple[int, int, int]]) -> tuple[np.memmap, ...]:
+    need, free = sum(2 * math.prod(shape) for shape in shapes), shutil.disk_usage(folder).free
     log.info("features of %d images: %.2f GB in %s", shapes[0][0], need / 1e9, folder)
     if need > 0.95 * free:
         raise OSError(
             f"Expected {need / 1e9:.1f} GB of free disk for the features; got {free / 1e9:.1f} GB at {folder}. "
             "Point CL_FLOW_DATA at a larger disk, or take a smaller image_size."
         )
-    levels = [np.lib.format.open_memmap(folder / f"level{i}.npy", "w+", np.float16, s) for i, s in enumerate(shapes)]
-    return levels, 0
+    return tuple(np.lib.format.open_memmap(folder / f"level{i}.npy", "w+", np.float16, s) for i, s in enumerate(shapes))
 
 
-def _checkpoint(folder: Path, levels: Sequence[np.memmap], done: int) -> None:
+def _checkpoint(folder: Path, levels: Sequence[np.memmap], done: int, grids: Sequence[tuple[int, int]]) -> None:
     for level in levels:
         level.flush()
     with atomic(folder / "progress.json") as path:
-        path.write_text(json.dumps({"done": done}))
+        path.write_text(json.dumps({"done": done, "grids": grids}))
 
 
 def _store(folder: Path, levels: Sequence[np.ndarray], facts: dict) -> None:

@@ -1,6 +1,5 @@
 """A whole run of five tasks against the reference recipe, from costs per image measured side by side and added up."""
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 from analysis import study
 from analysis.metrics import image_auroc, pixel_auroc
+from cl_flow.coupling import reuse_memory
 from cl_flow.datasets import DATASETS
-from cl_flow.features import FeatureConfig, Features, _decode, _forward, _transform, load_backbone, load_features
+from cl_flow.features import FeatureConfig, Features, load_features
 from cl_flow.run import RunConfig
 from cl_flow.score import calibrate, score
-from tests.benchmarks.bench_extraction import enlarged
+from tests.benchmarks.bench_extraction import enlarged, extraction_sides
 from tests.benchmarks.bench_step import our_step, their_step
 from tests.benchmarks.conftest import keep, timed
 from tests.benchmarks.sizes import Size, model_of
@@ -61,10 +61,13 @@ def test_run_against_the_reference_recipe(benchmark, by_turns, one_thread, devic
     features = load_features(workload.samples, config.features, root=tmp_path / "0", device=device, progress=False)
     dims = (config.whiten,) * len(features.dims) if config.whiten else features.dims
     train = config.train
-    n_images = min(train.batch_images, 2) if workload.side == 256 else train.batch_images
-    size = Size(dims[0], features.grids, config.flow, n_images, train.batch_patches)
-    by_turns(our_step(size, device), their_step(size, device), rounds=3 if workload.side == 256 else 31, ratio="step")
-    step, stock = (benchmark.extra_info[key]["value"] / n_images for key in ("seconds", "seconds of the other side"))
+    size = Size(dims[0], features.grids, config.flow, train.batch_images, train.batch_patches)
+    with reuse_memory():
+        by_turns(
+            our_step(size, device), their_step(size, device), rounds=2 if workload.side == 256 else 31, ratio="step"
+        )
+    sides = ("seconds", "seconds of the other side")
+    step, stock = (benchmark.extra_info[key]["value"] / train.batch_images for key in sides)
     scoring, singly = _scoring(size, _of_width(features, size.dim), device, workload.side)
     pixels, sklearn = _auroc(workload)
     snapshots = (N_TASKS + 1) / 2
@@ -87,24 +90,14 @@ def test_run_against_the_reference_recipe(benchmark, by_turns, one_thread, devic
 
 
 def _extraction(workload: Workload, device: torch.device, root: Path) -> tuple[float, float]:
-    """Seconds per image of filling the cache, and of decoding and inferring batch by batch as a training loop does."""
+    """Seconds per image of filling the cache, and of decoding and inferring alone, as every epoch then does; the next
+    batch is decoded meanwhile on both sides.
+    """
     config, samples = workload.config.features, workload.samples
-    model, facts = load_backbone(config)
-    model.to(device)
-    transform, size = _transform(config, facts), min(len(samples), workload.config.train.batch_images)
-
-    def theirs() -> None:
-        paths = list(samples["image_path"])
-        for start in range(0, len(paths), size):
-            batch = torch.stack([_decode(path, transform)[0] for path in paths[start : start + size]])
-            _forward(model, batch.to(device), config.scales)
-
-    def ours(name: str) -> None:
-        load_features(samples, config, root=root / name, device=device, batch_size=size, progress=False)
-
-    n, turns = len(samples), 2
-    pairs = [(timed(functools.partial(ours, str(i))), timed(theirs)) for i in range(turns + 1)]
-    return tuple(np.median(pairs[1:], axis=0) / n)
+    size = min(len(samples), workload.config.train.batch_images)
+    ours, theirs = extraction_sides(samples, config, device, root, size)
+    pairs = [(timed(ours), timed(theirs)) for _ in range(3)]
+    return tuple(np.median(pairs[1:], axis=0) / len(samples))
 
 
 def _of_width(features: Features, dim: int) -> Features:
@@ -125,8 +118,8 @@ def _scoring(size: Size, features: Features, device: torch.device, side: int) ->
     levels = [StockLevel(level, size.config).to(device) for level in model.levels]
 
     def theirs() -> None:
-        rows = [[x[i].float().to(device) for x in features.read()] for i in range(len(features))]
-        stock_maps([stock_normality(levels, x, 0) for x in rows], size.grids, side, 4.0)
+        images = ([x[0].float().to(device) for x in features.read([i])] for i in range(len(features)))
+        stock_maps([stock_normality(levels, x, 0) for x in images], size.grids, side, 4.0)
 
     def ours() -> None:
         score(model, features, calibration, size=(side, side))

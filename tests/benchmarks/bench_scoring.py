@@ -30,9 +30,15 @@ def images_of(size: Size, n: int, folder: Path) -> Features:
         for start in range(0, n, 64):
             values[start : start + 64] = rng.normal(size=values[start : start + 64].shape)
         values.flush()
+    return images_at(folder, size)
+
+
+def images_at(folder: Path, size: Size) -> Features:
+    """What `images_of` wrote."""
     levels = tuple(np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(size.grids)))
-    samples = pd.DataFrame({"category": "class 0", "label": np.arange(n) % 4 == 0})
-    return Features(samples.astype({"label": int}), levels, size.grids, np.arange(n))
+    n = len(levels[0])
+    samples = pd.DataFrame({"category": "class 0", "label": (np.arange(n) % 4 == 0).astype(int)})
+    return Features(samples, levels, size.grids, np.arange(n))
 
 
 def masks_of(labels: np.ndarray) -> np.ndarray:
@@ -79,47 +85,49 @@ def test_test_set_against_image_by_image(by_turns, benchmark, one_thread, device
     model.categories = tuple(f"class {i}" for i in range(model.n_classes))
     features = images_of(size, n, tmp_path)
     labels = features.samples["label"].to_numpy()
-    masks, normal = masks_of(labels), features.where(label=0)
-    calibration = calibrate(model, normal)
+    masks = masks_of(labels)
     levels = [StockLevel(level, size.config).to(device) for level in model.levels]
 
     def ours() -> None:
-        maps = score(model, features, calibration, size=(SIDE, SIDE), sigma=SIGMA).product.numpy()
+        maps = score(model, features, "set", size=(SIDE, SIDE), sigma=SIGMA).product.numpy()
         image_auroc(labels, maps.reshape(n, -1).max(1))
         pixel_auroc(masks, maps)
 
     def theirs() -> None:
-        rows = [[x[i].float().to(device) for x in features.read()] for i in range(n)]
-        maps = stock_maps([stock_normality(levels, x, 0) for x in rows], size.grids, SIDE, SIGMA)
+        images = ([x[0].float().to(device) for x in features.read([i])] for i in range(n))
+        maps = stock_maps([stock_normality(levels, x, 0) for x in images], size.grids, SIDE, SIGMA)
         roc_auc_score(labels, maps.reshape(n, -1).max(1))
         roc_auc_score(masks.ravel(), maps.ravel())
 
     by_turns(ours, theirs, rounds=5)
-    benchmark.extra_info["images per second"] = {
-        key: n / value for key, value in benchmark.extra_info["seconds"].items()
-    }
+    keep(benchmark, "images per second", n / benchmark.extra_info["seconds"]["value"])
 
 
-def peak(features: Features) -> float:
-    """Megabytes by which scoring raises a process's peak, beyond the maps themselves."""
-    model = model_of(SIZES["synthetic"], torch.device("cpu"))
+def peak(folder: Path) -> tuple[int, float]:
+    """Bytes of the maps, and those by which making them raises a process's peak."""
+    size = SIZES["synthetic"]
+    model, features = model_of(size, torch.device("cpu")), images_at(folder, SIZES["synthetic"])
+    model.categories = tuple(f"class {i}" for i in range(model.n_classes))
     few = features.take(range(32))
     calibration = calibrate(model, few.where(label=0))
     score(model, few, calibration, size=(SIDE, SIDE))  # libraries load, and the first batch is allocated
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scores = score(model, features, calibration, size=(SIDE, SIDE))
-    maps = 2 * scores.logp.nbytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before / 1024 - maps / 1e6
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 2 * scores.logp.nbytes, 1024 * (after - before)
 
 
 def test_memory_of_scoring(benchmark, tmp_path):
-    """At 8 times the images the peak grows by the maps, which are the result, and what was measured of each patch."""
-    sizes = (128, 256, 512, 1024)
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        peaks = []
-        for n in sizes:
-            features = images_of(SIZES["synthetic"], n, tmp_path)
-            peaks.append(pool.apply(peak, (features,)))
-    for n, value in zip(sizes, peaks):
-        keep(benchmark, f"MB beyond the maps, {n} images", value)
+    """What the peak grows by per image beside the bytes of its two maps, which are the result; pages of the file that
+    the system keeps in memory count as well.
+    """
+    sizes = (256, 512, 1024)
+    peaks = []
+    for n in sizes:
+        images_of(SIZES["synthetic"], n, tmp_path)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            peaks.append(pool.apply(peak, (tmp_path,)))
+    maps, grown = np.transpose(peaks)
+    keep(benchmark, "bytes per image at the peak", np.polyfit(sizes, grown, 1)[0])
+    keep(benchmark, "bytes per image of the maps", np.polyfit(sizes, maps, 1)[0])
     benchmark.pedantic(lambda: None)

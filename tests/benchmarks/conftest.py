@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -82,7 +83,7 @@ def keep(benchmark: Any, quantity: str, values: Any) -> None:
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list, output_json: dict) -> None:
-    """Write `data/benchmarks/<device>.csv`: one row per benchmark and quantity."""
+    """Write `data/benchmarks/<device>.csv`, one row per benchmark and quantity."""
     measured = [
         {"benchmark": one["name"].removeprefix("test_"), "quantity": quantity, **numbers}
         for one in output_json["benchmarks"]
@@ -90,9 +91,8 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list, output
     ]
     if not measured:
         return
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
     facts = {
-        "device": name if DEVICE.type == "cuda" else _processor(),
+        "device": _device(),
         "cores": os.cpu_count(),
         "torch": version("torch"),
         "timm": version("timm"),
@@ -102,7 +102,8 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list, output
         ).stdout.strip(),
         "date": datetime.date.today().isoformat(),
     }
-    path = TABLES / f"{'-'.join(name.lower().split())}.csv"
+    words = re.sub(r"\(\w+\)|[^a-z0-9]+", " ", f"{_device()} {os.cpu_count()} cores".lower()).split()
+    path = TABLES / f"{'-'.join(words)}.csv"
     path.parent.mkdir(exist_ok=True)
     table = pd.DataFrame(measured).assign(**facts)
     if path.is_file():  # what was not measured this time stays, with the facts of when it was
@@ -120,8 +121,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(f"{one.name:<48}{quantity:<36}{numbers['value']:<10.4g}[{low:.4g}, {high:.4g}]")
 
 
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
+def _device() -> str:
+    """The name of the GPU, or of the processor where the system tells it."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

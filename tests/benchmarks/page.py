@@ -8,7 +8,7 @@ import pandas as pd
 
 ROWS = [
     ("training step, HGAD's size", "FrEIA's stock blocks, textbook losses", "step_against_stock[hgad]", "speedup"),
-    ("the same", "the machine's matrix product", "step_against_products[hgad]", "share of the rate of products"),
+    ("the same", "the machine's matrix product", "step_against_products[hgad]", "share"),
     ("training step, preset `synthetic`", "stock blocks", "step_against_stock[synthetic]", "speedup"),
     ("the same", "stock blocks under `torch.compile`", "step_against_compiled_stock", "speedup"),
     ("run of HGAD's shape", "the reference recipe", "run_against_the_reference_recipe[hgad]", "speedup of a run"),
@@ -16,8 +16,8 @@ ROWS = [
     ("pixel AUROC, 10⁷ pixels", "scikit-learn, the same value", "auroc_of_ten_million_pixels", "speedup"),
     ("test set to AUROC, HGAD's size", "image by image", "test_set_against_image_by_image[hgad]", "speedup"),
     ("test set to AUROC, `synthetic`", "image by image", "test_set_against_image_by_image[synthetic]", "speedup"),
-    ("features, EfficientNet-B6 at 1024 px", "bare timm", "extraction_against_bare_inference[b6_pyramid]", "share of bare inference"),
-    ("features, WideResNet-50 at 256 px", "bare timm", "extraction_against_bare_inference[wide_resnet50]", "share of bare inference"),
+    ("features, EfficientNet-B6 at 1024 px", "bare timm", "extraction_against_bare_inference[b6_pyramid]", "share"),
+    ("features, WideResNet-50 at 256 px", "bare timm", "extraction_against_bare_inference[wide_resnet50]", "share"),
     ("FIGMN in batches of 256", "point by point", "figmn_in_batches_against_point_by_point", "speedup"),
 ]  # fmt: skip
 

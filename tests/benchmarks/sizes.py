@@ -68,6 +68,6 @@ def step_flops(size: Size) -> float:
         forward = n * (first + second + turn)
         backward = n * (2 * first + 2 * second + turn)
         codes = 2 * h * w * config.position_dim * hidden
-        total += config.n_blocks * (forward + backward + codes) - n * (first + turn)
+        total += config.n_blocks * (forward + backward + codes) - n * first
         total += 3 * n * size.dim * (size.n_classes + config.n_components)
     return 2.0 * total

@@ -1,19 +1,26 @@
 """What is timed side by side computes the same."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from cl_flow.flow import FlowConfig
 from cl_flow.losses import hgad_losses, hgad_total
+from cl_flow.score import score
+from tests.benchmarks.bench_scoring import images_of
 from tests.benchmarks.page import page
-from tests.benchmarks.sizes import SIZES, batch_of, model_of
-from tests.benchmarks.stock import StockLevel, stock_total
+from tests.benchmarks.sizes import Size, batch_of, model_of
+from tests.benchmarks.stock import StockLevel, stock_maps, stock_normality, stock_total
 
 CPU = torch.device("cpu")
+FLOW = FlowConfig(n_blocks=3, n_components=4, position_dim=8)
+SMALL = [Size(12, ((4, 4), (2, 2)), FLOW, n_images=3, n_patches=n, n_classes=5) for n in (None, 3)]
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=list(SIZES))
+@pytest.mark.parametrize("size", SMALL)
 def test_stock_blocks_and_textbook_losses_give_our_loss_and_gradient(size):
     model, batch = model_of(size, CPU), batch_of(size, CPU)
     levels = [StockLevel(level, size.config) for level in model.levels]
@@ -31,6 +38,20 @@ def test_stock_blocks_and_textbook_losses_give_our_loss_and_gradient(size):
         )
 
 
+@pytest.mark.parametrize("size", SMALL)
+def test_scores_image_by_image_are_ours_of_the_set(size, tmp_path):
+    model = model_of(size, CPU)
+    model.categories = tuple(f"class {i}" for i in range(model.n_classes))
+    images = images_of(size, 4, tmp_path)
+    ours = score(model, images, "set", size=(32, 32)).product.numpy()
+    levels = [StockLevel(level, size.config) for level in model.levels]
+    singly = [stock_normality(levels, [x[0].float() for x in images.read([i])], 0) for i in range(4)]
+    theirs = stock_maps(singly, size.grids, 32, 4.0)
+    assert np.abs(ours - theirs).max() < 1e-3 * np.abs(theirs).max()
+
+
 def test_readme_shows_what_was_measured():
     repository = Path(__file__).resolve().parents[2]
-    assert page(repository / "data" / "benchmarks" / "cpu.csv") in (repository / "README.md").read_text()
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    (path,) = re.findall(r"data/benchmarks/[\w-]+\.csv", text)
+    assert page(repository / path) in text

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cl_flow import coupling
 from cl_flow.coupling import Block, couple, reuse_memory
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -67,6 +68,22 @@ def test_value_and_gradient_are_those_of_the_formula(dim, index):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "cells, n, index", [(4, 16, False), (5, 15, False), (9, 18, False), (4, 17, True), (5, 1, True)]
+)
+@pytest.mark.parametrize("strip", [2, 4, 6, 9])
+def test_strips_change_neither_value_nor_gradient(strip, cells, n, index, monkeypatch):
+    values = arguments(5, index=index, cells=cells, n=n)
+    theirs = formula(*values)
+    monkeypatch.setattr("cl_flow.coupling.STRIP", strip)
+    ours = couple(*values, clamp=CLAMP)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    inputs = learnt(values[0], values[-1])
+    losses = [z.square().sum() + log_det.sum() for z, log_det in (ours, theirs)]
+    gradients = [torch.autograd.grad(loss, inputs) for loss in losses]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+
+
 def test_gradient_is_that_of_finite_differences():
     x, table, index, blocks = arguments(5, index=True, n_blocks=2)
     rotations = [block.rotation for block in blocks]
@@ -109,15 +126,34 @@ def test_without_a_gradient_the_value_is_the_same():
         assert all(torch.equal(a, b) for a, b in zip(couple(*values, clamp=CLAMP), expected))
 
 
-@pytest.mark.parametrize("index", [True, False])
-@pytest.mark.parametrize("piece", [1, 6, 15])
-def test_many_patches_go_through_in_pieces(piece, index, monkeypatch):
-    x, table, rows, blocks = arguments(6, index=index, n=16)
-    whole = couple(x, table, rows, blocks, clamp=CLAMP)
-    monkeypatch.setattr("cl_flow.coupling.PIECE", piece)
-    with torch.no_grad():
-        pieces = couple(x, table, rows, blocks, clamp=CLAMP)
-    torch.testing.assert_close(pieces, (whole[0].detach(), whole[1].detach()), rtol=1e-12, atol=1e-12)
+def test_passes_without_a_gradient_keep_the_place_of_one_block(monkeypatch):
+    monkeypatch.setattr("cl_flow.coupling.STRIP", 4)
+    values = arguments(5, index=False, n=16)
+    expected = [value.detach() for value in couple(*values, clamp=CLAMP)]
+    for mode in (torch.no_grad, torch.inference_mode):
+        with reuse_memory(), mode():
+            first = couple(*values, clamp=CLAMP)
+            second = couple(*values, clamp=CLAMP)
+            (rooms,) = coupling._SHELF.values()
+        assert len(rooms) == 1 and rooms[0].hidden.shape[:2] == (1, 4)
+        assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(expected, first, second))
+
+
+def test_a_single_patch_keeps_its_latent_when_memory_is_used_again():
+    x, table, rows, blocks = arguments(5, index=True, n=1)
+    with reuse_memory(), torch.no_grad():
+        first, _ = couple(x, table, rows, blocks, clamp=CLAMP)
+        before = first.clone()
+        couple(x + 1, table, rows, blocks, clamp=CLAMP)
+    assert torch.equal(first, before)
+
+
+def test_memory_of_inference_mode_is_not_lent_to_training():
+    values = arguments(5, index=False)
+    with reuse_memory():
+        with torch.inference_mode():
+            couple(*values, clamp=CLAMP)
+        couple(values[0].detach(), *values[1:3], [Block(*(w.detach() for w in b)) for b in values[3]], clamp=CLAMP)
 
 
 def test_reused_memory_changes_no_bit_and_mixes_up_no_two_passes():
