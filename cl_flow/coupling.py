@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-STRIP = 512  # patches at a time through a block on a CPU: what it makes is read again while the cache still has it
+STRIP = 2048  # patches at a time through a block on a CPU, where no gradient is to come: in memory used again at once
 
 
 class Block(NamedTuple):
@@ -110,9 +110,14 @@ class _Way(NamedTuple):
     product: Tensor  # of [m₂ | x₁] and its gradient (D, N)
     dhidden: Tensor  # (N, hidden)
     dhidden_columns: Tensor
+    daffine: Tensor  # (2·⌊D/2⌋, N)
     daffine_rows: Tensor
     da: Tensor
     dt: Tensor
+
+    @classmethod
+    def of(cls, after: _Row, before: _Row, product: Tensor, dhidden: Tensor, daffine: Tensor) -> "_Way":
+        return cls(after, before, product, dhidden, dhidden.T, daffine, daffine.T, *daffine.chunk(2))
 
 
 class _Room:
@@ -124,43 +129,34 @@ class _Room:
 
     def __init__(self, like: Tensor, n: int, shape: tuple[int, int, int, int], *, keep: bool) -> None:
         size, dim, hidden, cells = shape
-        self.half, self.slices, wide = dim // 2, _strips(size, cells, like.device), (dim + dim // 2, size)
-        slots, room = (n, size) if keep else (1, self.slices[0].stop)
-        kept = (slots + 1, *wide), (slots, room, hidden), (slots, 2 * self.half, room), (slots, self.half, room)
+        strip = size if keep or like.device.type != "cpu" else _strip(size, cells)
+        self.slices = [slice(start, min(size, start + strip)) for start in range(0, max(1, size), strip)]
+        self.half, slots, wide = dim // 2, n if keep else 1, (dim + dim // 2, size)
+        kept = (slots + 1, *wide), (slots, strip, hidden), (slots, 2 * self.half, strip), (slots, self.half, strip)
         self.kept = self.rows, self.hidden, self.affine, self.growth = _slab(like, kept)
         back = (wide, wide, (dim, size), (size, hidden), (2 * self.half, size)) if keep else ()
         self.volumes, self.codes, *back = _slab(like, ((n, size), (cells, hidden), *back))
         self.codes_columns = self.codes.T
-        self.code_strips = [self.codes[s.start % cells :][: s.stop - s.start] for s in self.slices]
+        self.code_strips = [self.codes[at.start % cells :][: at.stop - at.start] for at in self.slices]
         self.x, self.z = (_Row.of(self.rows[b % (slots + 1)], self.half).x for b in (0, n))
-        self.strips = [[self._place(b, at) for at in self.slices] for b in range(n)]
+        self.places = [[self._place(b, at) for at in self.slices] for b in range(n)]
         if keep:
-            self.product, pairs = back[2], (back[:2], back[1::-1])
-            self.places = [self._place(b, slice(0, size)) for b in range(n)]
-            self.ways = [self._way(*pair, *back[2:], slice(0, size)) for pair in pairs]
-            self.way_strips = [[self._way(*pair, *back[2:], at) for at in self.slices] for pair in pairs]
+            ends = [_Row.of(row, self.half) for row in back[:2]]
+            self.ways = [_Way.of(*pair, *back[2:]) for pair in (ends, ends[::-1])]
 
     def _place(self, b: int, at: slice) -> _Place:
         slot, before, after = b % len(self.hidden), b % len(self.rows), (b + 1) % len(self.rows)
         row, following = (_Row.of(self.rows[r][:, at], self.half) for r in (before, after))
-        own = at if self.hidden.shape[1] == self.rows.shape[2] else slice(0, at.stop - at.start)
+        own = slice(0, at.stop - at.start)
         hidden, affine = self.hidden[slot, own], self.affine[slot][:, own]
         outputs = affine, *affine.chunk(2), self.growth[slot][:, own], self.volumes[b, at]
         return _Place(row, following.x, hidden, hidden.T, *outputs)
 
-    def _way(self, after: Tensor, before: Tensor, product: Tensor, dhidden: Tensor, daffine: Tensor, at: slice) -> _Way:
-        ends = (_Row.of(row[:, at], self.half) for row in (after, before))
-        dhidden, daffine = dhidden[at], daffine[:, at]
-        return _Way(*ends, product[:, at], dhidden, dhidden.T, daffine.T, *daffine.chunk(2))
 
-
-def _strips(size: int, cells: int, device: torch.device) -> list[slice]:
-    """About `STRIP` patches each, in parts of a grid or whole grids of so many cells, as far as that can be."""
-    if device.type != "cpu":
-        return [slice(0, size)]
-    per_grid = next((n for n in range(-(-cells // STRIP), 4 * cells // STRIP + 1) if cells % n == 0), 1)
-    step = max(1, STRIP // cells) * cells // per_grid
-    return [slice(start, min(size, start + step)) for start in range(0, size, step)]
+def _strip(size: int, cells: int) -> int:
+    """About `STRIP` patches, in equal parts of a grid of so many cells or in whole grids, as far as that can be."""
+    parts = next((n for n in range(-(-cells // STRIP), 4 * cells // STRIP + 1) if cells % n == 0), 1)
+    return max(1, min(size, max(1, STRIP // cells) * cells // parts))
 
 
 def _slab(like: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -212,9 +208,9 @@ class _Couple(torch.autograd.Function):
         folded, pushed = (rotations * scale[:, None]).roll(-split, 2), rotations @ offsets[:, :, None]
         indices = [None if index is None else index[at] for at in room.slices]
         room.x.copy_(x.T)
-        for strips, block, *folds in zip(room.strips, blocks, biases.mul_(0.1)[:, :, None], folded, pushed):
+        for places, block, *folds in zip(room.places, blocks, biases.mul_(0.1)[:, :, None], folded, pushed):
             torch.addmm(block.inner_bias, table, block.position.T, out=room.codes)
-            for at, codes, i in zip(strips, room.code_strips, indices):
+            for at, codes, i in zip(places, room.code_strips, indices):
                 _first_layer(at, block, codes if i is None else room.codes, i)
                 _rest(at, block, *folds, clamp)
         log_det = room.volumes.sum(0).mul_(clamp).add_(scale.log().sum())
@@ -234,23 +230,20 @@ class _Couple(torch.autograd.Function):
         learns = [any(needs[i : i + 7]) for i in range(5, len(needs), 8)]
         first = 0 if needs[0] else learns.index(True)
         pull = dlog_det * (0.1 * ctx.clamp)
-        pulls = [pull[at] for at in room.slices]
         pushes, products = dz.new_empty(2, n, dz.shape[1]).unbind()
         unfold, push, product = folded.mT.unbind(), pushes.unbind(), products.unbind()
         grads: list[tuple[Tensor | None, ...]] = [(None,) * 5] * n
-        (way, other), (way_strips, other_strips) = room.ways, room.way_strips
+        way, other = room.ways
         way.after.x.copy_(dz.T)
         for b in reversed(range(first, n)):
-            inner, onward = used[b], b > first or needs[0]
+            (at,), inner, outer = room.places[b], used[b], used[n + b]
             torch.sum(way.after.x, 1, out=push[b])
-            for at, on, p in zip(room.strips[b], way_strips, pulls):
-                _back(at, on, used[n + b], unfold[b], p, ctx.clamp)
-                if onward:
-                    on.before.x1.addmm_(inner.T, on.dhidden_columns)
-            torch.sum(room.product, 1, out=product[b])
+            _back(at, way, outer, unfold[b], pull, ctx.clamp, product[b])
             if learns[b]:
-                grads[b] = _learn(room.places[b], way, room, table, index)
-            way, way_strips, other, other_strips = other, other_strips, way, way_strips
+                grads[b] = _learn(at, way, room, table, index)
+            if b > first or needs[0]:
+                way.before.x1.addmm_(inner.T, way.dhidden_columns)
+            way, other = other, way
         dx = _rows(way.after.x) if needs[0] else None
         _give_back(ctx.key, room)
         slope = torch.sigmoid(0.5 * raw).mul_(0.1)
@@ -283,11 +276,11 @@ def _rest(at: _Place, block: Block, bias: Tensor, folded: Tensor, pushed: Tensor
     torch.mm(folded, at.row.mixed, out=at.z).add_(pushed)
 
 
-def _back(at: _Place, way: _Way, outer: Tensor, unfold: Tensor, pull: Tensor, clamp: float) -> None:
+def _back(at: _Place, way: _Way, outer: Tensor, unfold: Tensor, pull: Tensor, clamp: float, product: Tensor) -> None:
     """From the gradient of z to those of the hidden layer, of its output, and of the input as far as it passes by."""
     row, before = at.row, way.before
     torch.mm(unfold, way.after.x, out=before.mixed)
-    torch.mul(before.mixed, row.mixed, out=way.product)
+    torch.sum(torch.mul(before.mixed, row.mixed, out=way.product), 1, out=product)
     torch.mul(before.mixed2, 0.1, out=way.dt)
     torch.mul(before.mixed2, at.growth, out=before.x2)
     torch.addcmul(pull, before.x2, row.x2, value=0.1 * clamp, out=way.da)
@@ -298,7 +291,7 @@ def _back(at: _Place, way: _Way, outer: Tensor, unfold: Tensor, pull: Tensor, cl
 
 def _learn(at: _Place, way: _Way, room: _Room, table: Tensor, index: Tensor | None) -> tuple[Tensor, ...]:
     """The gradients of inner, position, inner_bias, outer and outer_bias."""
-    daffine, dcodes = way.daffine_rows.T, room.codes
+    daffine, dcodes = way.daffine, room.codes
     if index is None:
         torch.sum(way.dhidden.view(-1, *dcodes.shape), 0, out=dcodes)
     else:

@@ -1,5 +1,6 @@
 """The training step: against FrEIA's stock blocks with the textbook losses, and against the machine's own products."""
 
+import collections
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ from cl_flow.flow import trainable
 from cl_flow.threads import threads
 from cl_flow.train import TrainConfig, _differentiate
 from tests.benchmarks.conftest import keep
-from tests.benchmarks.sizes import SIZES, Size, batch_of, model_of, step_flops
+from tests.benchmarks.sizes import SIZES, Size, batch_of, flops, model_of, step_products
 from tests.benchmarks.stock import StockLevel, stock_total
 
 SQUARE = 2048
@@ -44,20 +45,50 @@ def their_step(size: Size, device: torch.device, *, compiled: bool = False) -> C
     return step
 
 
+def times(n: int, step: Callable[[], None]) -> Callable[[], None]:
+    """So many steps in a row, as training takes them: the caches hold what one's own last step left there."""
+
+    def call() -> None:
+        for _ in range(n):
+            step()
+
+    return call
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_step_against_stock(by_turns, one_thread, device, size):
+    """In turns of 10 steps at the size where a step is short."""
+    n, rounds = (1, 7) if size == "hgad" else (10, 21)
     with reuse_memory():
-        by_turns(our_step(SIZES[size], device), their_step(SIZES[size], device), rounds=7 if size == "hgad" else 101)
+        by_turns(times(n, our_step(SIZES[size], device)), times(n, their_step(SIZES[size], device)), rounds=rounds)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_step_against_products(by_turns, one_thread, device, size):
-    """Utilisation: the rate of the step's products beside that of one large square product."""
+def test_step_against_a_square_product(by_turns, one_thread, device, size):
+    """The rate of the step's products beside that of one large square product, which no flow comes to."""
     a, b = torch.randn(2, SQUARE, SQUARE, device=device).unbind()
-    out, unit = torch.empty_like(a), step_flops(SIZES[size]) / (2 * SQUARE**3)
+    out, unit = torch.empty_like(a), flops(step_products(SIZES[size])) / (2 * SQUARE**3)
     with reuse_memory():
-        step, rounds = our_step(SIZES[size], device), 7 if size == "hgad" else 51
+        step, rounds = our_step(SIZES[size], device), 9 if size == "hgad" else 51
         by_turns(step, lambda: torch.mm(a, b, out=out), rounds=rounds, ratio="share", unit=unit)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_step_against_its_products(by_turns, one_thread, device, size):
+    """The share of the step's time that its matrix products take when they are all that is computed."""
+    shapes = collections.Counter(step_products(SIZES[size]))
+    factors = [
+        (torch.randn(m, k, device=device), torch.randn(k, n, device=device), torch.empty(m, n, device=device), count)
+        for (m, k, n), count in shapes.items()
+    ]
+
+    def products() -> None:
+        for a, b, out, count in factors:
+            for _ in range(count):
+                torch.mm(a, b, out=out)
+
+    with reuse_memory():
+        by_turns(our_step(SIZES[size], device), products, rounds=9 if size == "hgad" else 101, ratio="share")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -107,4 +138,4 @@ def test_step_against_compiled_stock(by_turns, one_thread, device):
     """What `torch.compile` makes of the stock blocks and the textbook losses."""
     size = SIZES["synthetic"]
     with reuse_memory():
-        by_turns(our_step(size, device), their_step(size, device, compiled=True), rounds=101)
+        by_turns(times(10, our_step(size, device)), times(10, their_step(size, device, compiled=True)), rounds=21)

