@@ -4,6 +4,7 @@ __all__ = ["fit", "fit_all", "learn"]
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -98,7 +99,7 @@ def _fit_in_processes(configs: Sequence[RunConfig], n: int, device: str | torch.
     _ = Run.at(configs[0]).features  # extracted here, under its own bar, rather than waited for in every process
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(n, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_begin_process)
     try:
         jobs = [pool.submit(partial(fit, progress=False, device=device), config) for config in configs]
         _watch(jobs, configs)
@@ -108,6 +109,17 @@ def _fit_in_processes(configs: Sequence[RunConfig], n: int, device: str | torch.
             child.terminate()
         raise
     pool.shutdown()
+
+
+def _begin_process() -> None:
+    """One thread of torch, and another that ends the process with its parent: who is killed cannot end it."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _watch(jobs: Sequence[Future], configs: Sequence[RunConfig]) -> None:

@@ -11,6 +11,7 @@ from tests.benchmarks.conftest import keep, timed
 from tests.benchmarks.sizes import SIZES, Size
 
 BASE = dataclasses.replace(SIZES["synthetic"], grids=((16, 16),))
+WIDE = dataclasses.replace(BASE, dim=256)  # tiled centers have room for D classes
 
 
 def with_components(n: int) -> Size:
@@ -18,7 +19,7 @@ def with_components(n: int) -> Size:
 
 
 GROWTH = {
-    "classes": {n: dataclasses.replace(BASE, n_classes=n) for n in (3, 15, 60, 240)},
+    "classes": {n: dataclasses.replace(WIDE, n_classes=n) for n in (3, 15, 60, 240)},
     "components": {n: with_components(n) for n in (2, 10, 40)},
     "channels": {n: dataclasses.replace(BASE, dim=n) for n in (32, 64, 128, 256)},
     "levels": {n: dataclasses.replace(BASE, grids=((16, 16),) * n) for n in (1, 2, 4)},

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,6 +76,38 @@ def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path):
     process.wait()
     assert len(run) >= 1
     assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(whole)
+
+
+@pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").is_dir(), reason="finds children in /proc")
+def test_killing_the_process_ends_those_that_train_for_it(tiny, tmp_path):
+    config = tiny.replace(train=dataclasses.replace(tiny.train, epochs=100_000))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, sys\n"
+        "from cl_flow import RunConfig\n"
+        "from cl_flow.fit import fit_all\n"
+        "if __name__ == '__main__':\n"
+        "    config = RunConfig.from_dict(json.loads(sys.argv[1]))\n"
+        "    fit_all([config.replace(seed=seed) for seed in (101, 102)], processes=2)\n"
+    )
+    process = subprocess.Popen([sys.executable, str(script), json.dumps(config.to_dict())], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(trainers := _trainers(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(3)  # until they train
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(trainers) == 2
+    while any(path.is_dir() for path in trainers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(path.is_dir() for path in trainers)
+
+
+def _trainers(parent: int) -> list[Path]:
+    """The spawned processes of a process."""
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    paths = [Path("/proc") / pid for pid in children.read_text().split()] if children.is_file() else []
+    return [path for path in paths if "spawn_main" in (path / "cmdline").read_text()]
 
 
 def test_overwrite_begins_again(tiny, tmp_path):
