@@ -2,6 +2,7 @@
 
 __all__ = ["plot_bytes", "plot_stability"]
 
+import re
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,13 +12,14 @@ from matplotlib.axes import Axes
 from analysis.style import MARKERS, NAMES, TASK_COLORS
 
 DODGE = 1.3  # between methods that keep nothing, so that none hides another
+KIND = re.compile(r" [a-z]+[,)]")  # an option whose value is a word: such methods are no strengths of one another
 LINES = {"joint": "-", "finetune": "--", "x_gaussian": ":", "x_knn": "-."}  # references that span the axes
 
 
 def plot_bytes(
     compared: pd.DataFrame, *, ax: Axes | None = None, metric: str = "image_auroc", legend: bool = True, **kwargs: Any
 ) -> Axes:
-    """AUROC of the last model against the bytes kept between tasks, on a logarithmic axis; a line joins a grid.
+    """AUROC of the last model against the bytes kept between tasks, on a logarithmic axis; a line joins strengths.
 
     How to read it: up and to the left is better. Compare methods on a vertical line, at equal bytes; those that keep
     nothing stand at the left edge. Horizontal lines are references.
@@ -53,7 +55,7 @@ def plot_bytes(
 def plot_stability(
     compared: pd.DataFrame, *, ax: Axes | None = None, metric: str = "image_auroc", legend: bool = True, **kwargs: Any
 ) -> Axes:
-    """How well tasks are learnt against how well they are kept: every strength of every method, a line per grid.
+    """How well tasks are learnt against how well they are kept: every strength of every method; a line joins strengths.
 
     How to read it: right learns better, up forgets less. A line that runs from lower right to upper left trades one for
     the other; a point above and right of fine-tuning gains both. No strength is picked.
@@ -92,7 +94,11 @@ def _styles(compared: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def _points(ax: Axes, x: pd.Series, group: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
     error = None if group["low"].isna().all() else [group["value"] - group["low"], group["high"] - group["value"]]
-    ax.errorbar(x, group["value"], yerr=error, label=name, **style)
+    if any(KIND.search(method) for method in group.index):
+        style = {**style, "ls": "none"}
+    _, caps, bars = ax.errorbar(x, group["value"], yerr=error, label=name, **style)
+    for bar in (*caps, *bars):
+        bar.set_alpha(0.3)
 
 
 def _references(ax: Axes, rows: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """The table of methods: numbers against the R matrix, costs that are measured, and what is said about them."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,6 +136,14 @@ def test_methods_stand_where_their_bytes_and_scores_are(compared):
     rows = compared[(compared["metric"] == "image_auroc") & (compared["quantity"] == "final_mean")].set_index("method")
     assert y[0] == pytest.approx(rows.loc["replay (budget_bytes 3,000)", "value"])
     assert {line.get_label() for line in ax.lines} >= {"joint", "finetune", "x_gaussian", "x_knn"}
+
+
+def test_a_line_joins_strengths_and_no_kinds(compared):
+    kinds = compared.replace({"replay (budget_bytes 3,000)": "replay (law empirical)"})
+    for table, style in ((compared, "-"), (kinds, "None")):
+        ax = plot_stability(table, ax=plt.figure().add_subplot())
+        line = next(one.lines[0] for one in ax.containers if one.get_label() == "replay")
+        assert line.get_linestyle() == style
 
 
 def test_every_strength_is_on_the_stability_curve(compared):
