@@ -1,14 +1,6 @@
 """Every method at every strength, measured once and kept: what `make methods` makes, and notebook 06 shows."""
 
-__all__ = [
-    "PEERS",
-    "Suite",
-    "fit_few_methods",
-    "fit_methods",
-    "load_methods",
-    "measure_methods",
-    "suite_hours",
-]
+__all__ = ["PEERS", "Suite", "fit_few_methods", "fit_methods", "load_methods", "measure_methods", "suite_hours"]
 
 import os
 from pathlib import Path

@@ -317,10 +317,9 @@ def _extract(
     transform, paths = _transform(config, facts), list(samples["image_path"])
     done, grids = _progress(folder)
     levels = _open_levels(folder, len(grids), mode="r+") if grids else None
-    pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,))
     bar = tqdm(total=len(paths), initial=done, desc="features", unit="image", disable=not progress)
     costs = _Costs(torch.get_num_threads())
-    with bar, pool:
+    with bar, _decoders() as pool:
         for start, images, seconds in _prefetched(pool, paths, transform, done, batch_size):
             with costs.inferring(len(images), seconds, more=start + batch_size < len(paths)):
                 features = _forward(model, images.to(device), config.scales)
@@ -336,13 +335,18 @@ def _extract(
         path.write_text(json.dumps({**facts, "grids": grids}, indent=1))
 
 
+def _decoders() -> ThreadPoolExecutor:
+    """A thread per core, each of which computes alone."""
+    return ThreadPoolExecutor(max(2, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,))
+
+
 class _Costs:
     """Shares the cores: while images are decoded, the backbone gets those that this leaves; with more, each would wait
     for the other.
     """
 
     def __init__(self, cores: int) -> None:
-        self.cores, self._decoding, self._inferring = cores, 0.0, 0.0
+        self.cores, self._inferring = cores, 0.0
 
     @contextmanager
     def inferring(self, n_images: int, decoding: float, *, more: bool) -> Iterator[None]:
@@ -353,8 +357,7 @@ class _Costs:
             decoding: Processor's seconds that decoding them took.
             more: Whether the next batch is decoded meanwhile.
         """
-        self._decoding = decoding / n_images
-        share = self._inferring / (self._inferring + self._decoding) if more and self._inferring else 1.0
+        share = self._inferring / (self._inferring + decoding / n_images) if more and self._inferring else 1.0
         n_threads = max(1, round(self.cores * share))
         begun = time.thread_time()
         with threads(n_threads):

@@ -57,9 +57,8 @@ class _Objective(torch.autograd.Function):
         smoothing: float,
         intra: bool,
     ) -> Tensor:
-        volume = log_det - torch.linalg.vector_norm(z, dim=1).square_().mul_(
-            0.5
-        )  # what adds to every logarithm of a density
+        square = torch.linalg.vector_norm(z, dim=1).square_()
+        volume = log_det - square.mul_(0.5)  # what adds to every logarithm of a density
         terms, between = _between(z, volume, y, mu, phi, smoothing)
         within = ()
         if intra:

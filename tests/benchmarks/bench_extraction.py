@@ -1,9 +1,7 @@
 """Extraction: images per second beside bare inference of the same timm model, and beside the maps on file."""
 
 import itertools
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from analysis import study
 from cl_flow.datasets import DATASETS
 from cl_flow.features import (
     FeatureConfig,
+    _decoders,
     _extract,
     _forward,
     _prefetched,
@@ -23,14 +22,14 @@ from cl_flow.features import (
     load_backbone,
     load_features,
 )
+from cl_flow.images import read_image
 from tests.benchmarks.conftest import keep, timed
 
-PYRAMID = FeatureConfig(weights="random")
 CONFIGS = {
     "bundled": study("synthetic").base.features,
     "resnet18": FeatureConfig("resnet18.a1_in1k", "random", 256, (1,), (2, 3)),
     "wide_resnet50": FeatureConfig("wide_resnet50_2.racm_in1k", "random", 256, (1,), (2, 3)),
-    "b6_pyramid": PYRAMID,
+    "b6_pyramid": FeatureConfig(weights="random"),
 }
 
 
@@ -43,7 +42,7 @@ def enlarged(samples: pd.DataFrame, side: int, folder: Path) -> pd.DataFrame:
     """The drawings at the size of photographs, with a camera's noise."""
     rng, paths = np.random.default_rng(0), []
     for i, path in enumerate(samples["image_path"]):
-        pixels = np.asarray(Image.open(path).convert("RGB").resize((side, side), Image.Resampling.BICUBIC), dtype=float)
+        pixels = np.asarray(read_image(path).resize((side, side), Image.Resampling.BICUBIC), dtype=float)
         Image.fromarray(np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)).save(
             folder / f"{i}.png"
         )
@@ -65,7 +64,7 @@ def extraction_sides(
         _extract(samples, config, model, facts, target, device, size, False)
 
     def theirs() -> None:
-        with ThreadPoolExecutor(max(2, os.cpu_count()), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with _decoders() as pool:
             for _, images, _ in _prefetched(pool, paths, transform, 0, size):
                 _forward(model, images.to(device), config.scales)
 

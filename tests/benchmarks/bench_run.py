@@ -19,7 +19,7 @@ from cl_flow.run import RunConfig
 from cl_flow.score import calibrate, score
 from tests.benchmarks.bench_extraction import enlarged, extraction_sides
 from tests.benchmarks.bench_step import our_step, their_step
-from tests.benchmarks.conftest import keep, timed
+from tests.benchmarks.conftest import keep, turns
 from tests.benchmarks.sizes import Size, model_of
 from tests.benchmarks.stock import StockLevel, stock_maps, stock_normality
 
@@ -96,8 +96,7 @@ def _extraction(workload: Workload, device: torch.device, root: Path) -> tuple[f
     config, samples = workload.config.features, workload.samples
     size = min(len(samples), workload.config.train.batch_images)
     ours, theirs = extraction_sides(samples, config, device, root, size)
-    pairs = [(timed(ours), timed(theirs)) for _ in range(3)]
-    return tuple(np.median(pairs[1:], axis=0) / len(samples))
+    return tuple(np.median(turns(ours, theirs, rounds=2), axis=0) / len(samples))
 
 
 def _of_width(features: Features, dim: int) -> Features:
@@ -124,8 +123,7 @@ def _scoring(size: Size, features: Features, device: torch.device, side: int) ->
     def ours() -> None:
         score(model, features, calibration, size=(side, side))
 
-    pairs = [(timed(ours), timed(theirs)) for _ in range(4)]
-    return tuple(np.median(pairs[1:], axis=0) / len(features))
+    return tuple(np.median(turns(ours, theirs), axis=0) / len(features))
 
 
 def _auroc(workload: Workload) -> tuple[float, float]:
@@ -140,8 +138,5 @@ def _auroc(workload: Workload) -> tuple[float, float]:
         image(labels, maps.reshape(n, -1).max(1))
         pixel(*(values.ravel() if flat else values for values in (masks, maps)))
 
-    pairs = [
-        (timed(lambda: both(image_auroc, pixel_auroc, False)), timed(lambda: both(roc_auc_score, roc_auc_score, True)))
-        for _ in range(4)
-    ]
-    return tuple(np.median(pairs[1:], axis=0) / n)
+    sides = (lambda: both(image_auroc, pixel_auroc, False)), (lambda: both(roc_auc_score, roc_auc_score, True))
+    return tuple(np.median(turns(*sides), axis=0) / n)

@@ -81,7 +81,6 @@ def test_test_set_against_image_by_image(by_turns, benchmark, one_thread, device
     size = SIZES[size]
     n = 16 if size.dim == 200 else 128
     model = model_of(size, device)
-    model.categories = tuple(f"class {i}" for i in range(model.n_classes))
     features = images_of(size, n, tmp_path)
     labels = features.samples["label"].to_numpy()
     masks = masks_of(labels)
@@ -106,7 +105,6 @@ def peak(folder: Path) -> tuple[int, float]:
     """Bytes of the maps, and those by which making them raises a process's peak."""
     size = SIZES["synthetic"]
     model, features = model_of(size, torch.device("cpu")), images_at(folder, SIZES["synthetic"])
-    model.categories = tuple(f"class {i}" for i in range(model.n_classes))
     few = features.take(range(32))
     calibration = calibrate(model, few.where(label=0))
     score(model, few, calibration, size=(SIDE, SIDE))  # libraries load, and the first batch is allocated

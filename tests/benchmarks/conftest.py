@@ -49,15 +49,7 @@ def by_turns(benchmark) -> Callable[..., np.ndarray]:
         ratio: str = "speedup",
         unit: float = 1.0,
     ) -> np.ndarray:
-        seconds: list[tuple[float, float]] = []
-
-        def pair() -> None:
-            seconds.append((timed(theirs), timed(ours)))
-
-        pair()  # first calls allocate and compile
-        seconds.clear()
-        benchmark.pedantic(pair, rounds=rounds)
-        other, own = np.transpose(seconds)
+        own, other = benchmark.pedantic(lambda: turns(ours, theirs, rounds=rounds)).T
         ratios = unit * other / own
         keep(benchmark, ratio, ratios)
         keep(benchmark, "seconds", own)
@@ -65,6 +57,11 @@ def by_turns(benchmark) -> Callable[..., np.ndarray]:
         return ratios
 
     return measure
+
+
+def turns(ours: Callable[[], Any], theirs: Callable[[], Any], *, rounds: int = 3) -> np.ndarray:
+    """Seconds of both (rounds, 2), one after the other; first calls, which allocate and compile, are left out."""
+    return np.array([(timed(ours), timed(theirs)) for _ in range(rounds + 1)][1:])
 
 
 def timed(function: Callable[[], Any]) -> float:

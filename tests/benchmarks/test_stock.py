@@ -41,7 +41,6 @@ def test_stock_blocks_and_textbook_losses_give_our_loss_and_gradient(size):
 @pytest.mark.parametrize("size", SMALL)
 def test_scores_image_by_image_are_ours_of_the_set(size, tmp_path):
     model = model_of(size, CPU)
-    model.categories = tuple(f"class {i}" for i in range(model.n_classes))
     images = images_of(size, 4, tmp_path)
     ours = score(model, images, "set", size=(32, 32)).product.numpy()
     levels = [StockLevel(level, size.config) for level in model.levels]
