@@ -219,10 +219,9 @@ class Level(nn.Module):
     def _of_class(self, n: int, index: Tensor | None, y: Tensor | None) -> Positions:
         if y is None:
             raise ValueError("Expected the class of each image, as this flow is conditional on it; got none.")
-        cells = len(self.codes)
-        index = torch.arange(n, device=y.device) % cells if index is None else index
-        table = self.class_codes[:, None] + self.codes
-        return Positions(table.flatten(0, 1), y.repeat_interleave(n // len(y)) * cells + index)
+        index = torch.arange(n, device=y.device) % len(self.codes) if index is None else index
+        of_image = self.class_codes[y].repeat_interleave(n // len(y), 0)
+        return Positions(of_image + self.codes[index])  # a row for each patch: fewer than cells times classes
 
 
 class FlowModel(nn.Module):
