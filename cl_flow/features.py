@@ -10,12 +10,15 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub
@@ -32,7 +35,8 @@ from tqdm.auto import tqdm
 from cl_flow.flow import pick_device
 from cl_flow.images import read_image
 from cl_flow.paths import ASSETS, DATA, atomic
-from cl_flow.threads import threads
+
+PIECE = 2**18  # pixels that a core infers at a time: what a layer hands to the next then stays in its cache
 
 log = logging.getLogger(__name__)
 
@@ -266,7 +270,7 @@ def load_features(
         config: What to extract.
         root: Folder of all feature caches.
         device: Where the backbone runs; None takes the GPU when there is one.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass on a GPU; on a CPU, how many all cores have in hand at a time.
         progress: Whether to show a bar.
 
     Raises:
@@ -314,67 +318,87 @@ def _extract(
     batch_size: int,
     progress: bool,
 ) -> None:
-    transform, paths = _transform(config, facts), list(samples["image_path"])
     done, grids = _progress(folder)
-    levels = _open_levels(folder, len(grids), mode="r+") if grids else None
+    levels, saved = _open_levels(folder, len(grids), mode="r+") if grids else None, time.monotonic()
+    paths = list(samples["image_path"])
     bar = tqdm(total=len(paths), initial=done, desc="features", unit="image", disable=not progress)
-    costs = _Costs(torch.get_num_threads())
-    with bar, _decoders() as pool:
-        for start, images, seconds in _prefetched(pool, paths, transform, done, batch_size):
-            with costs.inferring(len(images), seconds, more=start + batch_size < len(paths)):
-                features = _forward(model, images.to(device), config.scales)
-            if levels is None:
-                grids = [tuple(values.shape[2:]) for values in features]
-                shapes = [(len(paths), math.prod(values.shape[2:]), values.shape[1]) for values in features]
-                levels = _allocate(folder, shapes)
-            for level, values in zip(levels, features):
-                level[start : start + len(images)] = values.flatten(2).mT.cpu().numpy()
-            _checkpoint(folder, levels, start + len(images), grids)
-            bar.update(len(images))
+    inferred = _inferred(config, model, facts, paths[done:], device, batch_size)
+    with bar, closing(inferred):
+        try:
+            for features in inferred:
+                n = len(features[0])
+                if levels is None:
+                    grids = [tuple(values.shape[2:]) for values in features]
+                    shapes = [(len(paths), math.prod(values.shape[2:]), values.shape[1]) for values in features]
+                    levels = _allocate(folder, shapes)
+                for level, values in zip(levels, features):
+                    level[done : done + n] = values.flatten(2).mT.cpu().numpy()
+                done += n
+                bar.update(n)
+                if time.monotonic() > saved + 1:
+                    _checkpoint(folder, levels, done, grids)
+                    saved = time.monotonic()
+        finally:
+            if levels is not None:
+                _checkpoint(folder, levels, done, grids)
     with atomic(folder / "complete.json") as path:
         path.write_text(json.dumps({**facts, "grids": grids}, indent=1))
 
 
-def _decoders() -> ThreadPoolExecutor:
-    """A thread per core, each of which computes alone."""
-    return ThreadPoolExecutor(max(2, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,))
+def _inferred(
+    config: FeatureConfig, model: nn.Module, facts: dict, paths: Sequence[str], device: torch.device, batch_size: int
+) -> Iterator[list[Tensor]]:
+    """Per level the features (B, D, H, W) of consecutive images, some at a time.
 
-
-class _Costs:
-    """Shares the cores: while images are decoded, the backbone gets those that this leaves; with more, each would wait
-    for the other.
+    On a CPU every core decodes and infers a few images alone, so that none waits for another; how many does not depend
+    on the number of cores, nor do the bits. A GPU infers whole batches, while the next ones are decoded.
     """
+    fit, normalize = _transforms(config, facts)
 
-    def __init__(self, cores: int) -> None:
-        self.cores, self._inferring = cores, 0.0
+    def decode(piece: Sequence[str]) -> Tensor:
+        return torch.stack([fit(read_image(path)) for path in piece])
 
-    @contextmanager
-    def inferring(self, n_images: int, decoding: float, *, more: bool) -> Iterator[None]:
-        """Within it torch has the backbone's share of the cores.
+    def alone(piece: Sequence[str]) -> list[Tensor]:
+        return _forward(model, normalize(decode(piece)), config.scales)
 
-        Args:
-            n_images: Images of this batch.
-            decoding: Processor's seconds that decoding them took.
-            more: Whether the next batch is decoded meanwhile.
-        """
-        share = self._inferring / (self._inferring + decoding / n_images) if more and self._inferring else 1.0
-        n_threads = max(1, round(self.cores * share))
-        begun = time.thread_time()
-        with threads(n_threads):
-            yield
-        self._inferring = n_threads * (time.thread_time() - begun) / n_images
+    if device.type == "cpu":
+        n, size = min(torch.get_num_threads(), batch_size), min(batch_size, PIECE // config.image_size**2) or 1
+        pieces = [paths[start : start + size] for start in range(0, len(paths), size)]
+        with _workers(n) as pool:
+            yield from _ahead(pool, alone, pieces, 2 * n)
+    else:
+        with _workers(max(2, os.cpu_count() or 1)) as pool:
+            images = _ahead(pool, decode, [[path] for path in paths], 2 * batch_size)
+            while batch := list(islice(images, batch_size)):
+                yield _forward(model, normalize(torch.cat(batch).to(device)), config.scales)
 
 
-def _transform(config: FeatureConfig, facts: dict) -> v2.Compose:
-    size = (config.image_size, config.image_size)
-    return v2.Compose(
-        [
-            v2.ToImage(),
-            v2.Resize(size, interpolation=v2.InterpolationMode(facts["interpolation"]), antialias=True),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(facts["mean"], facts["std"]),
-        ]
-    )
+@contextmanager
+def _workers(n: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute on one core each; what they have not begun when one leaves is never done."""
+    pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable, n: int) -> Iterator:
+    """The function of each item in order, `n` of them begun before the first is asked for."""
+    items = iter(items)
+    waiting = deque(pool.submit(function, item) for item in islice(items, n))
+    while waiting:
+        result = waiting.popleft().result()
+        waiting.extend(pool.submit(function, item) for item in islice(items, 1))
+        yield result
+
+
+def _transforms(config: FeatureConfig, facts: dict) -> tuple[v2.Compose, v2.Compose]:
+    """From a picture to pixels of the wanted size, and from such images (B, 3, H, W) to what the backbone takes."""
+    mode = v2.InterpolationMode(facts["interpolation"])
+    fit = [v2.ToImage(), v2.Resize((config.image_size, config.image_size), interpolation=mode, antialias=True)]
+    normalize = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(facts["mean"], facts["std"])]
+    return v2.Compose(fit), v2.Compose(normalize)
 
 
 @torch.inference_mode()
@@ -386,28 +410,6 @@ def _forward(model: nn.Module, images: Tensor, scales: Sequence[int]) -> list[Te
         small = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", align_corners=True)
         out += model(small)
     return [values.half() for values in out]
-
-
-def _prefetched(
-    pool: ThreadPoolExecutor, paths: list[str], transform: v2.Compose, first: int, batch_size: int
-) -> Iterator[tuple[int, Tensor, float]]:
-    """Batches of decoded images, and the processor's seconds that each took; the next one is decoded while the backbone
-    works on the last.
-    """
-
-    def submit(start: int) -> list[Future]:
-        return [pool.submit(_decode, path, transform) for path in paths[start : start + batch_size]]
-
-    waiting = submit(first)
-    for start in range(first, len(paths), batch_size):
-        current, waiting = waiting, submit(start + batch_size)
-        images, seconds = zip(*(future.result() for future in current))
-        yield start, torch.stack(images), sum(seconds)
-
-
-def _decode(path: str, transform: v2.Compose) -> tuple[Tensor, float]:
-    begun = time.thread_time()
-    return transform(read_image(path)), time.thread_time() - begun
 
 
 def _progress(folder: Path) -> tuple[int, list[tuple[int, int]] | None]:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import cl_flow.features as module
 from cl_flow.features import FeatureConfig, fingerprint, load_backbone, load_features, union
 from cl_flow.images import read_image
 from cl_flow.run import load_samples
+from cl_flow.threads import threads
 
 PYRAMID = FeatureConfig("test_resnet", weights="random", image_size=64, scales=(1, 2), out_indices=(1, 2))
 
@@ -54,29 +56,40 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(samples, tmp_path, m
         load_features(samples, PYRAMID, root=tmp_path / "cut", progress=False, batch_size=8)
     monkeypatch.setattr(module, "_forward", lambda *args: (calls.append(len(args[1])), forward(*args))[1])
     calls.clear()
+    (state,) = (tmp_path / "cut").glob("*/progress.json")
+    done = json.loads(state.read_text())["done"]
     again = load_features(samples, PYRAMID, root=tmp_path / "cut", progress=False, batch_size=8)
-    assert sum(calls) == len(samples) - 24
+    assert done >= 16 and sum(calls) == len(samples) - done
     for a, b in zip(whole.levels, again.levels):
         assert np.array_equal(a, b)
 
 
-def test_the_backbone_has_the_cores_that_decoding_leaves():
-    costs, before = module._Costs(4), torch.get_num_threads()
-    for decoding, more, expected in ((1e6, True, 4), (1e6, True, 1), (1e6, False, 4), (0.0, True, 4)):
-        with costs.inferring(8, decoding, more=more):
-            assert torch.get_num_threads() == expected
-            sum(i * i for i in range(10_000))
-        assert torch.get_num_threads() == before
+def test_features_are_the_same_on_any_number_of_cores_each_of_which_computes_alone(samples, tmp_path, monkeypatch):
+    forward, cores, features = module._forward, [], []
+    monkeypatch.setattr(module, "_forward", lambda *args: (cores.append(torch.get_num_threads()), forward(*args))[1])
+    for n in (1, 2, 3):
+        with threads(n):
+            features.append(load_features(samples, PYRAMID, root=tmp_path / str(n), progress=False, batch_size=7))
+            assert torch.get_num_threads() == n
+    assert set(cores) == {1}
+    for other in features[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(features[0].levels, other.levels))
 
 
-def test_features_are_the_same_on_any_number_of_threads():
-    model, _ = module.load_backbone(PYRAMID)
-    images = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    features = []
-    for n in (1, 2):
-        with module.threads(n):
-            features.append(module._forward(model, images, PYRAMID.scales))
-    assert all(torch.equal(one, two) for one, two in zip(*features))
+def test_what_is_begun_ahead_stays_in_order_and_is_left_with_who_leaves():
+    begun = []
+
+    def work(i: int) -> int:
+        begun.append(i)
+        time.sleep(0.002 * (3 - i % 3))
+        return i
+
+    with module._workers(3) as pool:
+        assert list(module._ahead(pool, work, range(20), 6)) == list(range(20)) == sorted(begun)
+    begun.clear()
+    with module._workers(2) as pool:
+        assert next(module._ahead(pool, work, iter(range(1000)), 4)) == 0
+    assert len(begun) <= 5
 
 
 def test_a_second_call_reads_the_maps_and_never_the_images(samples, tmp_path, monkeypatch):
