@@ -3,6 +3,7 @@
 __all__ = ["objective"]
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -57,32 +58,37 @@ class _Objective(torch.autograd.Function):
         smoothing: float,
         intra: bool,
     ) -> Tensor:
-        square = torch.linalg.vector_norm(z, dim=1).square_()
-        volume = log_det - square.mul_(0.5)  # what adds to every logarithm of a density
-        terms, between = _between(z, volume, y, mu, phi, smoothing)
+        volume = _less_half_square(log_det, z)  # what adds to every logarithm of a density
+        sums, between = _between(z, volume, y, mu, phi, smoothing)
         within = ()
         if intra:
             more, within = _within(z, volume, y, mu, delta, psi)
-            terms += more
+            sums += more
         ctx.save_for_backward(z, y, mu, delta, phi, psi, *between, *within)
-        return torch.stack(terms)
+        ctx.scales = _scales(*z.shape, len(sums), z.dtype, z.device)
+        return torch.stack(sums).mul_(ctx.scales)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, dterms: Tensor) -> tuple[Tensor | None, ...]:
         z, y, mu, delta, phi, psi, *kept = ctx.saved_tensors
-        dg, dmi, dentropy, *rest = (dterms / len(z)).unbind()
-        dvolume = dg / -z.shape[1]
-        dz, dmu, dphi = _between_back(z, mu, phi, _Between(*kept[:4]), dvolume, dmi, dentropy)
+        dvolume, dmi, dnegentropy, *rest = (dterms * ctx.scales).unbind()
+        dz, dmu, dphi = _between_back(z, mu, _Between(*kept[:4]), dvolume, dmi, dnegentropy)
         ddelta = dpsi = None
         if rest:
             within = _Within(*kept[4:])
-            dlog_joint = (torch.sigmoid(-within.surplus) * rest[1]).add_(rest[0]).div_(-z.shape[1])
+            dlog_joint = torch.addcmul(rest[0], torch.sigmoid(-within.surplus), rest[1] / z.shape[1])
             ddelta, dpsi = _within_back(z, y, delta, psi, within, dlog_joint, dz)
             dvolume = dvolume + dlog_joint
         dvolume = dvolume.expand(len(z))
         dz.addcmul_(z, dvolume[:, None], value=-1)
         return dz, dvolume, None, dmu, ddelta, dphi, dpsi, None, None
+
+
+@cache
+def _scales(n: int, dim: int, n_terms: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """By what sums over n patches become terms; made once, as a tensor sent to a GPU has it wait."""
+    return torch.tensor([-1 / dim, 1.0, -1.0, -1 / dim, -1.0][:n_terms], dtype=dtype, device=device) / n
 
 
 # ---- between classes
@@ -91,35 +97,38 @@ class _Objective(torch.autograd.Function):
 class _Between(NamedTuple):
     q: Tensor  # softmax(ℓ + log π) (K, N)
     target: Tensor  # the smoothed one-hot (K, N)
-    dentropy: Tensor  # the gradient of the entropy of softmax(ℓ) (K, N)
+    dnegentropy: Tensor  # the gradient of Σ p log p of p = softmax(ℓ) (K, N)
     log_pi: Tensor  # (K,)
 
 
 def _between(
     z: Tensor, volume: Tensor, y: Tensor, mu: Tensor, phi: Tensor, smoothing: float
 ) -> tuple[tuple[Tensor, ...], _Between]:
-    """`g`, `mi`, `entropy`; the class term's log softmax(ℓ + log π)_k − log π_k needs no ℓ of its own."""
+    """Σ log p(x), Σ of the class term and Σ p log p over patches.
+
+    The class term's log softmax(ℓ + log π)_k − log π_k differs from ℓ_k by the same for every k: its softmax is ℓ's.
+    """
     k, n = len(mu), len(z)
     log_pi = phi.log_softmax(0)
-    joint = torch.addmm((log_pi - 0.5 * mu.square().sum(1))[:, None], mu, z.T)
+    joint = torch.addmm(_less_half_square(log_pi, mu)[:, None], mu, z.T)
     log_q = joint.log_softmax(0)
-    log_p = (joint - log_pi[:, None]).log_softmax(0)
+    gain = log_q - log_pi[:, None]
+    log_p = gain.log_softmax(0)
     p = _exp(log_p)
     negentropy = (p * log_p).sum(0)
     y = y[:, None].expand(-1, n // len(y)).reshape(1, n)
     target = torch.full_like(joint, smoothing / k).scatter_(0, y, 1 - smoothing + smoothing / k)
-    g = _evidence(joint, log_q, 0).add_(volume).mean() / -z.shape[1]
-    mi = ((log_q - log_pi[:, None]) * target).sum() / n
-    return (g, mi, -negentropy.mean()), _Between(_exp(log_q), target, (negentropy - log_p).mul_(p), log_pi)
+    sums = _evidence(joint, log_q, 0).add_(volume).sum(), gain.mul_(target).sum(), negentropy.sum()
+    return sums, _Between(_exp(log_q), target, log_p.sub_(negentropy).mul_(p), log_pi)
 
 
 def _between_back(
-    z: Tensor, mu: Tensor, phi: Tensor, kept: _Between, dvolume: Tensor, dmi: Tensor, dentropy: Tensor
+    z: Tensor, mu: Tensor, kept: _Between, dvolume: Tensor, dmi: Tensor, dnegentropy: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of z but for its −½‖z‖², of mu and of phi; π is no part of the class term's gradient."""
-    djoint = torch.addcmul(kept.q * (dvolume - dmi), kept.target, dmi).addcmul_(kept.dentropy, dentropy)
+    djoint = torch.addcmul(kept.q * (dvolume - dmi), kept.target, dmi).addcmul_(kept.dnegentropy, dnegentropy)
     dmu = (djoint @ z).addcmul_(mu, djoint.sum(1)[:, None], value=-1)
-    dphi = (kept.q.sum(1) - kept.log_pi.exp() * len(z)).mul_(dvolume)
+    dphi = torch.sub(kept.q.sum(1), kept.log_pi.exp(), alpha=len(z)).mul_(dvolume)
     return djoint.T @ mu, dmu, dphi
 
 
@@ -129,21 +138,22 @@ def _between_back(
 class _Within(NamedTuple):
     r: Tensor  # softmax over the components of the given class (B, M, N/B)
     centers: Tensor  # those components (B, M, D)
+    log_share: Tensor  # and the logarithms of their weights (B, M)
     surplus: Tensor  # log p(x|y)/D (N,)
 
 
 def _within(
     z: Tensor, volume: Tensor, y: Tensor, mu: Tensor, delta: Tensor, psi: Tensor
 ) -> tuple[tuple[Tensor, ...], _Within]:
-    """`intra` and `z`."""
+    """Σ log p(x|y), up to (2π)^{−D/2}, and Σ log σ(log p(x|y)/D) over patches."""
     main, dim = mu[y][:, None], z.shape[1]
-    centers = torch.cat([main, main + delta[y]], 1)
-    weight = psi[y].log_softmax(1) - 0.5 * centers.square().sum(2)
+    centers, log_share = torch.cat([main, main + delta[y]], 1), psi[y].log_softmax(1)
+    weight = _less_half_square(log_share, centers)
     kernel = torch.baddbmm(weight[:, :, None], centers, z.reshape(len(y), -1, dim).mT)
     log_r = kernel.log_softmax(1)
-    log_joint = _evidence(kernel, log_r, 1).flatten().add_(volume).div_(dim)
-    surplus = log_joint - 0.5 * math.log(2 * math.pi)
-    return (-log_joint.mean(), -F.logsigmoid(surplus).mean()), _Within(_exp(log_r), centers, surplus)
+    log_joint = _evidence(kernel, log_r, 1).flatten().add_(volume)
+    surplus = (log_joint / dim).sub_(0.5 * math.log(2 * math.pi))
+    return (log_joint.sum(), F.logsigmoid(surplus).sum()), _Within(_exp(log_r), centers, log_share, surplus)
 
 
 def _within_back(
@@ -154,7 +164,7 @@ def _within_back(
     dz.view(len(y), -1, z.shape[1]).baddbmm_(dkernel.mT, kept.centers)
     dweight = dkernel.sum(2)
     dcenters = (dkernel @ z.reshape(len(y), -1, z.shape[1])).addcmul_(kept.centers, dweight[:, :, None], value=-1)
-    dpsi = dweight - psi[y].softmax(1) * dweight.sum(1, keepdim=True)
+    dpsi = torch.addcmul(dweight, kept.log_share.exp(), dweight.sum(1, keepdim=True), value=-1)
     return (
         torch.zeros_like(delta).index_add_(0, y, dcenters[:, 1:]),
         torch.zeros_like(psi).index_add_(0, y, dpsi),
@@ -162,6 +172,12 @@ def _within_back(
 
 
 # ---- shared
+
+
+def _less_half_square(logarithm: Tensor, x: Tensor) -> Tensor:
+    """The logarithm less ½‖x‖² (…,) of vectors (…, D)."""
+    norm = torch.linalg.vector_norm(x, dim=-1)
+    return torch.addcmul(logarithm, norm, norm, value=-0.5)
 
 
 def _evidence(joint: Tensor, log_posterior: Tensor, dim: int) -> Tensor:
