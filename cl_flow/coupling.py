@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 STRIP = 2048  # patches at a time through a block on a CPU, where no gradient is to come: in memory used again at once
+PART = 2**18  # hidden units that lie in a core's own cache beside the codes that are added to them
 
 
 class Block(NamedTuple):
@@ -95,6 +96,7 @@ class _Place(NamedTuple):
     z: Tensor  # (D, N)
     hidden: Tensor  # units last, so that codes are gathered as whole rows (N, hidden)
     hidden_columns: Tensor
+    parts: list[tuple[Tensor, Tensor]]  # hidden units of whole grids, and the codes of their cells; see `_parts`
     affine: Tensor  # [tanh a | t] (2·⌊D/2⌋, N)
     tanh: Tensor
     shift: Tensor
@@ -107,17 +109,17 @@ class _Way(NamedTuple):
 
     after: _Row
     before: _Row
+    da: Tensor  # (⌊D/2⌋, N)
+    daffine: Tensor  # [da | m₂], as t adds to m₂; ten times the gradient of what the subnet gives (2·⌊D/2⌋, N)
+    daffine_rows: Tensor
     product: Tensor  # of [m₂ | x₁] and its gradient (D, N)
     dhidden: Tensor  # (N, hidden)
     dhidden_columns: Tensor
-    daffine: Tensor  # (2·⌊D/2⌋, N)
-    daffine_rows: Tensor
-    da: Tensor
-    dt: Tensor
 
     @classmethod
-    def of(cls, after: _Row, before: _Row, product: Tensor, dhidden: Tensor, daffine: Tensor) -> "_Way":
-        return cls(after, before, product, dhidden, dhidden.T, daffine, daffine.T, *daffine.chunk(2))
+    def of(cls, after: Tensor, before: Tensor, product: Tensor, dhidden: Tensor, half: int) -> "_Way":
+        rows, daffine = (_Row.of(row[half:], half) for row in (after, before)), before[: 2 * half]
+        return cls(*rows, before[:half], daffine, daffine.T, product, dhidden, dhidden.T)
 
 
 class _Room:
@@ -134,29 +136,38 @@ class _Room:
         self.half, slots, wide = dim // 2, n if keep else 1, (dim + dim // 2, size)
         kept = (slots + 1, *wide), (slots, strip, hidden), (slots, 2 * self.half, strip), (slots, self.half, strip)
         self.kept = self.rows, self.hidden, self.affine, self.growth = _slab(like, kept)
-        back = (wide, wide, (dim, size), (size, hidden), (2 * self.half, size)) if keep else ()
+        back = (*2 * [(dim + 2 * self.half, size)], (dim, size), (size, hidden)) if keep else ()
         self.volumes, self.codes, *back = _slab(like, ((n, size), (cells, hidden), *back))
         self.codes_columns = self.codes.T
-        self.code_strips = [self.codes[at.start % cells :][: at.stop - at.start] for at in self.slices]
         self.x, self.z = (_Row.of(self.rows[b % (slots + 1)], self.half).x for b in (0, n))
         self.places = [[self._place(b, at) for at in self.slices] for b in range(n)]
         if keep:
-            ends = [_Row.of(row, self.half) for row in back[:2]]
-            self.ways = [_Way.of(*pair, *back[2:]) for pair in (ends, ends[::-1])]
+            self.ways = [_Way.of(*pair, *back[2:], self.half) for pair in (back[:2], back[1::-1])]
 
     def _place(self, b: int, at: slice) -> _Place:
         slot, before, after = b % len(self.hidden), b % len(self.rows), (b + 1) % len(self.rows)
         row, following = (_Row.of(self.rows[r][:, at], self.half) for r in (before, after))
         own = slice(0, at.stop - at.start)
         hidden, affine = self.hidden[slot, own], self.affine[slot][:, own]
+        parts = _parts(hidden, self.codes[at.start % len(self.codes) :][: at.stop - at.start])
         outputs = affine, *affine.chunk(2), self.growth[slot][:, own], self.volumes[b, at]
-        return _Place(row, following.x, hidden, hidden.T, *outputs)
+        return _Place(row, following.x, hidden, hidden.T, parts, *outputs)
 
 
 def _strip(size: int, cells: int) -> int:
     """About `STRIP` patches, in equal parts of a grid of so many cells or in whole grids, as far as that can be."""
     parts = next((n for n in range(-(-cells // STRIP), 4 * cells // STRIP + 1) if cells % n == 0), 1)
     return max(1, min(size, max(1, STRIP // cells) * cells // parts))
+
+
+def _parts(hidden: Tensor, codes: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Hidden units (n, cells, hidden) of n grids beside the codes of their cells, as many as a core's cache takes."""
+    n = len(hidden) // max(1, len(codes))
+    grids, rows = hidden[: n * len(codes)].view(n, *codes.shape), max(1, PART // hidden.shape[1])
+    if hidden.device.type != "cpu":
+        return [(grids, codes)]
+    slices = [slice(start, start + rows) for start in range(0, len(codes), rows)]
+    return [(group[:, at], codes[at]) for at in slices for group in grids.split(max(1, rows // len(codes)))]
 
 
 def _slab(like: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -210,8 +221,8 @@ class _Couple(torch.autograd.Function):
         room.x.copy_(x.T)
         for places, block, *folds in zip(room.places, blocks, biases.mul_(0.1)[:, :, None], folded, pushed):
             torch.addmm(block.inner_bias, table, block.position.T, out=room.codes)
-            for at, codes, i in zip(places, room.code_strips, indices):
-                _first_layer(at, block, codes if i is None else room.codes, i)
+            for at, i in zip(places, indices):
+                _first_layer(at, block, room.codes, i)
                 _rest(at, block, *folds, clamp)
         log_det = room.volumes.sum(0).mul_(clamp).add_(scale.log().sum())
         z = _rows(room.z)
@@ -229,7 +240,7 @@ class _Couple(torch.autograd.Function):
         n, room, needs, split = len(raw), ctx.room, ctx.needs_input_grad, used[0].shape[1]
         learns = [any(needs[i : i + 7]) for i in range(5, len(needs), 8)]
         first = 0 if needs[0] else learns.index(True)
-        pull = dlog_det * (0.1 * ctx.clamp)
+        pull = dlog_det * ctx.clamp
         pushes, products = dz.new_empty(2, n, dz.shape[1]).unbind()
         unfold, push, product = folded.mT.unbind(), pushes.unbind(), products.unbind()
         grads: list[tuple[Tensor | None, ...]] = [(None,) * 5] * n
@@ -240,7 +251,7 @@ class _Couple(torch.autograd.Function):
             torch.sum(way.after.x, 1, out=push[b])
             _back(at, way, outer, unfold[b], pull, ctx.clamp, product[b])
             if learns[b]:
-                grads[b] = _learn(at, way, room, table, index)
+                grads[b] = _learn(at, way, outer, room, table, index)
             if b > first or needs[0]:
                 way.before.x1.addmm_(inner.T, way.dhidden_columns)
             way, other = other, way
@@ -261,11 +272,11 @@ def _rows(columns: Tensor) -> Tensor:
 def _first_layer(at: _Place, block: Block, codes: Tensor, index: Tensor | None) -> None:
     if index is None:
         torch.mm(at.row.x1_rows, block.inner.T, out=at.hidden)
-        at.hidden.view(-1, *codes.shape).add_(codes)
+        for hidden, own in at.parts:
+            hidden.add_(own).relu_()
     else:
         torch.index_select(codes, 0, index, out=at.hidden)
-        at.hidden.addmm_(at.row.x1_rows, block.inner.T)
-    at.hidden.relu_()
+        at.hidden.addmm_(at.row.x1_rows, block.inner.T).relu_()
 
 
 def _rest(at: _Place, block: Block, bias: Tensor, folded: Tensor, pushed: Tensor, clamp: float) -> None:
@@ -281,20 +292,22 @@ def _back(at: _Place, way: _Way, outer: Tensor, unfold: Tensor, pull: Tensor, cl
     row, before = at.row, way.before
     torch.mm(unfold, way.after.x, out=before.mixed)
     torch.sum(torch.mul(before.mixed, row.mixed, out=way.product), 1, out=product)
-    torch.mul(before.mixed2, 0.1, out=way.dt)
     torch.mul(before.mixed2, at.growth, out=before.x2)
-    torch.addcmul(pull, before.x2, row.x2, value=0.1 * clamp, out=way.da)
+    torch.addcmul(pull, before.x2, row.x2, value=clamp, out=way.da)
     torch.ops.aten.tanh_backward.grad_input(way.da, at.tanh, grad_input=way.da)
-    torch.mm(way.daffine_rows, outer, out=way.dhidden)
+    torch.addmm(way.dhidden, way.daffine_rows, outer, beta=0, alpha=0.1, out=way.dhidden)
     torch.ops.aten.threshold_backward.grad_input(way.dhidden, at.hidden, 0, grad_input=way.dhidden)
 
 
-def _learn(at: _Place, way: _Way, room: _Room, table: Tensor, index: Tensor | None) -> tuple[Tensor, ...]:
+def _learn(
+    at: _Place, way: _Way, outer: Tensor, room: _Room, table: Tensor, index: Tensor | None
+) -> tuple[Tensor, ...]:
     """The gradients of inner, position, inner_bias, outer and outer_bias."""
-    daffine, dcodes = way.daffine, room.codes
+    dcodes = room.codes
     if index is None:
         torch.sum(way.dhidden.view(-1, *dcodes.shape), 0, out=dcodes)
     else:
         dcodes.zero_().index_add_(0, index, way.dhidden)
     dinner, dposition = (at.row.x1 @ way.dhidden).T, room.codes_columns @ table
-    return dinner, dposition, dcodes.sum(0), daffine @ at.hidden, daffine.sum(1)
+    douter = torch.addmm(outer, way.daffine, at.hidden, beta=0, alpha=0.1)
+    return dinner, dposition, dcodes.sum(0), douter, way.daffine.sum(1).mul_(0.1)

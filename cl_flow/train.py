@@ -4,7 +4,6 @@ __all__ = ["Batch", "Penalty", "Rehearsal", "TrainConfig", "train"]
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cl_flow.adam import FlatAdam
+from cl_flow.adam import FusedAdam
 from cl_flow.coupling import reuse_memory
 from cl_flow.features import Features
 from cl_flow.flow import FlowModel, trainable
@@ -143,14 +142,14 @@ def _epochs(
 ) -> list[tuple[int, int, str, float]]:
     model.train()
     loader = _Loader(model, data, config, rehearsal, seed)
-    optimizer = FlatAdam(trainable(model, weight_decay=config.weight_decay), betas=config.betas)
+    optimizer = FusedAdam(trainable(model, weight_decay=config.weight_decay), betas=config.betas)
     n_steps = config.epochs * loader.steps_per_epoch
     begin_intra = round(config.inter_only * n_steps)
     records: list[tuple[int, int, str, float]] = []
     title = progress if isinstance(progress, str) else "training"
     if watch is not None:
         watch(0, model)
-    with closing(optimizer), tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
+    with tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
         for epoch in range(config.epochs):
             sums: dict[tuple[int, str], list[Tensor]] = {}
             for step, batch in enumerate(loader.epoch(), epoch * loader.steps_per_epoch):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cl_flow.adam import FlatAdam
+from cl_flow.adam import FusedAdam
 from cl_flow.coupling import reuse_memory
 from cl_flow.flow import trainable
 from cl_flow.threads import threads
@@ -21,7 +21,7 @@ SQUARE = 2048
 def our_step(size: Size, device: torch.device) -> Callable[[], None]:
     """One step as `train` takes it."""
     model, batch, config = model_of(size, device), batch_of(size, device), TrainConfig()
-    optimizer = FlatAdam(trainable(model, weight_decay=config.weight_decay), betas=config.betas)
+    optimizer = FusedAdam(trainable(model, weight_decay=config.weight_decay), betas=config.betas)
 
     def step() -> None:
         _differentiate(model, batch, config, True, None, {})

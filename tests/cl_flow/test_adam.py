@@ -1,10 +1,10 @@
-"""One long vector moves as many short tensors do, whoever sets their gradients."""
+"""It moves as torch's own Adam does, whoever sets the gradients."""
 
 import pytest
 import torch
 from torch import nn
 
-from cl_flow.adam import FlatAdam
+from cl_flow.adam import FusedAdam
 
 SHAPES = [(3, 4), (5,), (), (2, 3)]
 
@@ -52,7 +52,7 @@ def expected(late: int | None) -> list[torch.Tensor]:
 def test_it_is_adam(late, replace):
     ours = parameters()
     groups = [{"params": ours[:2], "weight_decay": 0.1}, {"params": ours[2:], "weight_decay": 0.0}]
-    moved = run(FlatAdam(groups, betas=(0.95, 0.99)).step, ours, late=late, replace=replace)
+    moved = run(FusedAdam(groups, betas=(0.95, 0.99)).step, ours, late=late, replace=replace)
     for a, b in zip(moved, expected(late)):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
@@ -61,10 +61,8 @@ def test_gradients_of_before_are_forgotten_and_none_is_left():
     ours = parameters()
     for parameter in ours:
         parameter.grad = torch.full_like(parameter, 7.0)
-    optimizer = FlatAdam([{"params": ours, "weight_decay": 0.0}], betas=(0.9, 0.99))
+    optimizer = FusedAdam([{"params": ours, "weight_decay": 0.0}], betas=(0.9, 0.99))
     optimizer.step(1.0)
     assert all(torch.equal(a, b) for a, b in zip(ours, parameters()))
     run(optimizer.step, ours)
-    optimizer.close()
-    assert all(parameter.grad is None and parameter._base is None for parameter in ours)
-    assert len({parameter.untyped_storage().data_ptr() for parameter in ours}) == len(ours)
+    assert all(parameter.grad is None for parameter in ours)

@@ -79,6 +79,18 @@ def test_patches_go_through_in_strips_of_any_grid(strip, cells, n, index, monkey
         torch.testing.assert_close(couple(*values, clamp=CLAMP), formula(*values), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("cells, n", [(4, 16), (5, 15), (9, 9)])
+@pytest.mark.parametrize("rows", [1, 2, 4, 10])
+def test_codes_are_added_to_parts_of_a_grid_or_to_several_grids(cells, n, rows, monkeypatch):
+    values = arguments(5, index=False, cells=cells, n=n)
+    monkeypatch.setattr("cl_flow.coupling.PART", rows * len(values[-1][0].inner_bias))
+    ours, theirs = couple(*values, clamp=CLAMP), formula(*values)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    inputs = learnt(values[0], values[-1])
+    for a, b in zip(*(torch.autograd.grad(out[0].square().sum(), inputs) for out in (ours, theirs))):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
 def test_gradient_is_that_of_finite_differences():
     x, table, index, blocks = arguments(5, index=True, n_blocks=2)
     rotations = [block.rotation for block in blocks]
