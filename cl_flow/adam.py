@@ -1,4 +1,4 @@
-"""Adam in one call per group, without what torch's own optimizers ask of every parameter in every step."""
+"""Adam in one call for all parameters alike, without what torch's own optimizers ask of each in every step."""
 
 __all__ = ["FusedAdam"]
 
@@ -22,8 +22,9 @@ class _Bundle:
 
     @classmethod
     def of(cls, parameters: list[nn.Parameter], weight_decay: float) -> "_Bundle":
-        means, squares = ([torch.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(2))
-        return cls(parameters, weight_decay, means, squares, torch.zeros((), device=parameters[0].device))
+        means, squares = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
+        count = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
+        return cls(parameters, weight_decay, means, squares, count)
 
 
 class FusedAdam:
@@ -47,7 +48,10 @@ class FusedAdam:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Move every parameter that has had a gradient, and leave no gradient behind; where there is none, it is 0."""
+        """Move every parameter that has had a gradient, and leave no gradient behind; one that is missing counts as 0.
+
+        Gradients lie in memory as their parameters do, as autograd leaves them.
+        """
         for waiting, weight_decay in self._waiting:
             fresh = [parameter for parameter in waiting if parameter.grad is not None]
             if fresh:

@@ -49,9 +49,8 @@ def couple(
     $$ z = R\,(s \odot [x_1,\; x_2 \odot e^{\alpha \tanh a} + t] + o), \quad
        \log|\det| = \textstyle\sum \alpha \tanh a + \sum \log s. $$
     Products make up nearly all of its time, forward and backward: the factor 0.1 and the scale are folded into weights,
-    codes are projected once per cell instead of once per patch, what the gradient needs is kept once, channel by
-    channel, and the rest happens in place. What is frozen gets no gradient, nor the time it takes. It can be
-    differentiated once.
+    codes are projected once per row of their table, what the gradient needs is kept once, channel by channel, and the
+    rest happens in place. What is frozen gets no gradient, nor the time it takes. It can be differentiated once.
 
     Args:
         x: Patches (N, D).
@@ -96,7 +95,7 @@ class _Place(NamedTuple):
     z: Tensor  # (D, N)
     hidden: Tensor  # units last, so that codes are gathered as whole rows (N, hidden)
     hidden_columns: Tensor
-    parts: list[tuple[Tensor, Tensor]]  # hidden units of whole grids, and the codes of their cells; see `_parts`
+    parts: list[tuple[Tensor, Tensor]]  # hidden units beside the codes of their cells, see `_parts`
     affine: Tensor  # [tanh a | t] (2·⌊D/2⌋, N)
     tanh: Tensor
     shift: Tensor

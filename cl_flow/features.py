@@ -270,15 +270,18 @@ def load_features(
         config: What to extract.
         root: Folder of all feature caches.
         device: Where the backbone runs; None takes the GPU when there is one.
-        batch_size: Images per forward pass on a GPU; on a CPU, how many all cores have in hand at a time.
+        batch_size: Images per forward pass, at most; on a CPU, no more cores than that infer at a time.
         progress: Whether to show a bar.
 
     Raises:
         OSError: The disk is too small; the message holds the estimate.
+        ValueError: No samples, or a batch of none.
     """
     config = config or FeatureConfig()
     if not len(samples):
         raise ValueError("Expected at least one sample; got an empty table.")
+    if batch_size < 1:
+        raise ValueError(f"Expected a batch of one image or more; got {batch_size}.")
     model, facts = load_backbone(config)
     facts = {**dataclasses.asdict(config), **facts, "data": fingerprint(samples), "images": len(samples)}
     identity = {key: value for key, value in facts.items() if key not in ("source", "weights")}
@@ -331,7 +334,7 @@ def _extract(
                     grids = [tuple(values.shape[2:]) for values in features]
                     shapes = [(len(paths), math.prod(values.shape[2:]), values.shape[1]) for values in features]
                     levels = _allocate(folder, shapes)
-                for level, values in zip(levels, features):
+                for level, values in zip(levels, features, strict=True):
                     level[done : done + n] = values.flatten(2).mT.cpu().numpy()
                 done += n
                 bar.update(n)
@@ -362,9 +365,11 @@ def _inferred(
         return _forward(model, normalize(decode(piece)), config.scales)
 
     if device.type == "cpu":
-        n, size = min(torch.get_num_threads(), batch_size), min(batch_size, PIECE // config.image_size**2) or 1
+        size, cores = min(batch_size, PIECE // config.image_size**2) or 1, torch.get_num_threads()
         pieces = [paths[start : start + size] for start in range(0, len(paths), size)]
-        with _workers(n) as pool:
+        one_at_a_time = isinstance(model, timm.models.FeatureHookNet)  # it keeps what its layers gave in itself
+        n = 1 if one_at_a_time else max(1, min(cores, batch_size, len(pieces)))
+        with _workers(n, cores // n) as pool:
             yield from _ahead(pool, alone, pieces, 2 * n)
     else:
         with _workers(max(2, os.cpu_count() or 1)) as pool:
@@ -374,17 +379,18 @@ def _inferred(
 
 
 @contextmanager
-def _workers(n: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute on one core each; what they have not begun when one leaves is never done."""
-    pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,))
+def _workers(n: int, cores: int = 1) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute on so many cores each; what they have not begun when one leaves is never done."""
+    pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(cores,))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(torch.get_num_threads())  # or every new thread would compute on as few
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable, n: int) -> Iterator:
-    """The function of each item in order, `n` of them begun before the first is asked for."""
+    """The function of each item in order, `n` items ahead of the one that is asked for."""
     items = iter(items)
     waiting = deque(pool.submit(function, item) for item in islice(items, n))
     while waiting:

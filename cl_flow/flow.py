@@ -44,7 +44,7 @@ class Positions(NamedTuple):
     """The condition of a batch: a table of position codes, and which row each patch reads.
 
     Args:
-        table: Position codes (S, P) of the S cells of a grid.
+        table: Position codes (S, P) of the S cells of a grid, or whatever else patches are told.
         index: Row of each patch (N,); None when the patches are whole grids, cell by cell (N a multiple of S).
     """
 
@@ -219,9 +219,14 @@ class Level(nn.Module):
     def _of_class(self, n: int, index: Tensor | None, y: Tensor | None) -> Positions:
         if y is None:
             raise ValueError("Expected the class of each image, as this flow is conditional on it; got none.")
-        index = torch.arange(n, device=y.device) % len(self.codes) if index is None else index
-        of_image = self.class_codes[y].repeat_interleave(n // len(y), 0)
-        return Positions(of_image + self.codes[index])  # a row for each patch: fewer than cells times classes
+        if len(y) == 1:
+            return Positions(self.class_codes[y] + self.codes, index)
+        cells = len(self.codes)
+        index = torch.arange(n, device=y.device) % cells if index is None else index
+        y = y.repeat_interleave(n // len(y))
+        if n < cells * len(self.class_codes):  # a row for each patch
+            return Positions(self.class_codes[y] + self.codes[index])
+        return Positions((self.class_codes[:, None] + self.codes).flatten(0, 1), y * cells + index)
 
 
 class FlowModel(nn.Module):

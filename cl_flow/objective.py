@@ -87,7 +87,7 @@ class _Objective(torch.autograd.Function):
 
 @cache
 def _scales(n: int, dim: int, n_terms: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """By what sums over n patches become terms; made once, as a tensor sent to a GPU has it wait."""
+    """By what sums over n patches become terms; made once, or a GPU would have every step wait for it."""
     return torch.tensor([-1 / dim, 1.0, -1.0, -1 / dim, -1.0][:n_terms], dtype=dtype, device=device) / n
 
 
@@ -104,7 +104,7 @@ class _Between(NamedTuple):
 def _between(
     z: Tensor, volume: Tensor, y: Tensor, mu: Tensor, phi: Tensor, smoothing: float
 ) -> tuple[tuple[Tensor, ...], _Between]:
-    """Σ log p(x), Σ of the class term and Σ p log p over patches.
+    """Σ log p(x) up to (2π)^{−D/2}, Σ of the class term and Σ p log p over patches.
 
     The class term's log softmax(ℓ + log π)_k − log π_k differs from ℓ_k by the same for every k: its softmax is ℓ's.
     """

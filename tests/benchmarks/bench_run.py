@@ -1,5 +1,6 @@
 """A whole run of five tasks against the reference recipe, from costs per image measured side by side and added up."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from cl_flow.datasets import DATASETS
 from cl_flow.features import FeatureConfig, Features, load_features
 from cl_flow.run import RunConfig
 from cl_flow.score import calibrate, score
+from cl_flow.threads import threads
 from tests.benchmarks.bench_extraction import enlarged, extraction_sides
 from tests.benchmarks.bench_step import our_step, their_step
 from tests.benchmarks.conftest import keep, turns
@@ -90,13 +92,14 @@ def test_run_against_the_reference_recipe(benchmark, by_turns, one_thread, devic
 
 
 def _extraction(workload: Workload, device: torch.device, root: Path) -> tuple[float, float]:
-    """Seconds per image of filling the cache, and of decoding and inferring alone, as every epoch then does; the next
-    batch is decoded meanwhile on both sides.
+    """Seconds per image of filling the cache, and of decoding and inferring alone, as every epoch then does: the
+    reference recipe is given our way to infer, on every core.
     """
     config, samples = workload.config.features, workload.samples
     size = min(len(samples), workload.config.train.batch_images)
     ours, theirs = extraction_sides(samples, config, device, root, size)
-    return tuple(np.median(turns(ours, theirs, rounds=2), axis=0) / len(samples))
+    with threads(os.cpu_count() or 1):
+        return tuple(np.median(turns(ours, theirs, rounds=2), axis=0) / len(samples))
 
 
 def _of_width(features: Features, dim: int) -> Features:

@@ -1,4 +1,4 @@
-"""It moves as torch's own Adam does, whoever sets the gradients."""
+"""It moves as torch's own Adam does."""
 
 import pytest
 import torch

@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -41,27 +42,54 @@ def test_features_are_those_of_the_backbone(samples, tmp_path):
         torch.testing.assert_close(torch.tensor(level[40]), values, rtol=2e-3, atol=1e-4)
 
 
-def test_an_interrupted_extraction_goes_on_where_it_stopped(samples, tmp_path, monkeypatch):
-    whole = load_features(samples, PYRAMID, root=tmp_path / "whole", progress=False, batch_size=8)
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_an_interrupted_extraction_goes_on_where_it_stopped(samples, tmp_path, monkeypatch, after):
+    whole = load_features(samples, PYRAMID, root=tmp_path / "whole", device="cpu", progress=False, batch_size=8)
     forward, calls = module._forward, []
 
     def interrupted(model, images, scales):
-        if len(calls) == 3:
+        if len(calls) == after:
             raise KeyboardInterrupt
         calls.append(len(images))
         return forward(model, images, scales)
 
     monkeypatch.setattr(module, "_forward", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        load_features(samples, PYRAMID, root=tmp_path / "cut", progress=False, batch_size=8)
+    with pytest.raises(KeyboardInterrupt), threads(1):
+        load_features(samples, PYRAMID, root=tmp_path / "cut", device="cpu", progress=False, batch_size=8)
     monkeypatch.setattr(module, "_forward", lambda *args: (calls.append(len(args[1])), forward(*args))[1])
     calls.clear()
-    (state,) = (tmp_path / "cut").glob("*/progress.json")
-    done = json.loads(state.read_text())["done"]
-    again = load_features(samples, PYRAMID, root=tmp_path / "cut", progress=False, batch_size=8)
-    assert done >= 16 and sum(calls) == len(samples) - done
+    again = load_features(samples, PYRAMID, root=tmp_path / "cut", device="cpu", progress=False, batch_size=8)
+    assert sum(calls) == len(samples) - 8 * after
     for a, b in zip(whole.levels, again.levels):
         assert np.array_equal(a, b)
+
+
+def test_an_extraction_that_was_cut_after_its_last_image_needs_no_backbone(samples, tmp_path, monkeypatch):
+    whole = load_features(samples, PYRAMID, root=tmp_path, device="cpu", progress=False)
+    (whole.folder / "complete.json").unlink()
+    monkeypatch.setattr(module, "_forward", None)
+    again = load_features(samples, PYRAMID, root=tmp_path, device="cpu", progress=False)
+    assert again.grids == whole.grids and all(np.array_equal(a, b) for a, b in zip(whole.levels, again.levels))
+
+
+def test_a_backbone_that_keeps_what_its_layers_gave_infers_alone(samples, tmp_path, monkeypatch):
+    hooked = FeatureConfig("pit_ti_224.in1k", weights="random", image_size=224, scales=(1,), out_indices=(0,))
+    model, facts = load_backbone(hooked)
+    assert isinstance(model, timm.models.FeatureHookNet)
+    at_work, most, forward = [0], [0], module._forward
+
+    def counted(*args):
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        values = forward(*args)
+        at_work[0] -= 1
+        return values
+
+    monkeypatch.setattr(module, "_forward", counted)
+    paths = list(samples["image_path"][:6])
+    with threads(3):
+        both = [list(module._inferred(hooked, model, facts, paths, torch.device("cpu"), n)) for n in (2, 6)]
+    assert most[0] == 1 and [sum(len(x[0]) for x in batches) for batches in both] == [6, 6]
 
 
 def test_features_are_the_same_on_any_number_of_cores_each_of_which_computes_alone(samples, tmp_path, monkeypatch):
@@ -69,8 +97,10 @@ def test_features_are_the_same_on_any_number_of_cores_each_of_which_computes_alo
     monkeypatch.setattr(module, "_forward", lambda *args: (cores.append(torch.get_num_threads()), forward(*args))[1])
     for n in (1, 2, 3):
         with threads(n):
-            features.append(load_features(samples, PYRAMID, root=tmp_path / str(n), progress=False, batch_size=7))
-            assert torch.get_num_threads() == n
+            folder = tmp_path / str(n)
+            features.append(load_features(samples, PYRAMID, root=folder, device="cpu", progress=False, batch_size=7))
+            with ThreadPoolExecutor(1) as fresh:
+                assert torch.get_num_threads() == n == fresh.submit(torch.get_num_threads).result()
     assert set(cores) == {1}
     for other in features[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(features[0].levels, other.levels))
@@ -88,8 +118,8 @@ def test_what_is_begun_ahead_stays_in_order_and_is_left_with_who_leaves():
         assert list(module._ahead(pool, work, range(20), 6)) == list(range(20)) == sorted(begun)
     begun.clear()
     with module._workers(2) as pool:
-        assert next(module._ahead(pool, work, iter(range(1000)), 4)) == 0
-    assert len(begun) <= 5
+        assert next(module._ahead(pool, work, iter(range(1000)), 400)) == 0
+    assert len(begun) < 100
 
 
 def test_a_second_call_reads_the_maps_and_never_the_images(samples, tmp_path, monkeypatch):
@@ -158,6 +188,8 @@ def test_wrong_input_is_named(samples, tmp_path):
         load_backbone(FeatureConfig("test_resnett"))
     with pytest.raises(FileNotFoundError, match="file of weights; got 'nowhere.safetensors'"):
         load_backbone(FeatureConfig("test_resnet", weights="nowhere.safetensors"))
+    with pytest.raises(ValueError, match="a batch of one image or more; got 0"):
+        load_features(samples, PYRAMID, root=tmp_path, batch_size=0)
     with pytest.raises(ValueError, match="at least one sample"):
         load_features(samples[:0], PYRAMID, root=tmp_path)
 

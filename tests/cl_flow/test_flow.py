@@ -63,6 +63,24 @@ def test_drawn_patches_are_rows_of_the_whole_grid(pair):
     torch.testing.assert_close(jac, whole_jac[rows])
 
 
+@pytest.mark.parametrize("n_classes", [1, 2, 6])
+def test_a_flow_told_the_class_treats_each_image_as_its_own(n_classes):
+    generator = torch.Generator().manual_seed(0)
+    level = stirred(Level(6, (2, 3), SMALL, seed=0))
+    level.class_codes = torch.randn(n_classes, SMALL.position_dim, generator=generator)
+    y = torch.tensor([0, 5, 1, 5]) % n_classes
+    x, cells = torch.randn(4 * 6, 6, generator=generator), torch.randint(6, (4, 3), generator=generator)
+    whole = level(x, y=y)
+    drawn = level(x.view(4, 6, 6)[torch.arange(4)[:, None], cells].flatten(0, 1), cells.flatten(), y)
+    for i, k in enumerate(y):
+        alone = level(x.view(4, 6, 6)[i], y=k[None])
+        for a, b, c in zip(alone, whole, drawn):
+            torch.testing.assert_close(b[6 * i :][:6], a)
+            torch.testing.assert_close(c[3 * i :][:3], a[cells[i]])
+    if n_classes > 1:
+        assert not torch.allclose(level(x[:6], y=y[:1])[0], level(x[:6], y=y[1:2])[0])
+
+
 def test_a_level_in_one_go_is_its_blocks_one_by_one():
     level, x = stirred(Level(13, (3, 2), SMALL, seed=0)), torch.randn(12, 13)
     for index in (None, torch.randint(6, (12,))):
