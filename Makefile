@@ -5,7 +5,9 @@
 
 PRESET ?= synthetic
 SEEDS ?= 1
+JOBS ?= 2
 PYTHON ?= python3
+MAKEFLAGS += -j$(JOBS)
 METHOD_SEEDS := $(if $(filter file,$(origin SEEDS)),3,$(strip $(SEEDS)))
 override PRESET := $(strip $(PRESET))
 override SEEDS := $(strip $(SEEDS))
@@ -55,6 +57,7 @@ NAME := $(shell basename '$(PRESET)' | tr -c 'A-Za-z0-9._\n-' '-')
 EXECUTED := $(DATA)/executed/$(NAME)
 # A file named after what was asked for, so that other seeds, or a folder of the same name, execute the notebooks again.
 ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell printf %s '$(PRESET)' | cksum | tr ' ' '-')
+# Two at a time, after the first, which prepares data, features and runs for the others.
 NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
 SOURCES := $(filter-out cl_flow/doctor.py,$(wildcard cl_flow/*.py cl_flow/*/*.py analysis/*.py analysis/*.mplstyle))
 ASSETS := $(wildcard data/backbone/*.safetensors data/reference/*.csv)
@@ -103,6 +106,7 @@ help: ## List the targets and what they take
 	@echo
 	@echo '  PRESET=synthetic   what figures are made of: smoke (a minute), synthetic, mvtec, or a folder of your own'
 	@echo '  SEEDS=1            runs of each kind, from seed 0 up'
+	@echo '  JOBS=2             notebooks at a time, after the first one'
 	@echo '  USE_ACTIVE=1       use the active environment instead of .venv (a conda environment cl_flow is used anyway)'
 	@echo '  PYTHON=python3     the Python that .venv is made with'
 	@echo '  TORCH_INDEX=URL    another index for torch and torchvision, say for one CUDA version'
@@ -180,6 +184,8 @@ $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(ASSETS) $(ASKED) | $(READY)
 	  --parameters_raw preset "$$PRESET" --parameters seeds '$(SEEDS)' $< $(@D)/.$(@F) \
 	  || { echo 'The notebook up to its error: $(@D)/.$(@F)' >&2; exit 1; }
 	@mv $(@D)/.$(@F) $@
+
+$(wordlist 2,$(words $(NOTEBOOKS)),$(NOTEBOOKS)): | $(firstword $(NOTEBOOKS))
 
 $(EXECUTED)/%.html: $(EXECUTED)/%.ipynb | $(READY)
 	@$(RUN) -m nbconvert --log-level WARN --to html $<

@@ -157,7 +157,7 @@ def plot_strategies(
         metric: Its name.
         part: Score part.
         given: `"category"` or `"None"`.
-        **kwargs: For `seaborn.stripplot`.
+        **kwargs: For `seaborn.swarmplot`.
     """
     ax = ax or plt.gca()
     rows = _select(evaluated, metric, part, given)
@@ -165,7 +165,8 @@ def plot_strategies(
     rows = rows.groupby(["strategy", "task", "category"], sort=False)["value"].mean().reset_index()
     order = list(dict.fromkeys(rows["strategy"]))
     palette = {task: task_color(task) for task in sorted(rows["task"].unique())}
-    sns.stripplot(rows, x="strategy", y="value", hue="task", order=order, palette=palette, size=10, ax=ax, **kwargs)
+    look = {"order": order, "palette": palette, "size": 10, "warn_thresh": 1.0, **kwargs}
+    sns.swarmplot(rows, x="strategy", y="value", hue="task", ax=ax, **look)
     for x, name in enumerate(order):
         mean = rows.loc[rows["strategy"] == name, "value"].mean()
         ax.plot([x - 0.3, x + 0.3], [mean, mean], color="black", lw=4, zorder=3)

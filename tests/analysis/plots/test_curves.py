@@ -73,6 +73,16 @@ def test_strategies_show_the_last_model_and_its_mean(evaluated):
     assert f"{finetune:.2f}" in [text.get_text() for text in ax.texts]
 
 
+def test_strategies_lie_where_they_lay(evaluated):
+    drawn = []
+    for ax in plt.subplots(1, 2)[1]:
+        plot_strategies(evaluated, ax=ax)
+        ax.figure.canvas.draw()
+        drawn.append(np.concatenate([points.get_offsets() for points in ax.collections]))
+    np.testing.assert_array_equal(*drawn)
+    assert len(np.unique(drawn[0], axis=0)) == len(drawn[0])
+
+
 def test_losses_run_on_over_the_tasks():
     losses = pd.DataFrame(
         [(step, epoch, 0, term, 1.0) for step in range(2) for epoch in range(3) for term in ("g", "mi")],
