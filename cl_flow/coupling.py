@@ -95,7 +95,7 @@ class _Place(NamedTuple):
     z: Tensor  # (D, N)
     hidden: Tensor  # units last, so that codes are gathered as whole rows (N, hidden)
     hidden_columns: Tensor
-    parts: list[tuple[Tensor, Tensor]]  # hidden units beside the codes of their cells, see `_parts`
+    parts: list[tuple[Tensor, Tensor]]  # hidden units of whole grids beside the codes of their cells, see `_parts`
     affine: Tensor  # [tanh a | t] (2·⌊D/2⌋, N)
     tanh: Tensor
     shift: Tensor
@@ -128,8 +128,9 @@ class _Room:
     when the gradient is asked for, and autograd watches over it.
     """
 
-    def __init__(self, like: Tensor, n: int, shape: tuple[int, int, int, int], *, keep: bool) -> None:
+    def __init__(self, like: Tensor, n: int, shape: tuple[int, int, int, int], *, keep: bool, whole: bool) -> None:
         size, dim, hidden, cells = shape
+        self.whole = whole  # grids, cell by cell
         strip = size if keep or like.device.type != "cpu" else _strip(size, cells)
         self.slices = [slice(start, min(size, start + strip)) for start in range(0, max(1, size), strip)]
         self.half, slots, wide = dim // 2, n if keep else 1, (dim + dim // 2, size)
@@ -148,7 +149,8 @@ class _Room:
         row, following = (_Row.of(self.rows[r][:, at], self.half) for r in (before, after))
         own = slice(0, at.stop - at.start)
         hidden, affine = self.hidden[slot, own], self.affine[slot][:, own]
-        parts = _parts(hidden, self.codes[at.start % len(self.codes) :][: at.stop - at.start])
+        codes = self.codes[at.start % len(self.codes) :][: at.stop - at.start]
+        parts = _parts(hidden, codes) if self.whole else []
         outputs = affine, *affine.chunk(2), self.growth[slot][:, own], self.volumes[b, at]
         return _Place(row, following.x, hidden, hidden.T, parts, *outputs)
 
@@ -161,8 +163,7 @@ def _strip(size: int, cells: int) -> int:
 
 def _parts(hidden: Tensor, codes: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Hidden units (n, cells, hidden) of n grids beside the codes of their cells, as many as a core's cache takes."""
-    n = len(hidden) // max(1, len(codes))
-    grids, rows = hidden[: n * len(codes)].view(n, *codes.shape), max(1, PART // hidden.shape[1])
+    grids, rows = hidden.view(-1, *codes.shape), max(1, PART // hidden.shape[1])
     if hidden.device.type != "cpu":
         return [(grids, codes)]
     slices = [slice(start, start + rows) for start in range(0, len(codes), rows)]
@@ -189,10 +190,10 @@ def reuse_memory() -> Iterator[None]:
         _SHELF = before
 
 
-def _borrow(like: Tensor, n: int, shape: tuple[int, int, int, int], *, keep: bool) -> tuple[tuple, _Room]:
-    key = n, shape, keep, like.dtype, like.device, torch.is_inference_mode_enabled()
+def _borrow(like: Tensor, n: int, shape: tuple[int, int, int, int], **kind: bool) -> tuple[tuple, _Room]:
+    key = n, shape, *kind.values(), like.dtype, like.device, torch.is_inference_mode_enabled()
     shelf = [] if _SHELF is None else _SHELF.setdefault(key, [])
-    return key, shelf.pop() if shelf else _Room(like, n, shape, keep=keep)
+    return key, shelf.pop() if shelf else _Room(like, n, shape, **kind)
 
 
 def _give_back(key: tuple, room: _Room) -> None:
@@ -212,7 +213,8 @@ class _Couple(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         blocks = [Block(*weights[i : i + 8]) for i in range(0, len(weights), 8)]
         keep, split = keep and any(ctx.needs_input_grad), blocks[0].inner.shape[1]
-        key, room = _borrow(x, len(blocks), (*x.shape, len(blocks[0].inner_bias), len(table)), keep=keep)
+        shape = *x.shape, len(blocks[0].inner_bias), len(table)
+        key, room = _borrow(x, len(blocks), shape, keep=keep, whole=index is None)
         biases, raw, offsets, rotations = (torch.stack(column) for column in list(zip(*blocks))[4:])
         scale = F.softplus(raw, beta=0.5).mul_(0.1)
         folded, pushed = (rotations * scale[:, None]).roll(-split, 2), rotations @ offsets[:, :, None]

@@ -91,6 +91,13 @@ def test_codes_are_added_to_parts_of_a_grid_or_to_several_grids(cells, n, rows, 
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_half_a_grid_is_refused():
+    x, table, _, blocks = arguments(5, index=False, cells=4, n=16)
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode(), pytest.raises(RuntimeError, match="invalid for input of size"):
+            couple(x[:14], table, None, blocks, clamp=CLAMP)
+
+
 def test_gradient_is_that_of_finite_differences():
     x, table, index, blocks = arguments(5, index=True, n_blocks=2)
     rotations = [block.rotation for block in blocks]
