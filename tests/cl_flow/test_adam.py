@@ -65,4 +65,5 @@ def test_gradients_of_before_are_forgotten_and_none_is_left():
     optimizer.step(1.0)
     assert all(torch.equal(a, b) for a, b in zip(ours, parameters()))
     run(optimizer.step, ours)
-    assert all(parameter.grad is None for parameter in ours)
+    assert all(parameter.grad is None and parameter._base is None for parameter in ours)
+    assert len({parameter.untyped_storage().data_ptr() for parameter in ours}) == len(ours)

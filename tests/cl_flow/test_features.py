@@ -106,6 +106,16 @@ def test_features_are_the_same_on_any_number_of_cores_each_of_which_computes_alo
         assert all(np.array_equal(a, b) for a, b in zip(features[0].levels, other.levels))
 
 
+def test_features_are_the_same_on_any_number_of_threads():
+    model, _ = module.load_backbone(PYRAMID)
+    images = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    features = []
+    for n in (1, 2):
+        with threads(n):
+            features.append(module._forward(model, images, PYRAMID.scales))
+    assert all(torch.equal(one, two) for one, two in zip(*features))
+
+
 def test_what_is_begun_ahead_stays_in_order_and_is_left_with_who_leaves():
     begun = []
 
