@@ -7,10 +7,15 @@ PRESET ?= synthetic
 SEEDS ?= 1
 JOBS ?= 2
 PYTHON ?= python3
-MAKEFLAGS += -j$(JOBS)
 METHOD_SEEDS := $(if $(filter file,$(origin SEEDS)),3,$(strip $(SEEDS)))
 override PRESET := $(strip $(PRESET))
 override SEEDS := $(strip $(SEEDS))
+override JOBS := $(strip $(JOBS))
+ifeq ($(shell printf %s '$(JOBS)' | grep -Ex '[1-9][0-9]*'),)
+  $(error Expected JOBS, how many notebooks at a time, 1 or more; got "$(JOBS)")
+endif
+# Of several goals, as in `make clean figures`, each waits for the one before.
+MAKEFLAGS += $(if $(word 2,$(MAKECMDGOALS)),,-j$(JOBS))
 
 # Spinning or nested threads slow a step 5 to 60 times on a shared machine; a fixed date makes figures byte-identical.
 export OMP_WAIT_POLICY := PASSIVE
@@ -57,7 +62,7 @@ NAME := $(shell basename '$(PRESET)' | tr -c 'A-Za-z0-9._\n-' '-')
 EXECUTED := $(DATA)/executed/$(NAME)
 # A file named after what was asked for, so that other seeds, or a folder of the same name, execute the notebooks again.
 ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell printf %s '$(PRESET)' | cksum | tr ' ' '-')
-# Two at a time, after the first, which prepares data, features and runs for the others.
+# JOBS at a time, after the first, which prepares data, features and runs for the others.
 NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
 SOURCES := $(filter-out cl_flow/doctor.py,$(wildcard cl_flow/*.py cl_flow/*/*.py analysis/*.py analysis/*.mplstyle))
 ASSETS := $(wildcard data/backbone/*.safetensors data/reference/*.csv)
@@ -104,7 +109,7 @@ export METHODS
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  PRESET=synthetic   what figures are made of: smoke (a minute), synthetic, mvtec, or a folder of your own'
+	@echo '  PRESET=synthetic   what figures are made of: smoke (three minutes), synthetic, mvtec, or a folder of your own'
 	@echo '  SEEDS=1            runs of each kind, from seed 0 up'
 	@echo '  JOBS=2             notebooks at a time, after the first one'
 	@echo '  USE_ACTIVE=1       use the active environment instead of .venv (a conda environment cl_flow is used anyway)'
