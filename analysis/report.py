@@ -1,6 +1,6 @@
 """One call on one run: what was forgotten, where the AUROC went, and the tables and figures that say so."""
 
-__all__ = ["Report", "diagnose"]
+__all__ = ["HEADINGS", "Report", "diagnose"]
 
 import html
 import io
@@ -14,28 +14,17 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.attribution import Verdict
-from analysis.plots import (
-    plot_families,
-    plot_ledger,
-    plot_transplant,
-    plot_transport,
-    plot_volume,
-    plot_waterfall,
-)
-from analysis.probes import (
-    ledger,
-    ledger_families,
-    ledger_shapley,
-    ledger_shares,
-    ledger_terms,
-    transplant,
-    transport,
-    verdict,
-)
+from analysis.ledger.attribution import Verdict
+from analysis.ledger.conclude import ledger_families, ledger_shapley, ledger_shares, ledger_terms
+from analysis.ledger.measure import measure_ledger
+from analysis.ledger.moves import transport
+from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
+from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
+from analysis.ledger.say import verdict
+from analysis.ledger.transplants import transplant
 from analysis.style import save_figure
 from cl_flow.paths import atomic
-from cl_flow.run import Run
+from cl_flow.runs.run import Run
 
 THEME = (
     "color: var(--jp-content-font-color1, #222); background: var(--jp-layout-color1, #fff); "
@@ -74,13 +63,13 @@ def diagnose(
         after: The step to diagnose: index of the last task learnt, or counted from the end.
         part: Score part that the verdict and the figures are about; the tables hold all.
         given: `"category"`, or None for the likeliest class.
-        family: The refit that alignment means (`cl_flow.align.refit.FAMILIES`).
+        family: The refit that alignment means (`cl_flow.align.refits.FAMILIES`).
         tasks: Which earlier tasks; all by default.
         recovered: A table of `recovery` on this run, whose few training steps then enter the verdict.
         n_resamples: Bootstrap resamples of the test images.
     """
     where = {"after": after, "tasks": None if tasks is None else tuple(tasks)}
-    measured = ledger(run, given=(given,), **where)
+    measured = measure_ledger(run, given=(given,), **where)
     first = (int(measured["task"].min()),)
     options = {"n_resamples": n_resamples}
     tables = {

@@ -1,15 +1,42 @@
 """What every plot asks of its table first."""
 
-__all__ = ["chosen"]
+__all__ = ["beside", "chosen", "load_reference"]
+
 
 import pandas as pd
 
+from cl_flow.paths import ASSETS
+
 
 def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows that hold the given values."""
+    """The rows that hold the given values, compared as text; values that no row holds are an error."""
     for column, value in values.items():
-        if value not in set(frame[column]):
-            known = ", ".join(map(str, frame[column].unique()))
+        present = frame[column].astype(str)
+        if str(value) not in set(present):
+            known = ", ".join(present.unique())
             raise ValueError(f"Expected rows with {column}={value!r}; there are: {known}.")
-        frame = frame[frame[column] == value]
+        frame = frame[present == str(value)]
     return frame
+
+
+def beside(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: tuple[str, str] = ("ours", "slides")) -> pd.DataFrame:
+    """Two tables with the same first column side by side, under two headings.
+
+    Rows are matched by the first column as text, in the order of `ours`; what one table lacks is left empty.
+    """
+    key = ours.columns[0]
+    indexed = [table.assign(**{key: table[key].astype(str)}).set_index(key) for table in (ours, theirs)]
+    return pd.concat(dict(zip(names, indexed)), axis=1).reindex(indexed[0].index)
+
+
+def load_reference(name: str) -> pd.DataFrame:
+    """A published table to show beside ours, from `data/reference`.
+
+    Args:
+        name: File name without suffix, such as `slides_task_table` (its README says where each comes from).
+    """
+    path = ASSETS / "reference" / f"{name}.csv"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.csv")))
+        raise KeyError(f"Unknown reference {name!r}; known: {known}.")
+    return pd.read_csv(path)

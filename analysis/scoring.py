@@ -1,19 +1,21 @@
 """What every probe measures a model by: AUROC with the image scores behind it, and intervals of any contrast."""
 
-__all__ = ["contrast", "measure", "resampled"]
+__all__ = ["METRICS", "measure", "scored", "task_of", "true_masks"]
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from tqdm.auto import tqdm
 
-from analysis import intervals
-from analysis.metrics import image_auroc
-from analysis.tables import METRICS, true_masks
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
-from cl_flow.score import PARTS, Scores, calibrate, score
+from analysis import metrics
+from cl_flow.data.features import Features
+from cl_flow.data.images import image_size, read_mask
+from cl_flow.devices import pick_device
+from cl_flow.model.flow import FlowModel
+from cl_flow.runs.run import Run
+from cl_flow.scoring.scores import PARTS, Scores, calibrate, score
 
 
 def measure(
@@ -36,7 +38,7 @@ def measure(
         model: The model.
         features: Images of every category that the model knows.
         categories: Those to test on.
-        metric: Names in `analysis.tables.METRICS`.
+        metric: Names in `analysis.scoring.METRICS`.
         part: Score parts.
         given: `"category"` or None (routed to the likeliest class).
         known: Categories whose centers enter the entropy; all by default.
@@ -84,31 +86,53 @@ def _value(
     return METRICS[metric](labels, values), labels, values
 
 
-def resampled(rows: pd.DataFrame, *, n_resamples: int = 1000) -> np.ndarray:
-    """Image AUROC of each row, and of resamples of its test images (rows, 1 + n_resamples); the estimate comes first.
-
-    Every row of a category draws the same images, so that a difference of rows is a paired resample; another category
-    draws its own.
-
-    Args:
-        rows: With the columns `category labels scores`.
-        n_resamples: Resamples of the images, within each label.
-
-    Raises:
-        ValueError: A row without image scores.
-    """
-    if rows["scores"].isna().any():
-        raise ValueError("Expected rows of image_auroc, which hold their image scores; got rows without.")
-    out = np.empty((len(rows), 1 + n_resamples))
-    for i, (category, labels, scores) in enumerate(zip(rows["category"], rows["labels"], rows["scores"])):
-        out[i, 0] = image_auroc(labels, scores)
-        out[i, 1:] = intervals.bootstrap_auroc_samples(
-            labels, scores, n_resamples=n_resamples, random_state=list(category.encode())
-        )
-    return out
+METRICS: dict[str, Callable[..., float]] = {
+    "image_auroc": metrics.image_auroc,
+    "image_ap": metrics.image_ap,
+    "pixel_auroc": metrics.pixel_auroc,
+    "pixel_ap": metrics.pixel_ap,
+    "aupro": metrics.aupro,
+}
 
 
-def contrast(weights: ArrayLike, samples: np.ndarray, *, confidence: float = 0.95) -> intervals.Interval:
-    """A weighted sum (n,) of rows of `resampled` (n, 1 + n_resamples), with its paired percentile interval."""
-    values = (np.asarray(weights, dtype=float) @ samples).round(12) + 0.0  # what did not change is 0, not -1e-16
-    return intervals.percentile_interval(values[0], values[1:], confidence=confidence)
+def scored(
+    run: Run,
+    given: Sequence[str | None],
+    normalise: str,
+    size: int | None,
+    sigma: float,
+    steps: Sequence[int] | None = None,
+) -> Iterator[tuple[int, str, str | None, Features, Scores]]:
+    """Scores of the test images of each category known at each step, under a calibration made for that step."""
+    side = size or min(256, run.config.features.image_size)
+    features, device = run.features, pick_device()
+    chosen = range(len(run)) if steps is None else [step % len(run) for step in steps]
+    for step in tqdm(chosen, desc=f"scoring {run.name}", unit="step", leave=False):
+        model = run[step].model(device)
+        known = features.where(category=list(model.categories))
+        calibration = calibrate(model, known.where(split="train", label=0)) if normalise == "train" else normalise
+        for category in model.categories:
+            test = known.where(split="test", category=category)
+            for choice in given:
+                scores = score(model, test, calibration, given=choice, size=(side, side), sigma=sigma)
+                yield step, category, choice, test, scores
+
+
+def task_of(run: Run, category: str) -> int:
+    return next(i for i, names in enumerate(run.tasks) if category in names)
+
+
+def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
+    """Ground truth (n, H, W) at the size of the maps, by nearest neighbour."""
+    return np.stack(
+        [_mask(*paths, tuple(size)) for paths in zip(test.samples["image_path"], test.samples["mask_path"])]
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _mask(image_path: str, mask_path: str, size: tuple[int, int]) -> np.ndarray:
+    if not mask_path:
+        return np.zeros(size, dtype=bool)
+    mask = read_mask(mask_path, image_size(image_path))
+    rows, columns = ((np.arange(n) + 0.5) * old / n for n, old in zip(size, mask.shape))
+    return mask[np.ix_(rows.astype(int), columns.astype(int))]

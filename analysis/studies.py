@@ -1,6 +1,6 @@
 """The grid of runs behind the notebooks: one preset decides dataset, features, model and training of all of them."""
 
-__all__ = ["PRESETS", "Study", "study"]
+__all__ = ["PRESETS", "Study", "mvtec", "smoke", "study", "synthetic"]
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,15 +12,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.style import save_figure
-from cl_flow.features import FeatureConfig
-from cl_flow.fit import fit_all
-from cl_flow.flow import FlowConfig
+from cl_flow.data.backbones import FeatureConfig
+from cl_flow.data.streams import task_order
+from cl_flow.model.flow import FlowConfig
 from cl_flow.paths import DATA
 from cl_flow.registry import Registry
-from cl_flow.run import Run, RunConfig, load_samples
+from cl_flow.runs.config import RunConfig, load_samples
+from cl_flow.runs.fitting import fit_all
+from cl_flow.runs.run import Run
 from cl_flow.strategies import STRATEGIES
-from cl_flow.stream import task_order
-from cl_flow.train import TrainConfig
+from cl_flow.training.config import TrainConfig
 
 PRESETS: Registry = Registry("preset")
 

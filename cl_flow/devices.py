@@ -1,6 +1,6 @@
 """How many processor threads torch uses, for a while."""
 
-__all__ = ["one_thread", "threads"]
+__all__ = ["one_thread", "pick_device", "threads"]
 
 import functools
 from collections.abc import Callable, Iterator
@@ -32,3 +32,8 @@ def one_thread(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **options)
 
     return alone
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for; by default the GPU when there is one."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cl_flow.align import POLICIES, MixtureState, learn
-from cl_flow.align.incremental import log_joint
+from cl_flow.align.mixtures.engine import log_joint
 
 
 class IncrementalGaussianMixture(DensityMixin, BaseEstimator):

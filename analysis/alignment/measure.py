@@ -1,6 +1,6 @@
 """Aligners on finished runs: the last model's old centers moved by each of them, beside oracles and the joint model."""
 
-__all__ = ["alignment"]
+__all__ = ["ALL", "measure_alignment"]
 
 import time
 from collections.abc import Sequence
@@ -12,25 +12,27 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from analysis.probes.measure import measure
-from analysis.tables import table
-from cl_flow.align import ALIGNERS, HEADS, KEPT, Evidence, GaussianStats, refit
-from cl_flow.align.aligners import frames_of
-from cl_flow.fit import fit
-from cl_flow.flow import FlowModel, pick_device
-from cl_flow.latents import Latents, encode
-from cl_flow.mixture import Mixture
-from cl_flow.run import Run
-from cl_flow.strategies.evidence import carried, gathered, realigned, with_latents
-from cl_flow.strategies.gaussians import Gaussians, feature_gaussians, latent_gaussians
+from analysis.alignment.conclude import ERRORS
+from analysis.experiments import table
+from analysis.scoring import measure
+from cl_flow.align.aligners import ALIGNERS, HEADS, KEPT, Evidence, frames_of
+from cl_flow.align.evidence import carried, gathered, realigned, with_latents
+from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
+from cl_flow.align.refits import refit
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.devices import pick_device
+from cl_flow.model.flow import FlowModel
+from cl_flow.model.mixture import Mixture
+from cl_flow.runs.fitting import fit
+from cl_flow.runs.run import Run
+from cl_flow.scoring.latents import Latents, encode
 
 ALL = (*(name for name in ALIGNERS if name not in ("igmm", "igmn")), "exemplars")  # figmn answers what igmn does
 SHIFTS = ("identity", "mean_shift", "sdc")  # have nothing to say of shapes
-ERRORS = ("center_error", "symmetric_kl")
 
 
 @table
-def alignment(
+def measure_alignment(
     run: Run,
     *,
     aligner: Sequence[str] = ALL,
@@ -60,7 +62,7 @@ def alignment(
         aligner: Names in `cl_flow.align.ALIGNERS`, or `"exemplars"`.
         head: `"means"`, `"full"`, or both; those that only shift have one.
         joint: Whether to add the joint model, which is trained when it is missing.
-        metric: Names in `analysis.tables.METRICS`.
+        metric: Names in `analysis.scoring.METRICS`.
         part: Score parts.
         calibrate_on: Training images per category that scores are calibrated on; None takes all, as `evaluate` does.
         components: Gaussians per class and level in what is kept of features.

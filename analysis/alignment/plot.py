@@ -1,6 +1,6 @@
 """Mixtures that grow, how near aligners come to the joint model, what they keep, and how real their patches are."""
 
-__all__ = ["plot_alignment", "plot_budget", "plot_growth", "plot_samplers"]
+__all__ = ["HEADS", "NAMES", "SAMPLERS", "plot_alignment", "plot_budget", "plot_growth", "plot_samplers"]
 
 from typing import Any
 

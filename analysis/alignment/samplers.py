@@ -1,6 +1,6 @@
 """How real the patches are that stand for old classes: can a classifier tell them from the images' own?"""
 
-__all__ = ["SAMPLERS", "sampler_auc"]
+__all__ = ["SAMPLERS", "sampler_auc", "transport"]
 
 from collections.abc import Sequence
 
@@ -12,13 +12,14 @@ from sklearn.model_selection import cross_val_predict
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from analysis.experiments import table
 from analysis.metrics import image_auroc
-from analysis.tables import table
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel, pick_device
+from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
+from cl_flow.data.features import Features
+from cl_flow.devices import pick_device
+from cl_flow.model.flow import FlowModel
 from cl_flow.registry import Registry
-from cl_flow.run import Run
-from cl_flow.strategies.gaussians import Gaussians, feature_gaussians, latent_gaussians
+from cl_flow.runs.run import Run
 
 SAMPLERS: Registry = Registry("sampler")
 

@@ -1,26 +1,23 @@
 """Patches followed through all steps of a run: pictures of their latents by UMAP, and facts to hold them against."""
 
-__all__ = ["METHODS", "apparent_drift", "embedding", "latent_facts", "summarise_embedding"]
+__all__ = ["measure_embedding", "latent_facts"]
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.linalg import orthogonal_procrustes
 from scipy.spatial.distance import cdist
 
-from analysis.tables import table
-from cl_flow.features import Features
-from cl_flow.images import image_size, read_mask
-from cl_flow.registry import Registry
-from cl_flow.run import Run
-from cl_flow.threads import one_thread
+from analysis.embedding.conclude import displacement
+from analysis.embedding.layouts import METHODS, Slice, turned
+from analysis.experiments import table
+from cl_flow.data.features import Features
+from cl_flow.data.images import image_size, read_mask
+from cl_flow.devices import one_thread
+from cl_flow.runs.run import Run
 
-METHODS: Registry = Registry("embedding method")
 SPACES = ("latents", "features")
 ROW = ["step", "task", "category", "label", "image", "cell", "known"]
 FACTS = [
@@ -29,24 +26,11 @@ FACTS = [
 ]
 
 
-class Slice(NamedTuple):
-    """One step: the patches' vectors (N, D), the centers' (K, D) and the centers' categories; features have none."""
-
-    patches: np.ndarray
-    centers: np.ndarray
-    names: tuple[str, ...]
-
-    @property
-    def points(self) -> np.ndarray:
-        """Patches, then centers (N + K, D)."""
-        return np.concatenate([self.patches, self.centers])
-
-
 # ---- tables of runs
 
 
 @table
-def embedding(
+def measure_embedding(
     run: Run,
     *,
     method: str = "aligned",
@@ -143,109 +127,7 @@ def latent_facts(
 # ---- from tables to conclusions
 
 
-def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
-    """How far patches appear to move in a picture from one step to the next.
-
-    How to read it: backbone features are the same at every step, so what their pictures show is the method's own
-    doing; only what the latents show beyond it can be the run's.
-
-    Args:
-        embedded: Tables of `embedding`, of any methods and spaces, concatenated.
-
-    Returns:
-        One row per `run strategy seed method space step` but the first step: `drift`, the root mean square displacement
-        of the patches since the step before, as a share of their spread.
-    """
-    rows = []
-    keys = ["run", "strategy", "seed", "method", "space"]
-    for key, one in embedded[embedded["label"] != "center"].groupby(keys, sort=False):
-        pictures = [picture[["x", "y"]].to_numpy() for _, picture in one.groupby("step")]
-        for step in range(1, len(pictures)):
-            square = _displacement(pictures[step - 1], pictures[step])
-            rows.append((*key, step, float(np.sqrt(square.mean()))))
-    return pd.DataFrame(rows, columns=[*keys, "step", "drift"])
-
-
-def summarise_embedding(facts: pd.DataFrame, drift: pd.DataFrame) -> str:
-    """A sentence on what became of the first task's latents, and on how far pictures of them can be trusted.
-
-    Args:
-        facts: A table of `latent_facts` of the latents.
-        drift: A table of `apparent_drift`.
-    """
-    first = facts[facts["task"] == 0].groupby("step").mean(numeric_only=True)
-    begin, end, later = first.iloc[0], first.iloc[-1], first.iloc[1:].mean()
-    seen = drift[drift["space"] == "features"].groupby("method", sort=False)["drift"].mean()
-    pictures = ", ".join(f"{value:.2f} ({method})" for method, value in seen.items())
-    return (
-        f"In the full-dimensional space, {begin['purity']:.0%} of the neighbours of the first task's normal patches "
-        f"were of their own category when it had been learnt and {end['purity']:.0%} after the last step; the nearest "
-        f"center was their own for {begin['own_center']:.0%} and {end['own_center']:.0%}. From step to step these "
-        f"patches moved by {later['drift']:.2f} of the spread of all latents, {later['drift_rigid']:.2f} after the "
-        f"best rotation and shift, and kept {later['overlap']:.0%} of their neighbours. Backbone features, which never "
-        f"move, appear to move in pictures by this share of their spread: {pictures or 'not measured'}."
-    )
-
-
 # ---- methods: (slices, options of UMAP) -> per step the points in the plane (N + K, 2)
-
-
-@METHODS
-def aligned(slices: Sequence[Slice], *, random_state: int, **options: Any) -> list[np.ndarray]:
-    """AlignedUMAP: one picture per step, optimised together so that a patch stays near its neighbours in time.
-
-    References:
-        Visualizing the evolution of high-dimensional data with aligned UMAP (Dadu et al., 2023)
-        https://doi.org/10.1016/j.patter.2023.100741
-    """
-    if len(slices) == 1:
-        return joint(slices, random_state=random_state, **options)
-    relations = [_relation(earlier, later) for earlier, later in zip(slices, slices[1:])]
-    mapper = _umap().AlignedUMAP(random_state=random_state, transform_seed=random_state, **options)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "n_jobs value", UserWarning)  # it offers no way to ask for one job
-        mapper.fit([s.points for s in slices], relations=relations)
-    return list(mapper.embeddings_)
-
-
-@METHODS
-def joint(slices: Sequence[Slice], **options: Any) -> list[np.ndarray]:
-    """One UMAP of all steps together: a patch that did not move is drawn twice in one place."""
-    points = np.concatenate([s.points for s in slices])
-    xy = _umap().UMAP(n_jobs=1, unique=True, **options).fit_transform(points)
-    return np.split(xy, np.cumsum([len(s.points) for s in slices])[:-1])
-
-
-@METHODS
-def fixed(slices: Sequence[Slice], **options: Any) -> list[np.ndarray]:
-    """UMAP fitted on the first step; later steps are placed into that picture, whatever they have become."""
-    mapper = _umap().UMAP(n_jobs=1, **options).fit(slices[0].points)
-    return [mapper.embedding_, *(mapper.transform(s.points) for s in slices[1:])]
-
-
-@METHODS
-def independent(slices: Sequence[Slice], *, random_state: int, **options: Any) -> list[np.ndarray]:
-    """A UMAP for each step with a seed of its own, turned onto the one before: here to show what it fakes."""
-    pictures: list[np.ndarray] = []
-    for step, s in enumerate(slices):
-        xy = _umap().UMAP(n_jobs=1, random_state=random_state + step, **options).fit_transform(s.points)
-        pictures.append(_turned(pictures[-1], xy, len(s.patches)) if pictures else xy)
-    return pictures
-
-
-def _umap() -> Any:
-    """The library, imported when first needed: it takes seconds."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-        import umap
-    return umap
-
-
-def _relation(earlier: Slice, later: Slice) -> dict[int, int]:
-    """Which points of two steps are the same: every patch, and the centers that both have."""
-    n = len(earlier.patches)
-    centers = {n + i: n + later.names.index(name) for i, name in enumerate(earlier.names) if name in later.names}
-    return {**{i: i for i in range(n)}, **centers}
 
 
 # ---- patches, and what the flow makes of them
@@ -361,18 +243,5 @@ def _changes(before: np.ndarray | None, now: np.ndarray, k: int) -> dict[str, np
     if before is None:
         return dict.fromkeys(("overlap", "drift", "drift_rigid"), np.full(len(now), np.nan))
     kept = [len(np.intersect1d(a, b)) / k for a, b in zip(_neighbors(before, k), _neighbors(now, k))]
-    rigid = _turned(before, now, len(now))
-    return {"overlap": np.array(kept), "drift": _displacement(before, now), "drift_rigid": _displacement(before, rigid)}
-
-
-def _displacement(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """Squared displacement of each point (N,), as a share of the points' mean squared distance from their centroid."""
-    spread = ((before - before.mean(0)) ** 2).sum(1).mean()
-    return ((now - before) ** 2).sum(1) / spread
-
-
-def _turned(onto: np.ndarray, points: np.ndarray, n: int) -> np.ndarray:
-    """The points after the rotation, reflection and shift that bring the first n nearest to the first n of `onto`."""
-    here, there = points[:n].mean(0), onto[:n].mean(0)
-    rotation, _ = orthogonal_procrustes(points[:n] - here, onto[:n] - there)
-    return (points - here) @ rotation + there
+    rigid = turned(before, now, len(now))
+    return {"overlap": np.array(kept), "drift": displacement(before, now), "drift_rigid": displacement(before, rigid)}

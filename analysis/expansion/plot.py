@@ -1,6 +1,6 @@
 """What new centers alone do: changes by part and placement, AUROC against their number, categories stage by stage."""
 
-__all__ = ["plot_expansion", "plot_expansion_size", "plot_stages"]
+__all__ = ["PLACEMENTS", "plot_expansion", "plot_expansion_size", "plot_stages"]
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.plots.rows import chosen
+from analysis.rows import chosen
 from analysis.style import NAMES, task_color
 
 # Not the colours of tasks: Tol's muted scheme, in the order of the most informative comparison.

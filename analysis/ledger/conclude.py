@@ -1,16 +1,15 @@
 """What a forgetting ledger says: the drop in terms that add up to it, who caused it, and a verdict."""
 
-__all__ = ["ledger_families", "ledger_shapley", "ledger_shares", "ledger_terms", "verdict"]
+__all__ = ["ledger_families", "ledger_shapley", "ledger_shares", "ledger_terms"]
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from analysis.attribution import PLAYERS, Verdict, judge, ledger_split, ledger_states, shapley, spurious_share
+from analysis.contrasts import resampled
 from analysis.intervals import Interval, percentile_interval
-from analysis.probes.measure import resampled
-from analysis.probes.savings import recovery_changes, savings
+from analysis.ledger.attribution import PLAYERS, ledger_split, ledger_states, shapley, spurious_share
 
 BY = {"task": ["task"], "category": ["task", "category"], "all": []}
 KEYS = ["strategy", "step", "given", "part"]
@@ -131,77 +130,6 @@ def ledger_families(
             if mask == "old" and centers != "new":
                 out.append((*key, centers.replace("old", "none"), flow, *_interval(samples, confidence)))
     return pd.DataFrame(out, columns=[*_keys(measured, by), "family", "flow", "value", "low", "high"])
-
-
-def verdict(
-    measured: pd.DataFrame,
-    recovered: pd.DataFrame | None = None,
-    *,
-    task: int | None = None,
-    part: str = "product",
-    given: str = "category",
-    family: str = "full",
-) -> Verdict:
-    """One word on what became of earlier tasks, and the sentence with the numbers behind it.
-
-    Args:
-        measured: A table of `ledger`, of one strategy.
-        recovered: A table of `recovery` with the probes `forgotten` and `never_learned`: whether training tells more
-            than a refit. It is of the first task, at its latest step.
-        task: Which task; all earlier ones together by default.
-        part: Score part.
-        given: `"category"` or `"None"`.
-        family: The refit that alignment means.
-
-    Raises:
-        ValueError: Several strategies, or nothing measured of what is asked.
-    """
-    rows = measured[(measured["part"] == part) & (measured["given"] == given)]
-    rows = rows if task is None else rows[rows["task"] == task]
-    if rows["strategy"].nunique() != 1:
-        found = ", ".join(rows["strategy"].unique()) or "no rows"
-        raise ValueError(
-            f"Expected a ledger of one strategy with task={task}, part={part!r}, given={given!r}; got {found}."
-        )
-    split = ledger_terms(rows, family=family, by="all")
-    terms = {row.term: Interval(row.value, row.low, row.high) for row in split.itertuples()}
-    (shares,) = ledger_shares(rows, family=family, by="all").itertuples()
-    share, alone = (
-        Interval(*(getattr(shares, f"{kind}{end}") for end in ("", "_low", "_high")))
-        for kind in ("spurious_share", "without_refit")
-    )
-    training = {} if recovered is None else _training(recovered)
-    judged = judge(terms["drop"], share, without_refit=alone, beyond=terms["beyond"], **training)
-    what = "the earlier tasks" if task is None else f"task {task + 1}"
-    return judged._replace(sentence=_sentence(judged, what, terms, share, training))
-
-
-def _training(recovered: pd.DataFrame) -> dict[str, Interval]:
-    """What few training steps gave back to the first task, and how far ahead of a model that never learned."""
-    last = recovered[recovered["step"] == recovered["step"].max()]
-    changes, ahead = recovery_changes(last), savings(last, versus=("never_learned",))
-    found = {}
-    for row in changes[(changes["probe"] == "forgotten") & (changes["task"] == 0)].itertuples():
-        found["regained"] = Interval(row.change, row.low, row.high)
-    for row in ahead.itertuples():
-        found["saved"] = Interval(row.savings, row.low, row.high)
-    return found
-
-
-def _sentence(
-    judged: Verdict, what: str, terms: Mapping[str, Interval], share: Interval, training: Mapping[str, Interval]
-) -> str:
-    parts = [
-        f"{judged.name.capitalize()}: {judged.because}. Image AUROC of {what} fell by {terms['drop']!r}, from "
-        f"{terms['learned'].value:.3f} to {terms['final'].value:.3f}; of that, "
-        + ", ".join(f"{name} {terms[name]!r}" for name in ("confusion", "center drift", "alignment", "residual"))
-    ]
-    if np.isfinite(share.value):
-        parts.append(f"the spurious share is {share!r}")
-    parts.append(f"the refit exceeds that of a flow that learnt nothing by {terms['beyond']!r}")
-    words = {"regained": "few training steps gave back", "saved": "ahead of a model that never learned by"}
-    parts += [f"{words[name]} {interval!r} (first task)" for name, interval in training.items()]
-    return "; ".join(parts) + "."
 
 
 # ---- shared

@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.probes.ledger import counterfactuals
-from analysis.tables import table
-from cl_flow.align.refit import FAMILIES
-from cl_flow.flow import FlowModel, pick_device
+from analysis.experiments import table
+from analysis.ledger.measure import counterfactuals
+from cl_flow.align.refits import FAMILIES
+from cl_flow.devices import pick_device
+from cl_flow.model.flow import FlowModel
 from cl_flow.registry import Registry
-from cl_flow.run import Run
-from cl_flow.score import PARTS
+from cl_flow.runs.run import Run
+from cl_flow.scoring.scores import PARTS
 
 ILLNESSES: Registry = Registry("illness")
 

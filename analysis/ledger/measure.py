@@ -1,10 +1,6 @@
 """The forgetting ledger: earlier tasks under every combination of what the model was and what it has become."""
 
-__all__ = [
-    "counterfactuals",
-    "ledger",
-    "refit_centers",
-]
+__all__ = ["counterfactuals", "learnt_before", "measure_ledger", "refit_centers", "task_images"]
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -14,22 +10,23 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from analysis.attribution import PLAYERS
-from analysis.probes.measure import measure
-from analysis.probes.swap import swap
-from analysis.tables import table
-from cl_flow.align.refit import FAMILIES, refit
-from cl_flow.features import Features, union
-from cl_flow.flow import FlowModel, pick_device
-from cl_flow.latents import Latents, encode
-from cl_flow.run import Run
-from cl_flow.score import PARTS
+from analysis.experiments import table
+from analysis.ledger.attribution import PLAYERS
+from analysis.ledger.swaps import swap
+from analysis.scoring import measure
+from cl_flow.align.refits import FAMILIES, refit
+from cl_flow.data.features import Features, union
+from cl_flow.devices import pick_device
+from cl_flow.model.flow import FlowModel
+from cl_flow.runs.run import Run
+from cl_flow.scoring.latents import Latents, encode
+from cl_flow.scoring.scores import PARTS
 
 # ---- the measurements
 
 
 @table
-def ledger(
+def measure_ledger(
     run: Run,
     *,
     after: int = -1,
@@ -53,10 +50,10 @@ def ledger(
         run: One run, or many, that learn task after task and keep their centers.
         after: The step that is diagnosed: index of the last task learnt, or counted from the end.
         tasks: Which tasks; every one learnt before that step by default.
-        family: How refitted centers are fitted, names in `cl_flow.align.refit.FAMILIES`.
+        family: How refitted centers are fitted, names in `cl_flow.align.refits.FAMILIES`.
         part: Score parts.
         given: `"category"`, None (routed to the likeliest class that competes), or both.
-        metric: Names in `analysis.tables.METRICS`.
+        metric: Names in `analysis.scoring.METRICS`.
         n_latents: Latents per category and level that a refit sees, at most, drawn at random.
         size: Side of the maps in pixels; None is the image size, 256 at most.
         sigma: Smoothing of the maps in pixels.
@@ -179,7 +176,7 @@ def refit_centers(
         model: The model, and what its classes were.
         images: Features, or their latents under the flow to fit to.
         categories: What to refit.
-        family: Name in `cl_flow.align.refit.FAMILIES`.
+        family: Name in `cl_flow.align.refits.FAMILIES`.
         n_latents: Latents per category and level to fit to, at most, drawn at random.
     """
     model = copy.deepcopy(model)

@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.probes.ledger import learnt_before
-from analysis.tables import table
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel, pick_device
-from cl_flow.mixture import Mixture
-from cl_flow.run import Run
-from cl_flow.threads import one_thread
+from analysis.experiments import table
+from analysis.ledger.measure import learnt_before
+from cl_flow.data.features import Features
+from cl_flow.devices import one_thread, pick_device
+from cl_flow.model.flow import FlowModel
+from cl_flow.model.mixture import Mixture
+from cl_flow.runs.run import Run
 
 FITS = ("rigid", "affine", "class_affine")
 
@@ -42,7 +42,7 @@ def transport(
     How to read it: `drift` is how far the class's mean went and `displacement` the root mean square of how far a latent
     went, both in standard deviations of a component. R² says how much of where latents went a map explains: one
     `rigid` or `affine` map for all classes of the task, or one per class (`class_affine`); what the last one leaves
-    no refit of `cl_flow.align.refit` can undo. `logp` per dimension changes by what the mixture says of the latents
+    no refit of `cl_flow.align.refits` can undo. `logp` per dimension changes by what the mixture says of the latents
     (`mixture`) and by the flow's volume (`volume`): volume is out of reach of every center.
 
     Args:

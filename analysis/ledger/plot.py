@@ -1,10 +1,6 @@
 """Pictures of the forgetting ledger: the waterfall, the terms of every category, refits by family."""
 
-__all__ = [
-    "plot_families",
-    "plot_ledger",
-    "plot_waterfall",
-]
+__all__ = ["FAMILIES", "TERMS", "plot_families", "plot_ledger", "plot_waterfall"]
 
 from typing import Any
 
@@ -13,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.plots.rows import chosen
+from analysis.rows import chosen
 from analysis.style import task_color
 
 # Not the colours of tasks: Tol's muted scheme for what can be set right, grey for what cannot.

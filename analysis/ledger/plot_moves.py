@@ -1,6 +1,6 @@
 """Where in the flow a task was lost, and how it moved: transplants, maps of latents, and the change of log p."""
 
-__all__ = ["plot_transplant", "plot_transport", "plot_volume"]
+__all__ = ["FITS", "PARTS", "plot_transplant", "plot_transport", "plot_volume"]
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.plots.rows import chosen
+from analysis.rows import chosen
 from analysis.style import NAMES
 
 # Not the colours of tasks: Tol's bright and muted schemes.

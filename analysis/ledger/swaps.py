@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from cl_flow.flow import FlowModel, Level
-from cl_flow.mixture import Mixture
+from cl_flow.model.flow import FlowModel, Level
+from cl_flow.model.mixture import Mixture
 
 ROWS = {
     "centers": ("mu",),

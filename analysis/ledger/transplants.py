@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from tqdm.auto import tqdm
 
-from analysis.probes.ledger import learnt_before, refit_centers, task_images
-from analysis.probes.measure import measure
-from analysis.probes.swap import swap
-from analysis.tables import table
-from cl_flow.flow import FlowModel, pick_device
-from cl_flow.latents import encode
-from cl_flow.run import Run
+from analysis.experiments import table
+from analysis.ledger.measure import learnt_before, refit_centers, task_images
+from analysis.ledger.swaps import swap
+from analysis.scoring import measure
+from cl_flow.devices import pick_device
+from cl_flow.model.flow import FlowModel
+from cl_flow.runs.run import Run
+from cl_flow.scoring.latents import encode
 
 SIDES = ("first", "last")
 
@@ -46,7 +47,7 @@ def transplant(
         side: Whether the `"first"` blocks come from the old flow, the `"last"`, or both in turn.
         centers: The `"old"` centers, or families of `refit`.
         part: Score parts.
-        metric: Names in `analysis.tables.METRICS`.
+        metric: Names in `analysis.scoring.METRICS`.
         n_images: Training images per category to calibrate on and to refit to; a few make it quick.
         n_latents: As in `ledger`, like the other arguments.
 

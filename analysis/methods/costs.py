@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.tables import table
-from cl_flow.fit import learn
-from cl_flow.flow import FlowModel, pick_device
-from cl_flow.run import Run
+from analysis.experiments import table
+from cl_flow.devices import pick_device
+from cl_flow.model.flow import FlowModel
+from cl_flow.runs.continual import learn
+from cl_flow.runs.run import Run
 from cl_flow.strategies import STRATEGIES
 
 

@@ -1,6 +1,6 @@
 """Detectors that need no flow: each category's features as a Gaussian, or as a coreset of nearest neighbours."""
 
-__all__ = ["DETECTORS", "baselines"]
+__all__ = ["DETECTORS", "PARTS", "baselines"]
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -9,12 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.tables import METRICS, table, true_masks
+from analysis.experiments import table
+from analysis.scoring import METRICS, true_masks
 from cl_flow.align import GaussianStats
-from cl_flow.features import Features
+from cl_flow.data.features import Features
 from cl_flow.registry import Registry
-from cl_flow.run import Run
-from cl_flow.score import anomaly_maps
+from cl_flow.runs.run import Run
+from cl_flow.scoring.maps import anomaly_maps
 
 DETECTORS: Registry = Registry("detector")
 SHRINKAGE = 1e-3
@@ -125,7 +126,7 @@ PARTS = ("logp", "product")
 def _test(
     fit: Callable[[Tensor], Detector], images: Features, metric: Sequence[str], side: int, sigma: float
 ) -> tuple[int, dict[str, float]]:
-    """Bytes kept for one category, and its metrics, scored as `cl_flow.score` does: 1/(1 + exp(s − median s))."""
+    """Bytes kept for one category, and its metrics, scored as `cl_flow.scoring.scores` does: 1/(1 + exp(s − median s))."""
     train, test = images.where(split="train", label=0), images.where(split="test")
     levels, kept = [], 0
     for i, dim in enumerate(images.dims):

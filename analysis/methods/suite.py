@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.baselines import baselines
-from analysis.costs import kept_bytes
-from analysis.methods import contrast_methods, methods, methods_table
-from analysis.study import Study
-from cl_flow.fit import fit_all
+from analysis.methods.conclude import methods_table
+from analysis.methods.costs import kept_bytes
+from analysis.methods.detectors import baselines
+from analysis.methods.measure import compare_methods, contrast_methods
+from analysis.studies import Study
 from cl_flow.paths import DATA, atomic
-from cl_flow.run import Run
+from cl_flow.runs.fitting import fit_all
+from cl_flow.runs.run import Run
 from cl_flow.strategies import STRATEGIES
 
 BOUNDS = ("finetune", "joint", "cumulative")
@@ -67,7 +68,7 @@ def measure_methods(plan: Study) -> Suite:
     """Train and measure everything, and keep it below the data folder as Parquet, CSV and LaTeX."""
     runs = fit_methods(plan)
     others = baselines([run for run in runs if run.strategy == "finetune"])
-    suite = Suite(methods(runs, baselines=others), contrast_methods(runs, baselines=others))
+    suite = Suite(compare_methods(runs, baselines=others), contrast_methods(runs, baselines=others))
     for name, frame in suite._asdict().items():
         with atomic(_folder(plan) / f"methods-{name}.parquet") as path:
             frame.to_parquet(path)

@@ -20,7 +20,7 @@ def plot_examples(
     How to read it: left to right in order of arrival; each category shows a normal image, then its defects.
 
     Args:
-        examples: Of `analysis.tables.examples`: `category task defect image mask`, images (H, W, 3), masks (H, W).
+        examples: Of `analysis.pictures.examples`: `category task defect image mask`, images (H, W, 3), masks (H, W).
         per_category: Images of each category.
         figure: Where to draw; a new figure by default.
         columns: Categories per row.

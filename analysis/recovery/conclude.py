@@ -1,22 +1,14 @@
 """What recovery curves say: how far each probe moves, and what the forgotten model had saved of the first task."""
 
-__all__ = [
-    "recovery_changes",
-    "recovery_curves",
-    "recovery_halves",
-    "recovery_table",
-    "savings",
-    "summarise_recovery",
-]
+__all__ = ["recovery_changes", "recovery_curves", "recovery_halves", "recovery_table", "savings"]
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import Interval
+from analysis.contrasts import contrast, resampled
 from analysis.metrics import image_auroc
-from analysis.probes.measure import contrast, resampled
 
 KEYS = ["step", "probe", "update", "shots"]
 
@@ -35,7 +27,7 @@ def recovery_curves(
     Returns:
         One row per `step probe update shots task n_steps`: `value low high`.
     """
-    rows, samples = _images(recovered, part, n_resamples)
+    rows, samples = image_counts(recovered, part, n_resamples)
     keys, out = [*KEYS, "task", "n_steps"], []
     for key, group in rows.groupby(keys, sort=False):
         weights = np.full(len(group), 1 / len(group))
@@ -54,7 +46,7 @@ def recovery_changes(
     Returns:
         One row per `step probe update shots task`: `start end change low high`, means over categories and runs.
     """
-    rows, samples = _images(recovered[recovered["probe"] != "learned"], part, n_resamples)
+    rows, samples = image_counts(recovered[recovered["probe"] != "learned"], part, n_resamples)
     keys, out = [*KEYS, "task"], []
     for key, group in rows.groupby(keys, sort=False):
         ends = [(group["n_steps"] == n).to_numpy(dtype=float) for n in (group["n_steps"].min(), group["n_steps"].max())]
@@ -92,7 +84,7 @@ def savings(
     Returns:
         One row per `step update shots versus`: `start savings low high`, means over categories and runs.
     """
-    rows, samples = _images(recovered[recovered["task"] == 0], part, n_resamples)
+    rows, samples = image_counts(recovered[recovered["task"] == 0], part, n_resamples)
     out = []
     for key, group in rows.groupby(["step", "update", "shots"], sort=False):
         for control in versus:
@@ -178,58 +170,7 @@ def recovery_table(
     return means.rename_axis(columns=None).reset_index()
 
 
-def summarise_recovery(recovered: pd.DataFrame, *, update: str = "both", shots: int | None = None) -> str:
-    """A paragraph per starting step on whether the first task came back, and whether that is more than teaching.
-
-    Args:
-        recovered: A table of `recovery` with the probe `forgotten`.
-        update: Which of its updates.
-        shots: Images per category; the most there are by default.
-    """
-    chosen = recovered[(recovered["update"] == update) | (recovered["probe"] == "learned")]
-    n = chosen["shots"].max() if shots is None else shots
-    chosen = chosen[chosen["shots"].isin([0, n])]
-    changes, ahead = recovery_changes(chosen), savings(chosen)
-    return "\n\n".join(_verdict(chosen[chosen["step"] == step], changes, ahead, n) for step in chosen["step"].unique())
-
-
-def _verdict(rows: pd.DataFrame, changes: pd.DataFrame, ahead: pd.DataFrame, shots: int) -> str:
-    step, n_steps = rows["step"].iloc[0], rows["n_steps"].max()
-    moved = {(row.probe, row.task): row for row in changes[changes["step"] == step].itertuples()}
-    learned = rows.loc[(rows["probe"] == "learned") & (rows["metric"] == "image_auroc"), "value"].mean()
-    own = moved["forgotten", 0]
-    sentences = [
-        f"After task {step + 1}, {n_steps} steps on {shots} normal images of each category of task 1 changed its mean "
-        f"image AUROC by {_change(own)}, from {own.start:.3f} to {own.end:.3f} (just learnt: {learned:.3f})"
-    ]
-    for row in ahead[(ahead["step"] == step) & (ahead["versus"] == "never_learned")].itertuples():
-        interval = Interval(row.savings, row.low, row.high)
-        sentences.append(
-            f"over the curve it is {interval!r} ahead of a model that never learned task 1 ({row.start:.3f} before the "
-            f"first step), {_reading(interval)}"
-        )
-    others = {
-        ("held_out", 0): "a category of task 1 kept out of the steps changed by",
-        ("sham", 0): f"as many steps on images of task {step + 1} instead changed task 1 by",
-        ("forgotten", step): f"in return, task {step + 1} changed by",
-    }
-    sentences += [f"{words} {_change(moved[key])}" for key, words in others.items() if key in moved]
-    return "; ".join(sentences) + "."
-
-
-def _change(row: object) -> str:
-    return repr(Interval(row.change, row.low, row.high))
-
-
-def _reading(interval: Interval) -> str:
-    if interval.low > 0:
-        return "more than the same steps teach: something was kept"
-    if interval.high < 0:
-        return "less than the same steps teach a model that never knew it"
-    return "an interval that holds 0: these test images do not tell reminding from teaching"
-
-
-def _images(recovered: pd.DataFrame, part: str, n_resamples: int) -> tuple[pd.DataFrame, np.ndarray]:
+def image_counts(recovered: pd.DataFrame, part: str, n_resamples: int) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows of image AUROC and their resamples."""
     rows = recovered[(recovered["metric"] == "image_auroc") & (recovered["part"] == part)].reset_index(drop=True)
     if rows.empty:

@@ -1,6 +1,6 @@
 """Few-shot recovery: a few steps on a few images of the first task, and controls that tell reminding from teaching."""
 
-__all__ = ["PROBES", "UPDATES", "Trial", "few_shots", "never_learned_config", "recovery", "retrain_"]
+__all__ = ["PROBES", "UPDATES", "Trial", "few_shots", "never_learned_config", "measure_recovery", "retrain_"]
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from analysis.probes.measure import measure
-from analysis.tables import table
-from cl_flow.features import Features, union
-from cl_flow.fit import fit
-from cl_flow.flow import FlowModel, pick_device
+from analysis.experiments import table
+from analysis.scoring import measure
+from cl_flow.data.features import Features, union
+from cl_flow.devices import pick_device
+from cl_flow.model.flow import FlowModel
 from cl_flow.registry import Registry
-from cl_flow.run import Run, RunConfig
-from cl_flow.train import TrainConfig, train
+from cl_flow.runs.config import RunConfig
+from cl_flow.runs.fitting import fit
+from cl_flow.runs.run import Run
+from cl_flow.training.config import TrainConfig
+from cl_flow.training.loop import train
 
 UPDATES = {"both": ("flow", "mixture"), "centers": ("mixture",), "flow": ("flow",)}
 
@@ -90,7 +93,7 @@ def never_learned_config(run: Run) -> RunConfig:
 
 
 @table
-def recovery(
+def measure_recovery(
     run: Run,
     *,
     after: Sequence[int] = (1, -1),
@@ -121,7 +124,7 @@ def recovery(
         shots: Normal training images per category; the fewer are among the more.
         steps: Numbers of optimizer steps to test after; one training serves them all.
         lr: Constant learning rate; the run's peak rate by default.
-        metric: Names in `analysis.tables.METRICS`.
+        metric: Names in `analysis.scoring.METRICS`.
         part: Score parts.
         calibrate_on: Training images per category that scores are calibrated on at every point of a curve; None takes
             all, as `evaluate` does, a few halve the time.
@@ -204,7 +207,7 @@ def retrain_(
         n_steps: Optimizer steps, rounded up to whole passes over the images.
         lr: Learning rate; the config's peak by default.
         seed: Seeds the batches.
-        watch: As in `cl_flow.train.train`.
+        watch: As in `cl_flow.training.loop.train`.
     """
     if update not in UPDATES:
         raise KeyError(f"Unknown update {update!r}; known: {', '.join(UPDATES)}.")

@@ -1,6 +1,6 @@
 """Recovery curves: how the first task comes back step by step beside its controls, and what that costs the newest."""
 
-__all__ = ["plot_recovery", "plot_recovery_cost"]
+__all__ = ["PROBES", "plot_recovery", "plot_recovery_cost"]
 
 from typing import Any
 

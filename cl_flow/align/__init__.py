@@ -16,10 +16,11 @@ __all__ = [
     "refit",
 ]
 
-from cl_flow.align import gated, heads, merging, stepwise  # noqa: F401  (each enrols what it holds)
+from cl_flow.align import heads  # noqa: F401  (each enrols what it holds)
 from cl_flow.align.aligners import ALIGNERS, HEADS, KEPT, Evidence
-from cl_flow.align.gradient import moments, natural_step
-from cl_flow.align.incremental import POLICIES, MixtureState, learn
-from cl_flow.align.precision import PrecisionStats
-from cl_flow.align.refit import FAMILIES, refit
-from cl_flow.align.stats import GaussianStats
+from cl_flow.align.mixtures import gated, merging, stepwise  # noqa: F401  (each enrols what it holds)
+from cl_flow.align.mixtures.engine import POLICIES, MixtureState, learn
+from cl_flow.align.natural_gradient import moments, natural_step
+from cl_flow.align.refits import FAMILIES, refit
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.statistics.precision import PrecisionStats

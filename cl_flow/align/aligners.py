@@ -1,6 +1,19 @@
 """Aligners: what moves a mixture after its flow has moved, by evidence that needs no image of an old class."""
 
-__all__ = ["ALIGNERS", "HEADS", "KEPT", "Aligner", "Evidence", "Law", "moved"]
+__all__ = [
+    "ALIGNERS",
+    "Aligner",
+    "Evidence",
+    "HEADS",
+    "KEPT",
+    "Law",
+    "centers",
+    "frames_of",
+    "moved",
+    "pushed",
+    "transport",
+    "transported",
+]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,10 +21,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cl_flow.align.incremental import MixtureState
-from cl_flow.align.refit import refit
-from cl_flow.align.stats import GaussianStats
-from cl_flow.mixture import Mixture
+from cl_flow.align.mixtures.engine import MixtureState
+from cl_flow.align.refits import refit
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.model.mixture import Mixture
 from cl_flow.registry import Registry
 
 ALIGNERS: Registry = Registry("aligner")

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from cl_flow.align import ALIGNERS, Evidence, GaussianStats
 from cl_flow.align.aligners import frames_of, transported
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel, Level
-from cl_flow.mixture import Mixture
-from cl_flow.strategies.gaussians import Gaussians, joined
+from cl_flow.align.laws import Gaussians, joined
+from cl_flow.data.features import Features
+from cl_flow.model.flow import FlowModel, Level
+from cl_flow.model.mixture import Mixture
 
 DRIFT_PATCHES = 4096
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cl_flow.align.aligners import ALIGNERS, HEADS, KEPT, Evidence, frames_of, pushed, transported
-from cl_flow.align.incremental import POLICIES, Policy, learn
-from cl_flow.align.stats import GaussianStats
-from cl_flow.mixture import Mixture
+from cl_flow.align.mixtures.engine import POLICIES, Policy, learn
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.model.mixture import Mixture
 
 Maker = Callable[[Tensor, int], tuple[Policy, int]]  # latents of a class and room for components -> policy, batch
 

@@ -1,6 +1,6 @@
 """Gaussians of each class, fitted, packed into few bytes, and drawn from."""
 
-__all__ = ["Gaussians", "feature_gaussians", "joined", "latent_gaussians", "pushed"]
+__all__ = ["Gaussians", "SHRINKAGE", "TRUNCATION", "feature_gaussians", "joined", "latent_gaussians", "pushed"]
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from cl_flow.align import GaussianStats
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
-from cl_flow.strategies.bag import Bag
+from cl_flow.data.features import Features
+from cl_flow.data.patches import PatchPool
+from cl_flow.model.flow import FlowModel
 
 SHRINKAGE = 1e-3
 TRUNCATION = 2.5  # standard deviations beyond which no coordinate is drawn: far out, the flow was never trained
@@ -56,14 +56,14 @@ class Gaussians:
             out[chosen] += noise[chosen] @ root[row].T
         return out
 
-    def bag(self, n: int, n_cells: Sequence[int], *, generator: torch.Generator) -> Bag:
+    def bag(self, n: int, n_cells: Sequence[int], *, generator: torch.Generator) -> PatchPool:
         """`n` draws of each class and level, at cells drawn uniformly."""
         x = [draws.flatten(0, 1) for draws in self.sample(n, generator=generator)]
         cells = [
             torch.randint(total, (len(level),), generator=generator).to(level.device)
             for total, level in zip(n_cells, x)
         ]
-        return Bag(x, cells, [torch.full((self.n_classes,), n)] * len(x))
+        return PatchPool(x, cells, [torch.full((self.n_classes,), n)] * len(x))
 
     def tensors(self) -> dict[str, Tensor]:
         """As a strategy keeps them in `memory`: counts, means, and one half of each scatter."""
@@ -120,7 +120,7 @@ def latent_gaussians(model: FlowModel, images: Features, categories: Sequence[st
 
 
 @torch.no_grad()
-def pushed(model: FlowModel, bag: Bag) -> Gaussians:
+def pushed(model: FlowModel, bag: PatchPool) -> Gaussians:
     """The latents of each class's patches under the model, as one Gaussian."""
     levels = []
     for level, x, cells, counts in zip(model.levels, bag.x, bag.cells, bag.counts):

@@ -5,7 +5,7 @@ __all__ = ["MODES", "moments", "natural_step"]
 import torch
 from torch import Tensor
 
-from cl_flow.align.stats import GaussianStats
+from cl_flow.align.statistics.gaussian import GaussianStats
 
 MODES = ("stop", "pathwise")
 

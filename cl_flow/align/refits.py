@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cl_flow.align.stats import GaussianStats
-from cl_flow.mixture import Mixture
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.model.mixture import Mixture
 
 FAMILIES = ("means", "offsets", "diagonal", "full", "affine")
 

@@ -1,6 +1,6 @@
 """Patches of earlier classes, kept or made up, from which batches are drawn with every class equally likely."""
 
-__all__ = ["Bag", "balanced_share", "stored"]
+__all__ = ["PatchPool", "Batch", "stored"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
-from cl_flow.stream import Task
-from cl_flow.train import Batch
+from cl_flow.data.features import Features
 
 
 @dataclass(frozen=True)
-class Bag:
+class Batch:
+    """What one step sees: per level the patches (N, D) and their grid cells (N,) or None, and a class id per image.
+
+    The patches of an image are consecutive: N is a multiple of the number of images B. HGAD's losses are taken over the
+    first `taught` images, all of them by default; the others are there for the penalty.
+    """
+
+    x: list[Tensor]
+    index: list[Tensor | None]
+    y: Tensor
+    taught: int | None = None
+
+    def untaught(self, values: Tensor) -> Tensor:
+        """The rows of a tensor (N, …), one a patch, that belong to the images beyond `taught`."""
+        return values[len(values) * len(self.y[: self.taught]) // len(self.y) :]
+
+
+@dataclass(frozen=True)
+class PatchPool:
     """Per level the patches of classes 0 … K−1, class after class.
 
     Args:
@@ -29,7 +44,7 @@ class Bag:
     counts: list[Tensor]
 
     @classmethod
-    def of(cls, features: Features, categories: Sequence[str], generator: torch.Generator) -> "Bag":
+    def of(cls, features: Features, categories: Sequence[str], generator: torch.Generator) -> "PatchPool":
         """All patches of these categories as stored on file, those of each class in random order."""
         levels = [_shuffled(features.where(category=name), generator) for name in categories]
         x, cells = ([[pair[i] for pair in level] for level in zip(*levels)] for i in (0, 1))
@@ -44,12 +59,12 @@ class Bag:
         """Number of classes K."""
         return len(self.counts[0])
 
-    def followed_by(self, other: "Bag") -> "Bag":
+    def followed_by(self, other: "PatchPool") -> "PatchPool":
         """These classes and then those of another bag."""
         pairs = zip((self.x, self.cells, self.counts), (other.x, other.cells, other.counts))
-        return Bag(*([torch.cat(both) for both in zip(*pair)] for pair in pairs))
+        return PatchPool(*([torch.cat(both) for both in zip(*pair)] for pair in pairs))
 
-    def first(self, quotas: Sequence[int]) -> "Bag":
+    def first(self, quotas: Sequence[int]) -> "PatchPool":
         """The first patches of each class, as many as each level's quota allows."""
         x, cells, counts = [], [], []
         for quota, level_x, level_cells, level_counts in zip(quotas, self.x, self.cells, self.counts):
@@ -57,7 +72,7 @@ class Bag:
             x.append(torch.cat([part[:quota] for part in level_x.split(sizes)]))
             cells.append(torch.cat([part[:quota] for part in level_cells.split(sizes)]))
             counts.append(level_counts.clamp(max=quota))
-        return Bag(x, cells, counts)
+        return PatchPool(x, cells, counts)
 
     def draw(self, n_images: int, n_patches: Sequence[int], generator: torch.Generator) -> Batch:
         """So many images, each of one class and of so many patches per level, with replacement."""
@@ -71,9 +86,9 @@ class Bag:
             indices.append(cells[rows].long())
         return Batch(xs, indices, y.to(self.x[0].device))
 
-    def to(self, device: torch.device) -> "Bag":
+    def to(self, device: torch.device) -> "PatchPool":
         """The patches on a device; the counts stay, as what is drawn is decided on the CPU."""
-        return Bag([x.to(device) for x in self.x], [cells.to(device) for cells in self.cells], self.counts)
+        return PatchPool([x.to(device) for x in self.x], [cells.to(device) for cells in self.cells], self.counts)
 
     def tensors(self) -> dict[str, Tensor]:
         """As a strategy keeps it in `memory`."""
@@ -81,24 +96,10 @@ class Bag:
         return {f"{name}{i}": values for name, levels in columns.items() for i, values in enumerate(levels)}
 
 
-def stored(memory: Mapping[str, Tensor]) -> Bag:
+def stored(memory: Mapping[str, Tensor]) -> PatchPool:
     """The bag that a strategy keeps in its memory."""
     n_levels = sum(name.startswith("counts") for name in memory)
-    return Bag(*([memory[f"{name}{i}"] for i in range(n_levels)] for name in ("x", "cells", "counts")))
-
-
-def balanced_share(model: FlowModel, task: Task, ratio: float | None) -> float:
-    """The share of a batch to rehearse, once the task's centers are there.
-
-    Args:
-        model: With centers for the task.
-        task: The task to learn.
-        ratio: Rehearsed images for each of the task's; None gives every class, old or new, an equal part, as
-            training on all images would.
-    """
-    n_new = len(task.categories)
-    ratio = (model.n_classes - n_new) / n_new if ratio is None else ratio
-    return ratio / (1 + ratio)
+    return PatchPool(*([memory[f"{name}{i}"] for i in range(n_levels)] for name in ("x", "cells", "counts")))
 
 
 def _shuffled(images: Features, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cl_flow.features import Features
+from cl_flow.data.features import Features
 
 
 @dataclass(frozen=True)

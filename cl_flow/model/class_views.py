@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from cl_flow.flow import FlowModel
+from cl_flow.model.flow import FlowModel
 
 
 def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_flow.mixture import Mixture
-from cl_flow.objective import objective
+from cl_flow.model.kernels.losses import objective
+from cl_flow.model.mixture import Mixture
 
 
 @dataclass(frozen=True)

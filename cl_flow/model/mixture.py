@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from cl_flow.placement import PLACEMENTS
+from cl_flow.model.placement import PLACEMENTS
 
 
 class Mixture(nn.Module):
@@ -215,7 +215,7 @@ class Mixture(nn.Module):
 
         Args:
             n: Number of classes to add.
-            init: Where the new main centers go, by the names in `cl_flow.placement.PLACEMENTS`: `"tile"` (HGAD's
+            init: Where the new main centers go, by the names in `cl_flow.model.placement.PLACEMENTS`: `"tile"` (HGAD's
                 geometry for K+n classes), `"retile"` (the same, old centers moved too, as a naive port would),
                 `"orthogonal"` (directions independent of K, at distance 5 from every other center), `"data"` (given
                 means).

@@ -1,6 +1,6 @@
 """Where the centers of new classes go: (old centers, n, data, generator) -> (old ones kept or moved, new ones)."""
 
-__all__ = ["PLACEMENTS", "SPACING", "smallest_distance"]
+__all__ = ["PLACEMENTS", "SPACING", "smallest_distance", "tile"]
 
 import math
 

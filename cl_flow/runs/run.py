@@ -1,6 +1,6 @@
 """A Run is one continual training on disk; a Snapshot is its model after one task."""
 
-__all__ = ["Run", "RunConfig", "Snapshot", "load_samples"]
+__all__ = ["Run"]
 
 import dataclasses
 import html
@@ -8,11 +8,8 @@ import json
 import shutil
 import subprocess
 import time
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,165 +17,15 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from cl_flow.datasets import DATASETS
-from cl_flow.features import FeatureConfig, Features, load_features
-from cl_flow.flow import FlowConfig, FlowModel
+from cl_flow.data.extraction import load_features
+from cl_flow.data.features import Features
+from cl_flow.data.streams import Task, make_stream, task_order
+from cl_flow.model.flow import FlowModel
 from cl_flow.paths import DATA, atomic
-from cl_flow.stream import StreamConfig, Task, make_stream, task_order
-from cl_flow.train import TrainConfig
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides a run; the same config gives the same bytes on the same machine.
-
-    Args:
-        dataset: Name in `DATASETS`.
-        root: Its folder; None is `raw/<dataset>` below the data folder.
-        strategy: Name in `STRATEGIES`.
-        options: Keyword arguments of the strategy.
-        centers: `"train"` lets old centers learn on, as HGAD does; `"freeze_old"` stops them.
-        whiten: Channels to whiten each level to, fitted on the first task; None keeps the features as they are.
-        features: What is extracted.
-        stream: Which categories arrive when; its own seed orders them.
-        flow: Shape of the model.
-        train: How each task is trained.
-        seed_model: Seeds initial weights, permutations and new centers.
-        seed_data: Seeds batches.
-    """
-
-    dataset: str = "mvtec"
-    root: str | None = None
-    strategy: str = "finetune"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    centers: str = "train"
-    whiten: int | None = None
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    stream: StreamConfig = field(default_factory=StreamConfig)
-    flow: FlowConfig = field(default_factory=FlowConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    seed_model: int = 0
-    seed_data: int = 0
-
-    def __post_init__(self) -> None:
-        if self.centers not in ("train", "freeze_old"):
-            raise ValueError(f"Expected centers='train' or 'freeze_old'; got {self.centers!r}.")
-        if self.root is not None:
-            object.__setattr__(self, "root", str(Path(self.root).expanduser().resolve()))
-        DATASETS[self.dataset]
-
-    def replace(self, **changes: Any) -> "RunConfig":
-        """A copy with other values; `seed` changes the seeds of model and data together."""
-        if "seed" in changes:
-            seed = changes.pop("seed")
-            changes = {"seed_model": seed, "seed_data": seed, **changes}
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON stores it."""
-        return json.loads(json.dumps({**dataclasses.asdict(self), "options": dict(self.options)}))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
-        """The inverse of `to_dict`."""
-        return _build(cls, values)
-
-    @property
-    def name(self) -> str:
-        """Folder name: readable, then six digits of the config's hash."""
-        digest = blake2b(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:6]
-        dataset = Path(self.root).name if self.dataset == "folder" and self.root else self.dataset
-        return f"{dataset}-{self.strategy}-s{self.seed_model}-{digest}"
-
-
-def _build(cls: type, values: Mapping[str, Any]) -> Any:
-    hints, arguments = typing.get_type_hints(cls), {}
-    for key, value in values.items():
-        hint = hints[key]
-        if dataclasses.is_dataclass(hint):
-            value = _build(hint, value)
-        arguments[key] = tuple(value) if isinstance(value, list) else value
-    return cls(**arguments)
-
-
-def load_samples(config: RunConfig) -> pd.DataFrame:
-    """The samples of a config's dataset."""
-    return DATASETS[config.dataset](Path(config.root) if config.root else DATA / "raw" / config.dataset)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The model after one task, on disk.
-
-    Args:
-        path: The safetensors file.
-        step: Index of the last task learnt.
-    """
-
-    path: Path
-    step: int
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """Shape of the model and the categories it knows, in order of arrival."""
-        with safe_open(self.path, framework="pt") as file:
-            return json.loads(file.metadata()["cl_flow"])
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """Categories that the model has a center for."""
-        return tuple(self.facts["categories"])
-
-    def model(self, device: str | torch.device = "cpu") -> FlowModel:
-        """A new copy of the model, in evaluation mode."""
-        facts = self.facts
-        model = FlowModel(facts["dims"], facts["grids"], _build(FlowConfig, facts["config"]), seed=facts["seed"])
-        tensors = self._tensors("model.")
-        for i, level in enumerate(model.levels):
-            level.mixture.allocate_(facts["blocks"], frames=f"levels.{i}.mixture._frame_weight" in tensors)
-            level.class_codes = tensors.get(f"levels.{i}.class_codes")
-        model.categories = self.categories
-        model.load_state_dict(tensors)
-        model.own = {key: value.to(device) for key, value in self._tensors("own.").items()}
-        return model.to(device).eval()
-
-    def memory(self) -> dict[str, Tensor]:
-        """What the strategy keeps between tasks."""
-        return self._tensors("memory.")
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes that the strategy keeps for the next task beside the model: its memory, and weights of single tasks."""
-        return sum(value.nbytes for prefix in ("memory.", "own.") for value in self._tensors(prefix).values())
-
-    def _tensors(self, prefix: str) -> dict[str, Tensor]:
-        with safe_open(self.path, framework="pt") as file:
-            return {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
-
-    @staticmethod
-    def write(path: Path, model: FlowModel, memory: Mapping[str, Tensor]) -> None:
-        """Save a model and a strategy's memory; the file appears whole or not at all."""
-        facts = {
-            "dims": model.dims,
-            "grids": model.grids,
-            "seed": model.seed,
-            "categories": model.categories,
-            "config": dataclasses.asdict(model.config),
-            "blocks": [len(block["mu"]) for block in model.levels[0].mixture.blocks()],
-        }
-        tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-        tensors |= {f"own.{key}": value for key, value in model.own.items()}
-        tensors |= {f"memory.{key}": value for key, value in memory.items()}
-        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-        with atomic(path) as temporary:
-            save_file(tensors, temporary, metadata={"cl_flow": json.dumps(facts)})
-
-    def __repr__(self) -> str:
-        return f"Snapshot(step {self.step}: {len(self.categories)} classes)"
+from cl_flow.runs.config import RunConfig, load_samples
+from cl_flow.runs.snapshot import Snapshot
 
 
 class Run:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel, Level
-from cl_flow.threads import one_thread
+from cl_flow.data.features import Features
+from cl_flow.devices import one_thread
+from cl_flow.model.flow import FlowModel, Level
 
 
 @dataclass(frozen=True)

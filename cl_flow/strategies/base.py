@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
+from cl_flow.data.features import Features
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.registry import Registry
-from cl_flow.stream import Task
-from cl_flow.train import Penalty, Rehearsal
+from cl_flow.training.batches import Rehearsal
+from cl_flow.training.loop import Penalty
 
 STRATEGIES: Registry = Registry("strategy")
 

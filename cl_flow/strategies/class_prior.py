@@ -4,9 +4,9 @@ __all__ = ["ClassPrior"]
 
 import torch
 
-from cl_flow.flow import FlowModel
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.stream import Task
 
 
 @STRATEGIES("class_prior")

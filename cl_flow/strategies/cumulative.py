@@ -4,10 +4,10 @@ __all__ = ["Cumulative"]
 
 from collections.abc import Mapping
 
-from cl_flow.features import Features, union
-from cl_flow.flow import FlowModel
+from cl_flow.data.features import Features, union
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.stream import Task
 
 
 @STRATEGIES("cumulative")

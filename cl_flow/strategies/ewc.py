@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
-from cl_flow.strategies.anchor import per_image_fisher
+from cl_flow.data.features import Features
+from cl_flow.data.patches import Batch
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.stream import Task
-from cl_flow.train import Batch
+from cl_flow.strategies.shared.old_model import per_image_fisher
 
 
 @STRATEGIES("ewc")

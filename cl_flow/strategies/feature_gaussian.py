@@ -4,12 +4,12 @@ __all__ = ["FeatureGaussian"]
 
 import torch
 
-from cl_flow.flow import FlowModel
-from cl_flow.strategies.bag import balanced_share
+from cl_flow.align.laws import Gaussians, feature_gaussians
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.strategies.gaussians import Gaussians, feature_gaussians
-from cl_flow.stream import Task
-from cl_flow.train import Rehearsal
+from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.training.batches import Rehearsal
 
 
 @STRATEGIES("feature_gaussian")

@@ -4,10 +4,10 @@ __all__ = ["Freeze"]
 
 from collections.abc import Mapping
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
+from cl_flow.data.features import Features
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.stream import Task
 
 
 @STRATEGIES("freeze")

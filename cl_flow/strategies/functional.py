@@ -4,12 +4,13 @@ __all__ = ["Functional"]
 
 from torch import Tensor
 
-from cl_flow.flow import FlowModel
-from cl_flow.strategies.bag import balanced_share
+from cl_flow.data.patches import Batch
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.strategies.dreams import Dreams
-from cl_flow.stream import Task
-from cl_flow.train import Batch, Rehearsal
+from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.strategies.shared.inverted_samples import InvertedSamples
+from cl_flow.training.batches import Rehearsal
 
 
 @STRATEGIES("functional")
@@ -24,7 +25,7 @@ class Functional(Strategy):
 
     Args:
         strength: α.
-        law: Where latents are drawn: `"empirical"` or `"mixture"` (see `Dreams`).
+        law: Where latents are drawn: `"empirical"` or `"mixture"` (see `InvertedSamples`).
         pool: Patches drawn of each class and level before a task, from which its batches are drawn.
         ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
     """
@@ -35,7 +36,7 @@ class Functional(Strategy):
         self, *, strength: float = 10.0, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0
     ) -> None:
         super().__init__()
-        self.strength, self.ratio, self._dreams = strength, ratio, Dreams(law=law, pool=pool)
+        self.strength, self.ratio, self._dreams = strength, ratio, InvertedSamples(law=law, pool=pool)
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self._dreams.begin(model, task, self.memory):

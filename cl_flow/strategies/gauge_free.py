@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from cl_flow.align import GaussianStats
-from cl_flow.flow import FlowModel
-from cl_flow.mixture import Mixture
-from cl_flow.strategies.bag import Bag, balanced_share
+from cl_flow.align.laws import SHRINKAGE, Gaussians, feature_gaussians, pushed
+from cl_flow.data.patches import Batch, PatchPool
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
+from cl_flow.model.mixture import Mixture
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.strategies.gaussians import SHRINKAGE, Gaussians, feature_gaussians, pushed
-from cl_flow.stream import Task
-from cl_flow.train import Batch, Rehearsal
+from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.training.batches import Rehearsal
 
 LAG = 4.0  # patches per dimension that the running moments begin with the weight of
 SURE = 30.0  # logit of the only component that is left of a class with a frame
@@ -41,7 +42,7 @@ class GaugeFree(Strategy):
     ) -> None:
         super().__init__()
         self.strength, self.momentum, self.pool, self.ratio = strength, momentum, pool, ratio
-        self._bag: Bag | None = None
+        self._bag: PatchPool | None = None
         self._running: list[GaussianStats] = []
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:

@@ -2,12 +2,12 @@
 
 __all__ = ["GenerativeReplay"]
 
-from cl_flow.flow import FlowModel
-from cl_flow.strategies.bag import balanced_share
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.strategies.dreams import Dreams
-from cl_flow.stream import Task
-from cl_flow.train import Rehearsal
+from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.strategies.shared.inverted_samples import InvertedSamples
+from cl_flow.training.batches import Rehearsal
 
 
 @STRATEGIES("generative_replay")
@@ -24,7 +24,7 @@ class GenerativeReplay(Strategy):
         https://arxiv.org/abs/2007.02443
 
     Args:
-        law: Where latents are drawn: `"empirical"` or `"mixture"` (see `Dreams`).
+        law: Where latents are drawn: `"empirical"` or `"mixture"` (see `InvertedSamples`).
         pool: Patches drawn of each class and level before a task, from which its batches are drawn.
         ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
     """
@@ -33,7 +33,7 @@ class GenerativeReplay(Strategy):
 
     def __init__(self, *, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0) -> None:
         super().__init__()
-        self.ratio, self._dreams = ratio, Dreams(law=law, pool=pool)
+        self.ratio, self._dreams = ratio, InvertedSamples(law=law, pool=pool)
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self._dreams.begin(model, task, self.memory):

@@ -2,9 +2,9 @@
 
 __all__ = ["Joint"]
 
-from cl_flow.features import union
+from cl_flow.data.features import union
+from cl_flow.data.streams import Task
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.stream import Task
 
 
 @STRATEGIES("joint")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
+from cl_flow.data.features import Features
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.packnet import weights
-from cl_flow.stream import Task
 
 
 class LowRank(nn.Module):
@@ -33,7 +33,7 @@ class LoRA(Strategy):
     """Every weight matrix of the flow is frozen after the first task; a later task trains W + up·down of rank r.
 
     Biases and global scales stay those of the first task. A class is scored with the adapters of its own task
-    (`cl_flow.views`), so that a later task cannot change the latents of an earlier one.
+    (`cl_flow.model.class_views`), so that a later task cannot change the latents of an earlier one.
 
     References:
         LoRA: Low-Rank Adaptation of Large Language Models (Hu et al., 2022) https://arxiv.org/abs/2106.09685

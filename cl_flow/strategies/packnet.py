@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from cl_flow.features import Features
-from cl_flow.flow import Coupling, FlowModel
+from cl_flow.data.features import Features
+from cl_flow.data.streams import Task
+from cl_flow.model.coupling import Coupling
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.stream import Task
 
 FREE = 255  # owner of a weight that no task has taken yet
 SHARED = ("inner_bias", "outer.bias", "global_scale", "global_offset")  # small: every task keeps its own
@@ -36,7 +37,7 @@ class PackNet(Strategy):
 
     Half of a task's steps train all free weights; then those of largest magnitude are kept, the others are set to zero,
     and the second half retrains. Biases and global scales, few in number, are kept per task. A class is scored with the
-    weights that its task and the earlier ones own (`cl_flow.views`).
+    weights that its task and the earlier ones own (`cl_flow.model.class_views`).
 
     References:
         PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning (Mallya and Lazebnik, 2018)

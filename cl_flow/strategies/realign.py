@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import torch
 
 from cl_flow.align import ALIGNERS, HEADS, KEPT, Evidence
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
-from cl_flow.strategies.anchor import frozen
+from cl_flow.align.evidence import carried, gathered, realigned
+from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
+from cl_flow.data.features import Features
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.strategies.evidence import carried, gathered, realigned
-from cl_flow.strategies.gaussians import Gaussians, feature_gaussians, latent_gaussians
-from cl_flow.stream import Task
+from cl_flow.strategies.shared.old_model import frozen
 
 
 @STRATEGIES("realign")

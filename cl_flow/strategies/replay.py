@@ -4,11 +4,12 @@ __all__ = ["Replay"]
 
 import torch
 
-from cl_flow.flow import FlowModel
-from cl_flow.strategies.bag import Bag, balanced_share, stored
+from cl_flow.data.patches import PatchPool, stored
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.stream import Task
-from cl_flow.train import Rehearsal
+from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.training.batches import Rehearsal
 
 
 @STRATEGIES("replay")
@@ -40,11 +41,11 @@ class Replay(Strategy):
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        bag = Bag.of(task.features, task.categories, generator)
+        bag = PatchPool.of(task.features, task.categories, generator)
         bag = stored(self.memory).followed_by(bag) if self.memory else bag
         self.memory = (bag if self.budget_bytes is None else bag.first(self._quotas(bag))).tensors()
 
-    def _quotas(self, bag: Bag) -> list[int]:
+    def _quotas(self, bag: PatchPool) -> list[int]:
         """Patches of each class per level."""
         each = self.budget_bytes / len(bag.x) / bag.n_classes - bag.counts[0].element_size()
         sizes = [x.shape[1] * x.element_size() + cells.element_size() for x, cells in zip(bag.x, bag.cells)]

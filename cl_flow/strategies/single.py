@@ -2,9 +2,9 @@
 
 __all__ = ["Single"]
 
-from cl_flow.flow import FlowModel
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
-from cl_flow.stream import Task
 
 
 @STRATEGIES("single")

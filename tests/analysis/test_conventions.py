@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.continual import (
+from analysis.conventions import (
     avg_incremental,
     bwt,
     compare_conventions,

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.contrasts import contrast, resampled
+from analysis.detection.measure import evaluate
 from analysis.metrics import image_auroc
-from analysis.probes import contrast, measure, resampled
-from analysis.tables import evaluate
+from analysis.scoring import measure
 from cl_flow import Run, fit
 
 

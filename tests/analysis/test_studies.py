@@ -6,7 +6,7 @@ import json
 import matplotlib.pyplot as plt
 import pytest
 
-from analysis.study import PRESETS, Study, study
+from analysis.studies import PRESETS, Study, study
 from cl_flow import fit
 from cl_flow.paths import DATA
 

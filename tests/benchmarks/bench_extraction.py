@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from analysis import study
-from cl_flow.datasets import DATASETS
-from cl_flow.features import FeatureConfig, _extract, _forward, _inferred, load_backbone, load_features
-from cl_flow.images import read_image
+from cl_flow.data.backbones import FeatureConfig, load_backbone
+from cl_flow.data.datasets import DATASETS
+from cl_flow.data.extraction import _extract, _forward, _inferred, load_features
+from cl_flow.data.images import read_image
 from tests.benchmarks.conftest import keep, timed
 
 CONFIGS = {

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cl_flow.coupling import reuse_memory
+from cl_flow.model.kernels.couplings import reuse_memory
 from tests.benchmarks.bench_step import our_step
 from tests.benchmarks.conftest import keep, timed
 from tests.benchmarks.sizes import SIZES, Size

@@ -13,12 +13,14 @@ from sklearn.metrics import roc_auc_score
 
 from analysis import study
 from analysis.metrics import image_auroc, pixel_auroc
-from cl_flow.coupling import reuse_memory
-from cl_flow.datasets import DATASETS
-from cl_flow.features import FeatureConfig, Features, load_features
-from cl_flow.run import RunConfig
-from cl_flow.score import calibrate, score
-from cl_flow.threads import threads
+from cl_flow.data.backbones import FeatureConfig
+from cl_flow.data.datasets import DATASETS
+from cl_flow.data.extraction import load_features
+from cl_flow.data.features import Features
+from cl_flow.devices import threads
+from cl_flow.model.kernels.couplings import reuse_memory
+from cl_flow.runs.config import RunConfig
+from cl_flow.scoring.scores import calibrate, score
 from tests.benchmarks.bench_extraction import enlarged, extraction_sides
 from tests.benchmarks.bench_step import our_step, their_step
 from tests.benchmarks.conftest import keep, turns

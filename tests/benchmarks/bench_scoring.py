@@ -12,8 +12,9 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
 from analysis.metrics import image_auroc, pixel_auroc
-from cl_flow.features import Features
-from cl_flow.score import anomaly_maps, calibrate, score
+from cl_flow.data.features import Features
+from cl_flow.scoring.maps import anomaly_maps
+from cl_flow.scoring.scores import calibrate, score
 from tests.benchmarks.conftest import keep
 from tests.benchmarks.sizes import SIZES, Size, model_of
 from tests.benchmarks.stock import StockLevel, stock_maps, stock_normality

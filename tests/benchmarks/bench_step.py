@@ -6,11 +6,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cl_flow.adam import FusedAdam
-from cl_flow.coupling import reuse_memory
-from cl_flow.flow import trainable
-from cl_flow.threads import threads
-from cl_flow.train import TrainConfig, _differentiate
+from cl_flow.devices import threads
+from cl_flow.model.flow import trainable
+from cl_flow.model.kernels.adam import FusedAdam
+from cl_flow.model.kernels.couplings import reuse_memory
+from cl_flow.training.config import TrainConfig
+from cl_flow.training.loop import _differentiate
 from tests.benchmarks.conftest import keep
 from tests.benchmarks.sizes import SIZES, Size, batch_of, flops, model_of, step_products
 from tests.benchmarks.stock import StockLevel, stock_total

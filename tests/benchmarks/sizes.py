@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from analysis import study
-from cl_flow.flow import FlowConfig, FlowModel
-from cl_flow.train import Batch
+from cl_flow.data.patches import Batch
+from cl_flow.model.flow import FlowConfig, FlowModel
 
 PRESET = study("synthetic").base
 

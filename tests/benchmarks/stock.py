@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from cl_flow.flow import Coupling, FlowConfig, Level
-from cl_flow.train import Batch
+from cl_flow.data.patches import Batch
+from cl_flow.model.coupling import Coupling
+from cl_flow.model.flow import FlowConfig, Level
 
 
 class StockLevel(nn.Module):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from cl_flow.flow import FlowConfig
-from cl_flow.losses import hgad_losses, hgad_total
-from cl_flow.score import score
+from cl_flow.model.flow import FlowConfig
+from cl_flow.model.losses import hgad_losses, hgad_total
+from cl_flow.scoring.scores import score
 from tests.benchmarks.bench_scoring import images_of
 from tests.benchmarks.page import page
 from tests.benchmarks.sizes import Size, batch_of, model_of

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cl_flow.threads import one_thread, threads
+from cl_flow.devices import one_thread, threads
 
 
 def test_threads_are_given_back_even_after_an_error():

@@ -1,6 +1,6 @@
 """The engine: a Gaussian mixture learnt from a stream, one batch after another, under a policy of one's choice."""
 
-__all__ = ["POLICIES", "MixtureState", "Policy", "chi2_quantile", "chi2_tail", "joined", "learn", "seeded"]
+__all__ = ["MixtureState", "POLICIES", "Policy", "chi2_quantile", "chi2_tail", "joined", "learn", "log_joint", "seeded"]
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from cl_flow.align.precision import PrecisionStats
-from cl_flow.align.stats import GaussianStats
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.statistics.precision import PrecisionStats
 from cl_flow.registry import Registry
 
 POLICIES: Registry = Registry("policy")

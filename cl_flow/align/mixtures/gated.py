@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_flow.align.incremental import POLICIES, MixtureState, chi2_quantile, joined
-from cl_flow.align.precision import PrecisionStats
-from cl_flow.align.stats import GaussianStats
+from cl_flow.align.mixtures.engine import POLICIES, MixtureState, chi2_quantile, joined
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.statistics.precision import PrecisionStats
 
 
 @dataclass(frozen=True)

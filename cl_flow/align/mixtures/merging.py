@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cl_flow.align.incremental import POLICIES, MixtureState, chi2_tail, joined, log_joint
-from cl_flow.align.stats import GaussianStats
-from cl_flow.align.stepwise import Stepwise
+from cl_flow.align.mixtures.engine import POLICIES, MixtureState, chi2_tail, joined, log_joint
+from cl_flow.align.mixtures.stepwise import Stepwise
+from cl_flow.align.statistics.gaussian import GaussianStats
 
 
 @dataclass(frozen=True)

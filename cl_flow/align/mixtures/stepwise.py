@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cl_flow.align.incremental import POLICIES, MixtureState, seeded
-from cl_flow.align.stats import GaussianStats
+from cl_flow.align.mixtures.engine import POLICIES, MixtureState, seeded
+from cl_flow.align.statistics.gaussian import GaussianStats
 
 
 @dataclass(frozen=True)

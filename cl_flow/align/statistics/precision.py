@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cl_flow.align.stats import GaussianStats
+from cl_flow.align.statistics.gaussian import GaussianStats
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 __all__ = ["COLUMNS", "DATASETS"]
 
-from cl_flow.registry import Registry
-
-COLUMNS = ["dataset", "category", "split", "label", "defect", "image_path", "mask_path"]
-DATASETS = Registry("dataset")
-
-from cl_flow.datasets import btad, folder, mvtec, mvtec_3d, synthetic, visa  # noqa: E402, F401  (each enrols itself)
+from cl_flow.data.datasets import btad, folder, mvtec, mvtec_3d, visa  # noqa: F401  (each enrols itself)
+from cl_flow.data.datasets.base import COLUMNS, DATASETS
+from cl_flow.data.datasets.drawn import synthetic  # noqa: F401

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_flow.datasets import DATASETS
-from cl_flow.datasets.folder import Layout, read_tree
+from cl_flow.data.datasets.base import DATASETS
+from cl_flow.data.datasets.folder import Layout, read_tree
 
 CATEGORIES = ("01", "02", "03")
 
@@ -26,6 +26,6 @@ def btad(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.Data
         categories: Names of the categories to read; default all three.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.datasets.folder.read_tree`.
+        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.data.datasets.folder.read_tree`.
     """
     return read_tree(root, dataset="btad", categories=categories, layout=Layout(normal="ok"))

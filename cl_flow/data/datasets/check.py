@@ -5,7 +5,7 @@ __all__ = ["validate"]
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cl_flow.images import read_image, read_mask
+from cl_flow.data.images import read_image, read_mask
 
 SHOWN = 10
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_flow.datasets import COLUMNS, DATASETS
+from cl_flow.data.datasets.base import COLUMNS, DATASETS
 
 # A mask calls every non-zero pixel a defect, and JPEG smears non-zero pixels around an edge: no JPEG masks.
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
@@ -48,7 +48,7 @@ def read_tree(
     """Read a tree of `<category>/train`, `<category>/test` and `<category>/ground_truth` into samples.
 
     Images are PNG, JPEG, BMP or TIFF; hidden files and everything else (`readme.txt`, …) are passed over.
-    Only names are looked at: `cl_flow.datasets.check.validate` opens the files.
+    Only names are looked at: `cl_flow.data.datasets.check.validate` opens the files.
 
     Args:
         root: The folder that holds the categories.

@@ -1,6 +1,6 @@
 """MVTec AD: fifteen categories of objects and textures, read where they are or fetched from the first mirror alive."""
 
-__all__ = ["CATEGORIES", "fetch", "mvtec"]
+__all__ = ["CATEGORIES", "MIRRORS", "fetch", "mvtec"]
 
 import json
 import os
@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pooch
 
-from cl_flow.datasets import DATASETS
-from cl_flow.datasets.folder import read_tree
+from cl_flow.data.datasets.base import DATASETS
+from cl_flow.data.datasets.folder import read_tree
 from cl_flow.paths import ASSETS, DATA
 
 CATEGORIES = (
@@ -36,7 +36,7 @@ def mvtec(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.Dat
         categories: Names of the categories to read; default all fifteen.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.datasets.folder.read_tree`.
+        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.data.datasets.folder.read_tree`.
     """
     return read_tree(root, dataset="mvtec", categories=categories)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_flow.datasets import DATASETS
-from cl_flow.datasets.folder import Layout, read_tree
+from cl_flow.data.datasets.base import DATASETS
+from cl_flow.data.datasets.folder import Layout, read_tree
 
 CATEGORIES = (
     "bagel", "cable_gland", "carrot", "cookie", "dowel", "foam", "peach", "potato", "rope", "tire",
@@ -30,7 +30,7 @@ def mvtec_3d(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.
         categories: Names of the categories to read; default all ten.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.datasets.folder.read_tree`.
+        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.data.datasets.folder.read_tree`.
     """
     layout = Layout(images="{split}/{defect}/rgb", masks="test/{defect}/gt")
     return read_tree(root, dataset="mvtec_3d", categories=categories, layout=layout)

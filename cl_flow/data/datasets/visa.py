@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_flow.datasets import DATASETS
-from cl_flow.datasets.folder import chosen, folder_at, to_samples
+from cl_flow.data.datasets.base import DATASETS
+from cl_flow.data.datasets.folder import chosen, folder_at, to_samples
 
 CATEGORIES = (
     "candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1", "macaroni2", "pcb1", "pcb2", "pcb3", "pcb4",

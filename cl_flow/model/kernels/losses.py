@@ -24,7 +24,7 @@ def objective(
     smoothing: float,
     intra: bool,
 ) -> Tensor:
-    """The terms of `cl_flow.losses.hgad_losses` in their order, as one vector; differentiable once.
+    """The terms of `cl_flow.model.losses.hgad_losses` in their order, as one vector; differentiable once.
 
     Classes and components lie before patches, where a reduction over the few of them runs at full width. −½‖z‖² is the
     same for all of them, and enters only where it does not cancel. Of offsets and component weights, those of the

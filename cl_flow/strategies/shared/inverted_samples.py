@@ -1,23 +1,23 @@
 """Patches that the old flow makes up: latents of the earlier classes, drawn and sent back through it."""
 
-__all__ = ["Dreams"]
+__all__ = ["InvertedSamples"]
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from cl_flow.flow import FlowModel
-from cl_flow.mixture import Mixture
-from cl_flow.strategies.anchor import frozen
-from cl_flow.strategies.bag import Bag
-from cl_flow.strategies.gaussians import TRUNCATION, Gaussians, latent_gaussians, pushed
-from cl_flow.stream import Task
+from cl_flow.align.laws import TRUNCATION, Gaussians, latent_gaussians, pushed
+from cl_flow.data.patches import PatchPool
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
+from cl_flow.model.mixture import Mixture
+from cl_flow.strategies.shared.old_model import frozen
 
 LAWS = ("empirical", "mixture")
 
 
-class Dreams:
+class InvertedSamples:
     """Where the old classes lie in the latents, and patches drawn from there through the inverse of the old flow.
 
     The law `"empirical"` is a Gaussian per class, measured on the class's latents when it is learnt and carried along
@@ -34,7 +34,7 @@ class Dreams:
             raise ValueError(f"Unknown law of latents {law!r}; known: {', '.join(LAWS)}.")
         self.law, self.pool = law, pool
         self.old: FlowModel | None = None
-        self.bag: Bag | None = None
+        self.bag: PatchPool | None = None
 
     @torch.no_grad()
     def begin(self, model: FlowModel, task: Task, memory: dict[str, Tensor]) -> bool:
@@ -74,7 +74,9 @@ def _from_mixture(mixture: Mixture, k: int, n: int, generator: torch.Generator) 
     return centers.gather(1, which.to(centers.device)[..., None].expand(-1, -1, mixture.dim)) + noise.to(centers)
 
 
-def _inverted(old: FlowModel, latents: Sequence[Tensor], generator: torch.Generator) -> tuple[Bag, dict[str, Tensor]]:
+def _inverted(
+    old: FlowModel, latents: Sequence[Tensor], generator: torch.Generator
+) -> tuple[PatchPool, dict[str, Tensor]]:
     """The patches of latents (K, n, D) at random cells, and per level the inversion error and the finite share."""
     x, cells, counts, error, share = [], [], [], [], []
     for level, z in zip(old.levels, latents):
@@ -91,4 +93,4 @@ def _inverted(old: FlowModel, latents: Sequence[Tensor], generator: torch.Genera
         share.append(finite.float().mean())
     if min(int(count.min()) for count in counts) == 0:
         raise FloatingPointError("Expected finite patches of every class from the inverse flow; got none of one.")
-    return Bag(x, cells, counts), {"inversion_error": torch.stack(error), "finite_share": torch.stack(share)}
+    return PatchPool(x, cells, counts), {"inversion_error": torch.stack(error), "finite_share": torch.stack(share)}

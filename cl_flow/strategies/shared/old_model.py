@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowModel
+from cl_flow.data.features import Features
+from cl_flow.model.flow import FlowModel
 
 
 def frozen(model: FlowModel) -> FlowModel:

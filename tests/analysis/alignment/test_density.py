@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from analysis.density import IncrementalGaussianMixture, growth, moving_clusters
+from analysis.alignment.density import IncrementalGaussianMixture, growth, moving_clusters
 from cl_flow.align import POLICIES, learn
 
 NAMES = list(POLICIES)

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.probes.alignment import ALL, _Bench, _distance, _law, alignment
-from analysis.probes.approach import alignment_table, summarise_alignment
-from analysis.probes.samplers import SAMPLERS, sampler_auc
+from analysis.alignment.conclude import alignment_table
+from analysis.alignment.measure import ALL, _Bench, _distance, _law, measure_alignment
+from analysis.alignment.samplers import SAMPLERS, sampler_auc
+from analysis.alignment.say import summarise_alignment
 from cl_flow import Run, RunConfig, fit
 from cl_flow.align import GaussianStats
-from cl_flow.mixture import Mixture
+from cl_flow.model.mixture import Mixture
 
 FAST = {"n_draws": 200, "size": 32}
 
@@ -24,7 +25,7 @@ def run(tiny: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def aligned(run: Run) -> pd.DataFrame:
-    return alignment(run, **FAST)
+    return measure_alignment(run, **FAST)
 
 
 def test_it_has_a_row_for_every_aligner_head_and_category(aligned, run):
@@ -70,9 +71,9 @@ def test_a_flow_that_did_not_move_needs_no_drift(run):
 
 
 def test_models_of_the_bench_are_left_as_they_were(run):
-    again = alignment(run, aligner=("pushforward",), head=("full",), joint=False, **FAST)
+    again = measure_alignment(run, aligner=("pushforward",), head=("full",), joint=False, **FAST)
     none = again[(again["aligner"] == "none") & (again["metric"] == "image_auroc")]
-    alone = alignment(run, aligner=(), joint=False, **FAST)
+    alone = measure_alignment(run, aligner=(), joint=False, **FAST)
     assert none["value"].tolist() == alone[alone["metric"] == "image_auroc"]["value"].tolist()
 
 
@@ -97,7 +98,7 @@ def test_errors_are_those_of_gaussians(float64):
 def test_a_run_without_old_classes_is_refused(tiny, tmp_path):
     joint = fit(tiny.replace(strategy="joint"), folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="task after task and keeps its centers.*1 steps"):
-        alignment(joint)
+        measure_alignment(joint)
 
 
 # ---- conclusions

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.patches import Ellipse
 
-from analysis.plots import plot_alignment, plot_budget, plot_growth, plot_samplers
+from analysis.alignment.plot import plot_alignment, plot_budget, plot_growth, plot_samplers
 
 
 @pytest.fixture

@@ -9,14 +9,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from analysis.geometry import (
-    center_distances,
-    center_drift,
-    nearest_centers,
-    similarity,
-    similarity_correlations,
-    summarise_centers,
-)
+from analysis.centers.conclude import nearest_centers, similarity_correlations
+from analysis.centers.measure import center_distances, center_drift, similarity
+from analysis.centers.say import summarise_centers
 from cl_flow import Run, Snapshot, fit
 
 

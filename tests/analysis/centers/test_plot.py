@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.plots import plot_center_distances, plot_center_drift, plot_similarity
+from analysis.centers.plot import plot_center_distances, plot_center_drift, plot_similarity
 from analysis.style import task_color
 
 TASK = {"ant": 0, "bee": 0, "cat": 1}

@@ -1,30 +1,20 @@
 """Tables of a tiny run: what is cached and when it is not, and numbers against scikit-learn and by hand."""
 
-import importlib
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-import analysis.tables as module
-from analysis.tables import (
-    METRICS,
-    beside,
-    evaluate,
-    examples,
-    forgetting_table,
-    image_scores,
-    load_reference,
-    r_matrix,
-    summarise,
-    summarise_forgetting,
-    summary,
-    table,
-    task_table,
-)
+import analysis.experiments as module
+from analysis.detection.conclude import r_matrix, summary, task_table
+from analysis.detection.measure import evaluate, forgetting_table, image_scores
+from analysis.detection.say import summarise, summarise_forgetting
+from analysis.experiments import table
+from analysis.pictures.measure import examples
+from analysis.rows import beside, load_reference
+from analysis.scoring import METRICS
 from cl_flow import Run, fit
-from cl_flow.run import load_samples
+from cl_flow.runs.config import load_samples
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +56,7 @@ def test_r_matrix_is_the_mean_over_a_tasks_categories(evaluated):
     assert r_matrix(evaluated[evaluated["strategy"] == "joint"]).shape == (1, 2)
     with pytest.raises(ValueError, match="runs of one strategy; got finetune, joint, single"):
         r_matrix(evaluated)
-    with pytest.raises(KeyError, match="No rows with part='sum'; there are: logp, entropy, product"):
+    with pytest.raises(ValueError, match="Expected rows with part='sum'; there are: logp, entropy, product"):
         r_matrix(finetune, part="sum")
 
 
@@ -100,10 +90,9 @@ def test_other_code_is_another_table(runs, monkeypatch):
 
 
 def test_the_digest_sees_what_a_module_imports():
-    importlib.import_module("analysis.plots")
-    assert module._source_digest("analysis.metrics") != module._source_digest("analysis.tables")
-    imported = set(module._imports(module.ast.parse("from cl_flow import run\nimport cl_flow.score")))
-    assert {"cl_flow.run", "cl_flow.score"} <= imported
+    assert module._source_digest("analysis.metrics") != module._source_digest("analysis.experiments")
+    imported = set(module._imports(module.ast.parse("from cl_flow.runs import run\nimport cl_flow.scoring.scores")))
+    assert {"cl_flow.runs.run", "cl_flow.scoring.scores"} <= imported
 
 
 def test_forgetting_has_paired_intervals_around_the_change(runs, evaluated):

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.plots import plot_examples, plot_forgetting, plot_losses, plot_matrix, plot_strategies, plot_task_curves
+from analysis.detection.plot import plot_forgetting, plot_losses, plot_matrix, plot_strategies, plot_task_curves
+from analysis.pictures.plot import plot_examples
 from analysis.style import task_color
 
 

@@ -9,9 +9,12 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from analysis.embed import METHODS, apparent_drift, embedding, latent_facts, summarise_embedding
+from analysis.embedding.conclude import apparent_drift
+from analysis.embedding.layouts import METHODS
+from analysis.embedding.measure import latent_facts, measure_embedding
+from analysis.embedding.say import summarise_embedding
 from cl_flow import Run, Snapshot, fit
-from cl_flow.images import read_mask
+from cl_flow.data.images import read_mask
 
 SMALL = {"n_patches": 12, "n_neighbors": 8, "n_epochs": 50}
 
@@ -31,7 +34,7 @@ def untrained(tiny, tmp_path_factory):
 def embedded(run):
     """The patches by a method that only looks at two coordinates: what is embedded does not hang on UMAP."""
     METHODS("coordinates")(lambda slices, **options: [s.points[:, :2] for s in slices])
-    yield embedding(run, method="coordinates", **SMALL)
+    yield measure_embedding(run, method="coordinates", **SMALL)
     del METHODS["coordinates"]
 
 
@@ -132,7 +135,7 @@ def test_colours_that_differ_make_pure_neighbourhoods(tiny, run):
 @pytest.mark.slow
 def test_independent_pictures_fake_a_drift_that_joint_ones_do_not(run):
     methods = ("independent", "joint")
-    drift = apparent_drift(pd.concat([embedding(run, method=m, space="features", **SMALL) for m in methods]))
+    drift = apparent_drift(pd.concat([measure_embedding(run, method=m, space="features", **SMALL) for m in methods]))
     seen = drift.set_index("method")["drift"]
     assert seen["joint"] == 0
     assert seen["independent"] > 0.05
@@ -142,7 +145,7 @@ def test_independent_pictures_fake_a_drift_that_joint_ones_do_not(run):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_embeds_every_step(run, method):
-    table = embedding(run, method=method, **SMALL)
+    table = measure_embedding(run, method=method, **SMALL)
     assert (table.groupby("step").size() == [75, 78]).all()
     assert np.isfinite(table[["x", "y"]]).all(axis=None)
     assert set(table["method"]) == {method}
@@ -151,8 +154,8 @@ def test_every_method_embeds_every_step(run, method):
 @pytest.mark.slow
 def test_one_step_can_be_aligned_with_itself(tiny, tmp_path):
     joint = fit(tiny.replace(strategy="joint"), folder=tmp_path, progress=False)
-    assert set(embedding(joint, method="aligned", **SMALL)["step"]) == {0}
-    assert apparent_drift(embedding(joint, method="aligned", **SMALL)).empty
+    assert set(measure_embedding(joint, method="aligned", **SMALL)["step"]) == {0}
+    assert apparent_drift(measure_embedding(joint, method="aligned", **SMALL)).empty
 
 
 def test_apparent_drift_is_a_share_of_the_spread():
@@ -172,7 +175,7 @@ def test_apparent_drift_is_a_share_of_the_spread():
 ])  # fmt: skip
 def test_wrong_input_is_named(run, options, error, words):
     with pytest.raises(error, match=words):
-        embedding(run, **options)
+        measure_embedding(run, **options)
 
 
 def test_more_neighbours_than_patches_are_refused(run):

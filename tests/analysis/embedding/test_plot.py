@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.plots import plot_apparent_drift, plot_embedding, plot_embedding_steps
+from analysis.embedding.plot import plot_apparent_drift, plot_embedding, plot_embedding_steps
 from analysis.style import task_color
 
 LABELS = ("normal", "anomalous", "center")

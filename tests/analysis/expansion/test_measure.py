@@ -5,17 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.probes import (
-    expansion,
-    expansion_drops,
-    expansion_table,
-    expansion_terms,
-    measure,
-    summarise_expansion,
-)
-from analysis.tables import evaluate
+from analysis.detection.measure import evaluate
+from analysis.expansion.conclude import expansion_drops, expansion_table, expansion_terms
+from analysis.expansion.measure import measure_expansion
+from analysis.expansion.say import summarise_expansion
+from analysis.scoring import measure
 from cl_flow import Run, fit
-from cl_flow.placement import smallest_distance
+from cl_flow.model.placement import smallest_distance
 
 KEYS = ["placement", "given", "entropy", "category", "metric", "part"]
 
@@ -27,7 +23,7 @@ def run(tiny, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def expanded(run) -> pd.DataFrame:
-    return expansion(run, given=("category", None), size=32)
+    return measure_expansion(run, given=("category", None), size=32)
 
 
 def scores_at(expanded: pd.DataFrame, added: int, **values: str) -> np.ndarray:
@@ -96,9 +92,9 @@ def test_classes_stop_where_dimensions_do(tiny, tmp_path):
     config = tiny.replace(whiten=4)
     with pytest.raises(ValueError, match="got 6 classes in 4 dimensions"):
         fit(config, folder=tmp_path, progress=False)
-    assert set(expansion(Run.at(config, folder=tmp_path), placement=("tile",), entropy=("all",), size=32)["added"]) == {
-        0
-    }
+    assert set(
+        measure_expansion(Run.at(config, folder=tmp_path), placement=("tile",), entropy=("all",), size=32)["added"]
+    ) == {0}
 
 
 def test_drops_are_paired_by_category(expanded):
@@ -130,9 +126,9 @@ def test_the_slides_form_and_the_sentence(expanded):
 
 def test_wrong_input_is_named(run, tiny, tmp_path):
     with pytest.raises(KeyError, match="Unknown entropy none; known: all, masked, log_k"):
-        expansion(run, entropy=("none",))
+        measure_expansion(run, entropy=("none",))
     with pytest.raises(KeyError, match="Unknown metric auc; known: image_auroc"):
-        expansion(run, metric=("auc",))
+        measure_expansion(run, metric=("auc",))
     joint = fit(tiny.replace(strategy="joint"), folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="a run that learns ant, bee, cat first"):
-        expansion(joint)
+        measure_expansion(joint)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.plots import plot_expansion, plot_expansion_size, plot_stages
+from analysis.expansion.plot import plot_expansion, plot_expansion_size, plot_stages
 from analysis.style import TASK_COLORS, task_color
 
 PLACES = {"tile": -0.2, "retile": -0.3, "orthogonal": -0.1, "data": -0.15}

@@ -5,8 +5,8 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from analysis.attribution import PLAYERS, TERMS, judge, ledger_split, ledger_states, shapley, spurious_share
 from analysis.intervals import Interval
+from analysis.ledger.attribution import PLAYERS, TERMS, judge, ledger_split, ledger_states, shapley, spurious_share
 
 NAMES = tuple(ledger_states("full"))
 

@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.attribution import TERMS
-from analysis.probes import ILLNESSES, counterfactuals, ledger_families, ledger_shares, ledger_terms, planted, verdict
+from analysis.ledger.attribution import TERMS
+from analysis.ledger.conclude import ledger_families, ledger_shares, ledger_terms
+from analysis.ledger.illnesses import ILLNESSES, planted
+from analysis.ledger.measure import counterfactuals
+from analysis.ledger.say import verdict
 from cl_flow import FlowConfig, FlowModel, TrainConfig, fit
-from cl_flow.features import Features
-from cl_flow.losses import LossConfig
-from cl_flow.train import train
+from cl_flow.data.features import Features
+from cl_flow.model.losses import LossConfig
+from cl_flow.training.loop import train
 
 DIM, SIDE, CLASSES = 8, 6, ("ant", "bee")
 FAMILIES = ("means", "full", "affine")

@@ -7,20 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.attribution import TERMS
-from analysis.probes import (
-    counterfactuals,
-    ledger,
-    ledger_families,
-    ledger_shapley,
-    ledger_shares,
-    ledger_terms,
-    measure,
-    refit_centers,
-    swap,
-    verdict,
-)
-from analysis.tables import evaluate
+from analysis.detection.measure import evaluate
+from analysis.ledger.attribution import TERMS
+from analysis.ledger.conclude import ledger_families, ledger_shapley, ledger_shares, ledger_terms
+from analysis.ledger.measure import counterfactuals, measure_ledger, refit_centers
+from analysis.ledger.say import verdict
+from analysis.ledger.swaps import swap
+from analysis.scoring import measure
 from cl_flow import Run, RunConfig, fit
 
 SPLIT = [*TERMS, "drop"]
@@ -39,7 +32,7 @@ def run(config, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def measured(run) -> pd.DataFrame:
-    return ledger(run, given=("category", None), tasks=(0, 1), family=("means", "full"), size=32)
+    return measure_ledger(run, given=("category", None), tasks=(0, 1), family=("means", "full"), size=32)
 
 
 def pivoted(measured: pd.DataFrame, by: str = "category", **options: object) -> pd.DataFrame:
@@ -81,7 +74,7 @@ def test_the_task_just_learnt_has_lost_nothing(measured):
 
 def test_frozen_centers_do_not_drift(config, tmp_path):
     run = fit(config.replace(centers="freeze_old"), folder=tmp_path, progress=False)
-    terms = pivoted(ledger(run, family=("means",), size=32), family="means")
+    terms = pivoted(measure_ledger(run, family=("means",), size=32), family="means")
     assert not terms["center drift"].any() and terms["alignment"].any()
 
 
@@ -151,12 +144,12 @@ def test_the_verdict_carries_its_numbers(measured):
 
 def test_wrong_input_is_named(run, measured, config, tmp_path):
     with pytest.raises(ValueError, match=r"learnt before it; got \[7\], and it knows \[0, 1\]"):
-        ledger(run, tasks=(7,))
+        measure_ledger(run, tasks=(7,))
     with pytest.raises(ValueError, match="got none, and it knows"):
-        ledger(run, after=0)
+        measure_ledger(run, after=0)
     single = fit(config.replace(strategy="single"), folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"got \[0\], and it knows \[1\]"):
-        ledger(single, tasks=(0,))
+        measure_ledger(single, tasks=(0,))
     with pytest.raises(ValueError, match="the family 'affine'; there are: full, means"):
         ledger_terms(measured, family="affine")
     with pytest.raises(ValueError, match="by to be one of task, category, all; got 'image'"):

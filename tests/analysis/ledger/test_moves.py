@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.probes import ILLNESSES, transport
-from analysis.probes.transport import explained, moved_images, moved_samples
+from analysis.ledger.illnesses import ILLNESSES
+from analysis.ledger.moves import explained, moved_images, moved_samples, transport
 from cl_flow import Run, fit
 
 FITS = ["rigid", "affine", "class_affine"]

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.plots import plot_families, plot_ledger, plot_waterfall
-from analysis.plots.ledger import TERMS
+from analysis.ledger.plot import TERMS, plot_families, plot_ledger, plot_waterfall
 from analysis.style import TASK_COLORS, task_color
 
 SPLIT = {"confusion": 0.1, "center drift": -0.05, "alignment": 0.15, "residual": 0.2}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.plots import plot_transplant, plot_transport, plot_volume
+from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
 
 
 def test_transplants_are_lines_over_blocks():

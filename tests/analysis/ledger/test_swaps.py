@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.probes import SWAPS, swap
-from cl_flow.features import Features
-from cl_flow.flow import FlowConfig, FlowModel
-from cl_flow.score import calibrate, score
+from analysis.ledger.swaps import SWAPS, swap
+from cl_flow.data.features import Features
+from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.scoring.scores import calibrate, score
 
 GRIDS = ((4, 4), (2, 2))
 NAMES = {"centers": {"mu"}, "offsets": {"delta"}, "weights": {"phi", "psi"}, "mixture": {"mu", "delta", "phi", "psi"}}

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.probes import ledger, transplant
+from analysis.ledger.measure import measure_ledger
+from analysis.ledger.transplants import transplant
 from cl_flow import Run, fit
 
 
@@ -34,7 +35,7 @@ def scores(table: pd.DataFrame) -> np.ndarray:
 
 @pytest.mark.parametrize(("centers", "ours"), [("old", "old"), ("full", "full")])
 def test_both_ends_are_states_of_the_ledger(run, hybrids, centers, ours):
-    measured = ledger(run, family=("full",), part=("logp", "product"), size=32)
+    measured = measure_ledger(run, family=("full",), part=("logp", "product"), size=32)
     measured = measured[(measured["centers"] == ours) & (measured["mask"] == "old")]
     for blocks, flow in ((0, "new"), (run.config.flow.n_blocks, "old")):
         for side in ("first", "last"):

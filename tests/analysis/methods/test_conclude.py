@@ -5,20 +5,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import (
+from analysis import evaluate, r_matrix
+from analysis.methods import (
     baselines,
     contrast_methods,
-    evaluate,
     kept_bytes,
     method_name,
-    methods,
     methods_table,
     plot_bytes,
     plot_stability,
-    r_matrix,
     step_cost,
     summarise_methods,
 )
+from analysis.methods.measure import compare_methods
 from cl_flow import Run, fit
 
 
@@ -45,7 +44,7 @@ def others(runs) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def compared(runs, others) -> pd.DataFrame:
-    return methods(runs, baselines=others)
+    return compare_methods(runs, baselines=others)
 
 
 def test_every_method_has_its_numbers(runs, compared):

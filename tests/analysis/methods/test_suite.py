@@ -4,17 +4,11 @@ import dataclasses
 
 import pytest
 
-from analysis import (
-    contrast_methods,
-    load_methods,
-    load_reference,
-    measure_methods,
-    methods,
-    methods_beside,
-    suite_hours,
-)
-from analysis.study import Study
-from analysis.suite import PEERS, fit_few_methods, fit_methods
+from analysis import load_reference
+from analysis.methods import contrast_methods, load_methods, measure_methods, methods_beside, suite_hours
+from analysis.methods.measure import compare_methods
+from analysis.methods.suite import PEERS, fit_few_methods, fit_methods
+from analysis.studies import Study
 from cl_flow import STRATEGIES
 from cl_flow.paths import DATA
 
@@ -36,7 +30,7 @@ def test_a_few_methods_are_of_different_kinds(few):
 
 def test_the_slides_rows_stand_beside_ours_at_every_strength(plan):
     runs = [*plan.fit("finetune", "joint"), *plan.fit_grid("ewc")]
-    both = methods_beside(methods(runs, time_steps=False), load_reference("slides_methods"))
+    both = methods_beside(compare_methods(runs, time_steps=False), load_reference("slides_methods"))
     assert len(both) == 1 + len(STRATEGIES["ewc"].GRID)
     assert (both.loc[both.index.str.startswith("+EWC"), ("slides", "image_auroc")] == 0.520).all()
     assert both.loc["HGAD: finetune", ("slides", "image_forgetting")] == -0.334

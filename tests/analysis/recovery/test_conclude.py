@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.probes import recovery_changes, recovery_curves, recovery_halves, savings, summarise_recovery
+from analysis.recovery.conclude import recovery_changes, recovery_curves, recovery_halves, savings
+from analysis.recovery.say import summarise_recovery
 
 
 def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:

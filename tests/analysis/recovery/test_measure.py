@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.probes import PROBES, recovery, recovery_table, summarise_recovery
-from analysis.probes.recovery import few_shots, never_learned_config, retrain_
-from analysis.tables import evaluate
+from analysis.detection.measure import evaluate
+from analysis.recovery.conclude import recovery_table
+from analysis.recovery.measure import PROBES, few_shots, measure_recovery, never_learned_config, retrain_
+from analysis.recovery.say import summarise_recovery
 from cl_flow import Run, fit
 
 STEPS = (0, 1, 2, 4)
@@ -20,7 +21,7 @@ def run(tiny, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def recovered(run) -> pd.DataFrame:
-    return recovery(run, shots=(2,), steps=STEPS, metric=("image_auroc", "pixel_auroc"), size=32)
+    return measure_recovery(run, shots=(2,), steps=STEPS, metric=("image_auroc", "pixel_auroc"), size=32)
 
 
 def test_every_probe_is_tested_along_the_way(recovered):
@@ -105,21 +106,21 @@ def test_the_slides_form_and_the_sentence(recovered):
 
 def test_the_same_options_give_the_same_scores(run):
     options = {"probe": ("forgotten",), "update": ("centers",), "shots": (1,), "steps": (0, 3), "size": 32}
-    first, again = (recovery(run, sigma=sigma, **options) for sigma in (4.0, 4.0 + 1e-12))
+    first, again = (measure_recovery(run, sigma=sigma, **options) for sigma in (4.0, 4.0 + 1e-12))
     assert all(np.array_equal(*pair) for pair in zip(first["scores"], again["scores"]))
 
 
 def test_wrong_input_is_named(run, tiny, tmp_path):
     with pytest.raises(KeyError, match="Unknown probe 'gone'; known: forgotten"):
-        recovery(run, probe=("gone",))
+        measure_recovery(run, probe=("gone",))
     with pytest.raises(KeyError, match="Unknown update 'all'; known: both, centers, flow"):
-        recovery(run, update=("all",), shots=(1,))
+        measure_recovery(run, update=("all",), shots=(1,))
     with pytest.raises(ValueError, match="Expected 1 to 6 shots of ant, its training images; got 7"):
-        recovery(run, shots=(7,))
+        measure_recovery(run, shots=(7,))
     with pytest.raises(ValueError, match="keeps its centers, and steps after the first; got .* \\[0\\]"):
-        recovery(run, after=(0,))
+        measure_recovery(run, after=(0,))
     with pytest.raises(IndexError, match="a step between -2 and 1"):
-        recovery(run, after=(4,))
+        measure_recovery(run, after=(4,))
     single = fit(tiny.replace(strategy="single"), folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="keeps its centers"):
-        recovery(single)
+        measure_recovery(single)

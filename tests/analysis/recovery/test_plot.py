@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.plots import plot_recovery, plot_recovery_cost
+from analysis.recovery.plot import plot_recovery, plot_recovery_cost
 from analysis.style import task_color
 
 PROBES = {"forgotten": 0.6, "never_learned": 0.5, "untrained": 0.4, "sham": 0.55, "held_out": 0.58}

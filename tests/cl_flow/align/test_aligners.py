@@ -8,7 +8,7 @@ import torch
 from cl_flow.align import ALIGNERS, HEADS, Evidence, GaussianStats
 from cl_flow.align.aligners import centers, moved, pushed, transported
 from cl_flow.align.heads import headed
-from cl_flow.mixture import Mixture
+from cl_flow.model.mixture import Mixture
 
 pytestmark = pytest.mark.usefixtures("float64")
 DIM, K, OLD = 6, 5, (0, 1, 2)

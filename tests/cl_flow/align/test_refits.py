@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cl_flow.align import FAMILIES, refit
-from cl_flow.mixture import Mixture
+from cl_flow.align.refits import FAMILIES, refit
+from cl_flow.model.mixture import Mixture
 
 pytestmark = pytest.mark.usefixtures("float64")
 DIM, M, K, N = 6, 4, 3, 4000

@@ -7,17 +7,20 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import huggingface_hub
 import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
-import cl_flow.features as module
-from cl_flow.features import FeatureConfig, fingerprint, load_backbone, load_features, union
-from cl_flow.images import read_image
-from cl_flow.run import load_samples
-from cl_flow.threads import threads
+import cl_flow.data.extraction as module
+from cl_flow.data.backbones import FeatureConfig, load_backbone
+from cl_flow.data.extraction import fingerprint, load_features
+from cl_flow.data.features import union
+from cl_flow.data.images import read_image
+from cl_flow.devices import threads
+from cl_flow.runs.config import load_samples
 
 PYRAMID = FeatureConfig("test_resnet", weights="random", image_size=64, scales=(1, 2), out_indices=(1, 2))
 
@@ -166,7 +169,7 @@ def test_explicit_weights_are_loaded_and_named(tmp_path, caplog, monkeypatch):
         parameter.data.fill_(0.01)
     save_file(model.state_dict(), tmp_path / "mine.safetensors")
     config = FeatureConfig("test_resnet", weights=str(tmp_path / "mine.safetensors"), out_indices=(1,))
-    with caplog.at_level(logging.INFO, "cl_flow.features"):
+    with caplog.at_level(logging.INFO, "cl_flow.data.backbones"):
         backbone, facts = load_backbone(config)
     assert all((p == 0.01).all() for p in backbone.parameters())
     assert not backbone.training and not any(p.requires_grad for p in backbone.parameters())
@@ -174,14 +177,14 @@ def test_explicit_weights_are_loaded_and_named(tmp_path, caplog, monkeypatch):
 
 
 def test_offline_without_weights_says_so_at_once(monkeypatch):
-    monkeypatch.setattr(module.huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set; put timm/.*FeatureConfig"):
         load_backbone(FeatureConfig("tf_efficientnet_b0.aa_in1k", out_indices=(3,)))
 
 
 def test_an_unreachable_hub_is_given_up_on(monkeypatch):
-    monkeypatch.setattr(module.huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(module.huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ConnectionError, match="http://127.0.0.1:9 is out of reach.*weights="):
         load_backbone(FeatureConfig("tf_efficientnet_b0.aa_in1k", out_indices=(3,)))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_flow.images import image_size, read_image, read_mask
+from cl_flow.data.images import image_size, read_image, read_mask
 
 SIZE = (6, 4)
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cl_flow.features import Features
-from cl_flow.stream import StreamConfig, Task, make_stream, task_order
+from cl_flow.data.features import Features
+from cl_flow.data.streams import StreamConfig, Task, make_stream, task_order
 
 NAMES = [f"c{i:02d}" for i in range(15)]
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from cl_flow.flow import Coupling, FlowConfig, FlowModel, Level, Positions, encode_positions, trainable
+from cl_flow.model.coupling import Coupling, Positions, encode_positions
+from cl_flow.model.flow import FlowConfig, FlowModel, Level, trainable
 
 SMALL = FlowConfig(n_blocks=3, n_components=3, position_dim=8, hidden=20)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_flow.losses import LossConfig, hgad_losses, hgad_total
-from cl_flow.mixture import Mixture
+from cl_flow.model.losses import LossConfig, hgad_losses, hgad_total
+from cl_flow.model.mixture import Mixture
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from cl_flow.mixture import Mixture
-from cl_flow.placement import PLACEMENTS, SPACING, smallest_distance
+from cl_flow.model.mixture import Mixture
+from cl_flow.model.placement import PLACEMENTS, SPACING, smallest_distance
 
 pytestmark = pytest.mark.usefixtures("float64")
 DIM, M = 30, 4

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowConfig, FlowModel
-from cl_flow.losses import hgad_losses, hgad_total
-from cl_flow.score import score
+from cl_flow.data.features import Features
+from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.model.losses import hgad_losses, hgad_total
+from cl_flow.scoring.scores import score
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 OURS = {"L_g": "g", "L_mi": "mi", "L_e": "entropy", "L_g_intra": "intra", "L_z": "z"}
@@ -18,7 +18,7 @@ OURS = {"L_g": "g", "L_mi": "mi", "L_e": "entropy", "L_g_intra": "intra", "L_z":
 
 @pytest.fixture(scope="module")
 def oracle() -> dict[str, torch.Tensor]:
-    with np.load(Path(__file__).parent.parent / "data" / "hgad.npz") as numbers:
+    with np.load(Path(__file__).resolve().parents[2] / "data" / "hgad.npz") as numbers:
         return {key: torch.as_tensor(numbers[key]) for key in numbers.files}
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from cl_flow import STRATEGIES, Run, RunConfig, fit
-from cl_flow.fit import fit_all
+from cl_flow.runs.fitting import fit_all
 from cl_flow.strategies import Strategy
 
 STRATEGY_NAMES = sorted(STRATEGIES)
@@ -40,7 +40,7 @@ def test_a_second_fit_returns_the_run_on_disk(tiny, tmp_path, strategy):
 def test_an_interrupted_run_continues_to_the_same_bytes(tiny, tmp_path, strategy, monkeypatch):
     config = tiny.replace(strategy=strategy)
     whole = fit(config, folder=tmp_path / "whole", progress=False)
-    module = importlib.import_module("cl_flow.fit")  # the package holds the function under this name
+    module = importlib.import_module("cl_flow.runs.continual")
     trained, train = [], module.train
 
     def interrupted(model, data, *args, **kwargs):
@@ -85,7 +85,7 @@ def test_killing_the_process_ends_those_that_train_for_it(tiny, tmp_path):
     script.write_text(
         "import json, sys\n"
         "from cl_flow import RunConfig\n"
-        "from cl_flow.fit import fit_all\n"
+        "from cl_flow.runs.fitting import fit_all\n"
         "if __name__ == '__main__':\n"
         "    config = RunConfig.from_dict(json.loads(sys.argv[1]))\n"
         "    fit_all([config.replace(seed=seed) for seed in (101, 102)], processes=2)\n"
@@ -168,7 +168,7 @@ def test_an_error_in_a_process_reaches_the_caller(tiny):
 
 
 def test_what_is_defined_in_a_notebook_is_trained_there(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("cl_flow.run"), "DATA", tmp_path)
+    monkeypatch.setattr(importlib.import_module("cl_flow.runs.run"), "DATA", tmp_path)
     monkeypatch.setitem(STRATEGIES, "mine", type("Mine", (Strategy,), {"__module__": "__main__"}))
     short = dataclasses.replace(tiny.train, epochs=1)
     runs = fit_all([tiny.replace(strategy="mine", train=short, seed=seed) for seed in (7, 8)], processes=2)
@@ -179,7 +179,7 @@ def test_a_script_without_a_guard_is_told_so(tiny, tmp_path):
     script = tmp_path / "script.py"
     configs = [tiny.replace(seed=seed).to_dict() for seed in (17, 18)]
     script.write_text(
-        "from cl_flow import RunConfig\nfrom cl_flow.fit import fit_all\n"
+        "from cl_flow import RunConfig\nfrom cl_flow.runs.fitting import fit_all\n"
         f"fit_all([RunConfig.from_dict(config) for config in {configs!r}], processes=2)\n"
     )
     environment = {**os.environ, "CL_FLOW_DATA": str(tmp_path / "data"), "PYTHONPATH": os.getcwd()}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cl_flow import Run, calibrate, fit, score
-from cl_flow.run import Snapshot
+from cl_flow.runs.snapshot import Snapshot
 
 
 @pytest.fixture(scope="module")

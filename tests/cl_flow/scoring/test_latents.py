@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowConfig, FlowModel
-from cl_flow.latents import Latents, encode
-from cl_flow.score import calibrate, score
+from cl_flow.data.features import Features
+from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.scoring.latents import Latents, encode
+from cl_flow.scoring.scores import calibrate, score
 
 
 @pytest.fixture

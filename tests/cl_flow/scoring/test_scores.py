@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowConfig, FlowModel
-from cl_flow.score import PARTS, _resampler, calibrate, score
+from cl_flow.data.features import Features
+from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.scoring.maps import _resampler
+from cl_flow.scoring.scores import PARTS, calibrate, score
 
 CATEGORIES = ["a", "b", "c"]
 

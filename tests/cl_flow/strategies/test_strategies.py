@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from cl_flow import STRATEGIES, FlowModel, Run, RunConfig, fit, make_stream
-from cl_flow.fit import learn
+from cl_flow.align.laws import Gaussians, feature_gaussians
+from cl_flow.data.patches import Batch, PatchPool, stored
+from cl_flow.model.class_views import views
+from cl_flow.runs.continual import learn
 from cl_flow.strategies import Strategy
-from cl_flow.strategies.anchor import frozen, per_image_fisher
-from cl_flow.strategies.bag import Bag, balanced_share, stored
-from cl_flow.strategies.gaussians import Gaussians, feature_gaussians
-from cl_flow.train import Batch
-from cl_flow.views import views
+from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.strategies.shared.old_model import frozen, per_image_fisher
 
 NAMES = sorted(STRATEGIES)
 GRID = [(name, options) for name in NAMES for options in STRATEGIES[name].GRID]
@@ -218,7 +218,7 @@ def test_a_task_s_own_flow_keeps_its_bits(tiny, stream, name, options):
 
 @pytest.mark.parametrize("name", ["packnet", "lora"])
 def test_weights_of_their_own_survive_the_round_trip(tiny, tmp_path, name):
-    from analysis.tables import image_scores
+    from analysis.detection.measure import image_scores
 
     run = fit(tiny.replace(strategy=name, centers="freeze_old"), folder=tmp_path, progress=False)
     model = run[1].model()
@@ -268,7 +268,7 @@ def test_replay_with_everything_kept_trains_on_what_cumulative_does(tiny, stream
     strategy, model = after_first(STRATEGIES["replay"](budget_bytes=None, ratio=None), tiny, stream)
     model = strategy.grow(model, stream[1])
     everything = STRATEGIES["cumulative"]().prepare(model, stream[1], {0: stream[0]})
-    bag = stored(strategy.memory).followed_by(Bag.of(stream[1].features, stream[1].categories, torch.Generator()))
+    bag = stored(strategy.memory).followed_by(PatchPool.of(stream[1].features, stream[1].categories, torch.Generator()))
     for k, name in enumerate(model.categories):
         for level, images in enumerate(everything.where(category=name).read()):
             first = int(bag.counts[level][:k].sum())
@@ -280,7 +280,7 @@ def test_replay_with_everything_kept_trains_on_what_cumulative_does(tiny, stream
 
 
 def test_a_kept_patch_remembers_its_cell(stream):
-    bag = Bag.of(stream[0].features, ["bee"], torch.Generator().manual_seed(0))
+    bag = PatchPool.of(stream[0].features, ["bee"], torch.Generator().manual_seed(0))
     images = stream[0].features.where(category="bee").read()[1]
     for x, cell in zip(bag.x[1][:20], bag.cells[1][:20]):
         assert (images[:, cell.item()] == x).all(1).any()
@@ -351,7 +351,7 @@ def test_gauge_free_gives_old_classes_the_density_of_their_latents(tiny, stream)
 
 
 def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
-    from analysis.tables import image_scores
+    from analysis.detection.measure import image_scores
 
     run = fit(tiny.replace(strategy="class_prior"), folder=tmp_path, progress=False)
     model = run[1].model()
@@ -390,7 +390,7 @@ def test_wrong_options_are_named(make, message):
 
 
 def test_the_example_in_the_readme_is_a_strategy(tiny, tmp_path):
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
     source = re.search(r"## A method of your own.*?```python\n(.*?)```", text, re.DOTALL).group(1)
     assert len([line for line in source.splitlines() if line.strip()]) <= 15
     namespace = {"__name__": "readme"}

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cl_flow.features import Features
-from cl_flow.flow import FlowConfig, FlowModel
-from cl_flow.train import TrainConfig, train
+from cl_flow.data.features import Features
+from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.training.config import TrainConfig
+from cl_flow.training.loop import train
 
 CONFIG = TrainConfig(epochs=8, batch_images=4, batch_patches=5, lr=3e-3)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from math import pi
 from typing import NamedTuple
 
-from cl_flow.datasets import drawings, textures
-from cl_flow.datasets.canvas import Scene
-from cl_flow.datasets.defects import (
+from cl_flow.data.datasets.drawn import objects, textures
+from cl_flow.data.datasets.drawn.canvas import Scene
+from cl_flow.data.datasets.drawn.defects import (
     Defect,
     anywhere,
     between,
@@ -33,19 +33,19 @@ class Category(NamedTuple):
 
 
 CATEGORIES: dict[str, Category] = {
-    "bottle": Category(drawings.bottle, {
+    "bottle": Category(objects.bottle, {
         "crack": crack,
         "misprint": redrawn(label_turn=between(0.10, 0.25, either_sign=True), logo=one_of(True, False)),
         "missing_part": redrawn(capped=one_of(False)),
         "stain": stain,
     }),
-    "cable": Category(drawings.cable, {
+    "cable": Category(objects.cable, {
         "bent_part": redrawn(loose=one_of(0, 1, 2), bend=between(13, 19, either_sign=True)),
         "cut": cut,
         "missing_part": redrawn(hollow=one_of(0, 1, 2)),
         "texture_swap": redrawn(swapped=one_of(0, 1, 2)),
     }),
-    "capsule": Category(drawings.capsule, {
+    "capsule": Category(objects.capsule, {
         "bent_part": redrawn(dent=between(3, 6), dent_at=between(8, 30, either_sign=True)),
         "crack": crack,
         "hole": hole,
@@ -64,7 +64,7 @@ CATEGORIES: dict[str, Category] = {
         "stain": stain,
         "thread": thread,
     }),
-    "hazelnut": Category(drawings.hazelnut, {
+    "hazelnut": Category(objects.hazelnut, {
         "crack": crack,
         "cut": cut,
         "hole": hole,
@@ -77,19 +77,19 @@ CATEGORIES: dict[str, Category] = {
         "stain": stain,
         "texture_swap": texture_swap(textures.wood),
     }),
-    "metal_nut": Category(drawings.metal_nut, {
+    "metal_nut": Category(objects.metal_nut, {
         "bent_part": redrawn(dent=between(5, 9), at=between(-pi, pi)),
         "missing_part": redrawn(bite=between(11, 17), at=between(-pi, pi)),
         "scratch": scratch,
         "stain": stain,
     }),
-    "pill": Category(drawings.pill, {
+    "pill": Category(objects.pill, {
         "crack": crack,
         "misprint": redrawn(text=one_of("F", "FN", "7F", "FF"), text_turn=between(0.4, 0.8, either_sign=True)),
         "missing_part": redrawn(bite=between(9, 16), at=between(-pi, pi)),
         "stain": stain,
     }),
-    "screw": Category(drawings.screw, {
+    "screw": Category(objects.screw, {
         "bent_part": redrawn(bend=between(5, 11, either_sign=True)),
         "missing_part": redrawn(tip=between(34, 48)),
         "scratch": scratch,
@@ -101,13 +101,13 @@ CATEGORIES: dict[str, Category] = {
         "stain": stain,
         "texture_swap": texture_swap(textures.carpet),
     }),
-    "toothbrush": Category(drawings.toothbrush, {
+    "toothbrush": Category(objects.toothbrush, {
         "bent_part": redrawn(splayed=one_of(*range(6, 26)), lean=between(10, 14, either_sign=True)),
         "missing_part": redrawn(bare=run(range(3, 28), longest=3)),
         "stain": stain,
         "thread": thread,
     }),
-    "transistor": Category(drawings.transistor, {
+    "transistor": Category(objects.transistor, {
         "bent_part": redrawn(bent=one_of(0, 1, 2), bend=between(6, 11, either_sign=True)),
         "crack": crack,
         "missing_part": redrawn(cut=one_of(0, 1, 2), length=between(16, 36)),
@@ -121,7 +121,7 @@ CATEGORIES: dict[str, Category] = {
         "stain": stain,
         "texture_swap": texture_swap(textures.tile),
     }),
-    "zipper": Category(drawings.zipper, {
+    "zipper": Category(objects.zipper, {
         "bent_part": redrawn(bent=one_of(*range(-5, 4)), side=one_of(0, 1), bend=between(0.5, 0.9, either_sign=True)),
         "cut": cut,
         "missing_part": redrawn(missing=run(range(-5, 3), longest=4, shortest=2), side=one_of(0, 1)),

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.ndimage import binary_erosion
 
-from cl_flow.datasets.canvas import PLANE, Scene, clouds, path, turned
+from cl_flow.data.datasets.drawn.canvas import PLANE, Scene, clouds, path, turned
 
 Redraw = Callable[..., Scene]
 Defect = Callable[[Scene, Generator, Redraw], Scene]

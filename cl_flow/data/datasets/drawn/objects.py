@@ -9,7 +9,7 @@ __all__ = ["bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw
 import numpy as np
 from numpy.random import Generator
 
-from cl_flow.datasets.canvas import (
+from cl_flow.data.datasets.drawn.canvas import (
     PLANE,
     Scene,
     backdrop,

@@ -1,6 +1,6 @@
 """Drawn datasets in the image of MVTec AD: fifteen categories, defects with exact masks, the same bytes every time."""
 
-__all__ = ["CATEGORIES", "SIZES", "VERSION", "Sizes", "draw", "smoke", "synthetic"]
+__all__ = ["SIZES", "Sizes", "VERSION", "draw", "smoke", "synthetic"]
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ from numpy.random import Generator
 from PIL import Image
 from tqdm.auto import tqdm
 
-from cl_flow.datasets import DATASETS
-from cl_flow.datasets.canvas import PLANE, SIZE, Scene
-from cl_flow.datasets.categories import CATEGORIES
-from cl_flow.datasets.folder import read_tree
+from cl_flow.data.datasets.base import DATASETS
+from cl_flow.data.datasets.drawn.canvas import PLANE, SIZE, Scene
+from cl_flow.data.datasets.drawn.categories import CATEGORIES
+from cl_flow.data.datasets.folder import read_tree
 from cl_flow.paths import atomic
 
 VERSION = 3

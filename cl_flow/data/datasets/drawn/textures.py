@@ -5,7 +5,7 @@ __all__ = ["carpet", "grid", "leather", "tile", "wood"]
 import numpy as np
 from numpy.random import Generator
 
-from cl_flow.datasets.canvas import (
+from cl_flow.data.datasets.drawn.canvas import (
     PLANE,
     SIZE,
     Scene,

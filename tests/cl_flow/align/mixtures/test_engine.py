@@ -10,10 +10,10 @@ from scipy import stats as scipy_stats
 from sklearn.mixture import GaussianMixture
 
 from cl_flow.align import POLICIES, GaussianStats, PrecisionStats, learn
-from cl_flow.align.gated import Gated
-from cl_flow.align.incremental import chi2_quantile
-from cl_flow.align.merging import equality
-from cl_flow.align.stepwise import Stepwise
+from cl_flow.align.mixtures.engine import chi2_quantile
+from cl_flow.align.mixtures.gated import Gated
+from cl_flow.align.mixtures.merging import equality
+from cl_flow.align.mixtures.stepwise import Stepwise
 
 pytestmark = pytest.mark.usefixtures("float64")
 DIM, FOREVER = 4, {"min_age": math.inf}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_flow.datasets.btad import CATEGORIES, btad
-from cl_flow.datasets.check import validate
+from cl_flow.data.datasets.btad import CATEGORIES, btad
+from cl_flow.data.datasets.check import validate
 
 
 def write(path: Path) -> None:

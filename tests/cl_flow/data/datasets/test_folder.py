@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_flow.datasets import COLUMNS, DATASETS
-from cl_flow.datasets.check import validate
-from cl_flow.datasets.folder import folder, read_tree
+from cl_flow.data.datasets import COLUMNS, DATASETS
+from cl_flow.data.datasets.check import validate
+from cl_flow.data.datasets.folder import folder, read_tree
 
 
 def write(path: Path, size: tuple[int, int] = (8, 6)) -> None:

@@ -17,7 +17,7 @@ import pooch
 import pytest
 from PIL import Image
 
-from cl_flow.datasets.mvtec import CATEGORIES, MIRRORS, fetch, mvtec
+from cl_flow.data.datasets.mvtec import CATEGORIES, MIRRORS, fetch, mvtec
 
 ARCHIVE = "mvtec_anomaly_detection.tar.xz"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_flow.datasets.check import validate
-from cl_flow.datasets.mvtec_3d import CATEGORIES, mvtec_3d
+from cl_flow.data.datasets.check import validate
+from cl_flow.data.datasets.mvtec_3d import CATEGORIES, mvtec_3d
 
 
 def write(path: Path) -> None:

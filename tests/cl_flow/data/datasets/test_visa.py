@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_flow.datasets.check import validate
-from cl_flow.datasets.visa import CATEGORIES, visa
-from cl_flow.images import read_mask
+from cl_flow.data.datasets.check import validate
+from cl_flow.data.datasets.visa import CATEGORIES, visa
+from cl_flow.data.images import read_mask
 
 
 def write(path: Path, value: int = 0) -> None:

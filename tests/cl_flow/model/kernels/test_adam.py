@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cl_flow.adam import FusedAdam
+from cl_flow.model.kernels.adam import FusedAdam
 
 SHAPES = [(3, 4), (5,), (), (2, 3)]
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_flow import coupling
-from cl_flow.coupling import Block, couple, reuse_memory
+from cl_flow.model.kernels import couplings
+from cl_flow.model.kernels.couplings import Block, couple, reuse_memory
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -74,7 +74,7 @@ def test_value_and_gradient_are_those_of_the_formula(dim, index):
 @pytest.mark.parametrize("strip", [2, 4, 6, 9])
 def test_patches_go_through_in_strips_of_any_grid(strip, cells, n, index, monkeypatch):
     values = arguments(5, index=index, cells=cells, n=n)
-    monkeypatch.setattr("cl_flow.coupling.STRIP", strip)
+    monkeypatch.setattr("cl_flow.model.kernels.couplings.STRIP", strip)
     with torch.no_grad():
         torch.testing.assert_close(couple(*values, clamp=CLAMP), formula(*values), rtol=1e-12, atol=1e-12)
 
@@ -83,7 +83,7 @@ def test_patches_go_through_in_strips_of_any_grid(strip, cells, n, index, monkey
 @pytest.mark.parametrize("rows", [1, 2, 4, 10])
 def test_codes_are_added_to_parts_of_a_grid_or_to_several_grids(cells, n, rows, monkeypatch):
     values = arguments(5, index=False, cells=cells, n=n)
-    monkeypatch.setattr("cl_flow.coupling.PART", rows * len(values[-1][0].inner_bias))
+    monkeypatch.setattr("cl_flow.model.kernels.couplings.PART", rows * len(values[-1][0].inner_bias))
     ours, theirs = couple(*values, clamp=CLAMP), formula(*values)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     inputs = learnt(values[0], values[-1])
@@ -141,14 +141,14 @@ def test_without_a_gradient_the_value_is_the_same():
 
 
 def test_passes_without_a_gradient_keep_the_place_of_one_block(monkeypatch):
-    monkeypatch.setattr("cl_flow.coupling.STRIP", 4)
+    monkeypatch.setattr("cl_flow.model.kernels.couplings.STRIP", 4)
     values = arguments(5, index=False, n=16)
     expected = [value.detach() for value in couple(*values, clamp=CLAMP)]
     for mode in (torch.no_grad, torch.inference_mode):
         with reuse_memory(), mode():
             first = couple(*values, clamp=CLAMP)
             second = couple(*values, clamp=CLAMP)
-            (rooms,) = coupling._SHELF.values()
+            (rooms,) = couplings._SHELF.values()
         assert len(rooms) == 1 and rooms[0].hidden.shape[:2] == (1, 4)
         torch.testing.assert_close(list(first), expected, rtol=1e-12, atol=1e-12)
         assert all(torch.equal(a, b) for a, b in zip(first, second))

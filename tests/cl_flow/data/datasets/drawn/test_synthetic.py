@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cl_flow.datasets import COLUMNS, DATASETS
-from cl_flow.datasets.categories import CATEGORIES
-from cl_flow.datasets.mvtec import CATEGORIES as MVTEC
-from cl_flow.datasets.synthetic import SIZES, draw
+from cl_flow.data.datasets import COLUMNS, DATASETS
+from cl_flow.data.datasets.drawn.categories import CATEGORIES
+from cl_flow.data.datasets.drawn.synthetic import SIZES, draw
+from cl_flow.data.datasets.mvtec import CATEGORIES as MVTEC
 
 PAIRS = [(category, defect) for category, entry in CATEGORIES.items() for defect in entry.defects]
 

@@ -1,0 +1,5 @@
+"""Mixtures moved after their flow, beside oracles and the joint model."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+from .conclude import alignment_table as alignment_table
+from .density import IncrementalGaussianMixture as IncrementalGaussianMixture
+from .density import growth as growth
+from .density import moving_clusters as moving_clusters
+from .measure import measure_alignment as measure_alignment
+from .plot import plot_alignment as plot_alignment
+from .plot import plot_budget as plot_budget
+from .plot import plot_growth as plot_growth
+from .plot import plot_samplers as plot_samplers
+from .samplers import SAMPLERS as SAMPLERS
+from .samplers import sampler_auc as sampler_auc
+from .say import summarise_alignment as summarise_alignment

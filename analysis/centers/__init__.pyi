@@ -1,0 +1,9 @@
+from .conclude import nearest_centers as nearest_centers
+from .conclude import similarity_correlations as similarity_correlations
+from .measure import center_distances as center_distances
+from .measure import center_drift as center_drift
+from .measure import similarity as similarity
+from .plot import plot_center_distances as plot_center_distances
+from .plot import plot_center_drift as plot_center_drift
+from .plot import plot_similarity as plot_similarity
+from .say import summarise_centers as summarise_centers

@@ -1,0 +1,14 @@
+from .conclude import r_matrix as r_matrix
+from .conclude import summary as summary
+from .conclude import task_table as task_table
+from .measure import evaluate as evaluate
+from .measure import forgetting_table as forgetting_table
+from .measure import image_scores as image_scores
+from .measure import pixel_wins as pixel_wins
+from .plot import plot_forgetting as plot_forgetting
+from .plot import plot_losses as plot_losses
+from .plot import plot_matrix as plot_matrix
+from .plot import plot_strategies as plot_strategies
+from .plot import plot_task_curves as plot_task_curves
+from .say import summarise as summarise
+from .say import summarise_forgetting as summarise_forgetting

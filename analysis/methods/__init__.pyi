@@ -1,0 +1,17 @@
+from .conclude import methods_beside as methods_beside
+from .conclude import methods_table as methods_table
+from .costs import kept_bytes as kept_bytes
+from .costs import method_name as method_name
+from .costs import step_cost as step_cost
+from .detectors import DETECTORS as DETECTORS
+from .detectors import baselines as baselines
+from .measure import compare_methods as compare_methods
+from .measure import contrast_methods as contrast_methods
+from .plot import plot_bytes as plot_bytes
+from .plot import plot_stability as plot_stability
+from .say import summarise_methods as summarise_methods
+from .suite import fit_few_methods as fit_few_methods
+from .suite import fit_methods as fit_methods
+from .suite import load_methods as load_methods
+from .suite import measure_methods as measure_methods
+from .suite import suite_hours as suite_hours

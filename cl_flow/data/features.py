@@ -1,0 +1,127 @@
+"""Frozen timm features of samples, extracted once and kept on disk as float16 memory maps, one file per level."""
+
+__all__ = ["Features", "union"]
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cl_flow.data.store import digest, open_levels, store_levels
+from cl_flow.data.whitening import principal_directions, project
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Samples and, per level, their patch features.
+
+    Args:
+        samples: One row per image (see `cl_flow.data.datasets`).
+        levels: Per level an array (images on file, H·W, D), usually a memory map.
+        grids: Per level (H, W).
+        rows: Row on file of each sample.
+        folder: Where the arrays lie; None for arrays in memory.
+    """
+
+    samples: pd.DataFrame
+    levels: tuple[np.ndarray, ...]
+    grids: tuple[tuple[int, int], ...]
+    rows: np.ndarray
+    folder: Path | None = None
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Channels D of each level."""
+        return tuple(level.shape[-1] for level in self.levels)
+
+    @property
+    def categories(self) -> list[str]:
+        """Categories present, in order of first appearance."""
+        return list(dict.fromkeys(self.samples["category"]))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def where(self, **values: object) -> "Features":
+        """The images whose columns hold the given values: `features.where(split="train", category="bottle")`.
+
+        A list, tuple or set selects every value in it.
+        """
+        keep = np.ones(len(self), dtype=bool)
+        for column, value in values.items():
+            wanted = value if isinstance(value, (list, tuple, set)) else [value]
+            keep &= self.samples[column].isin(wanted).to_numpy()
+        return self.take(np.flatnonzero(keep))
+
+    def take(self, indices: Sequence[int]) -> "Features":
+        """The images at the given positions."""
+        samples = self.samples.iloc[indices].reset_index(drop=True)
+        return dataclasses.replace(self, samples=samples, rows=self.rows[np.asarray(indices, dtype=int)])
+
+    def read(self, indices: Sequence[int] | slice = slice(None)) -> list[Tensor]:
+        """Per level the features (images, H·W, D) of the images at the given positions, in the stored precision."""
+        rows = self.rows[indices]
+        return [torch.from_numpy(np.asarray(level[rows])) for level in self.levels]
+
+    def batches(self, size: int = 32) -> Iterator[list[Tensor]]:
+        """`read` in consecutive batches of `size` images."""
+        for start in range(0, len(self), size):
+            yield self.read(slice(start, start + size))
+
+    def whitened(self, dim: int, *, fit_on: Sequence[str], shrinkage: float = 1e-3) -> "Features":
+        """Each level's `dim` leading principal directions at unit variance, kept on disk beside the original.
+
+        Args:
+            dim: Channels to keep; levels with fewer keep what they have.
+            fit_on: Categories whose normal training images decide the directions: those of the first task.
+            shrinkage: Added to the variances, as a share of the largest.
+        """
+        facts = {
+            "whitened": dim,
+            "fit_on": sorted(fit_on),
+            "shrinkage": shrinkage,
+            "of": str(self.folder and self.folder.name),
+        }
+        folder = None if self.folder is None else self.folder.with_name(f"{self.folder.name}-w{dim}-{digest(facts, 6)}")
+        if folder is None or not (folder / "complete.json").is_file():
+            training = self.where(split="train", label=0, category=list(fit_on))
+            if not len(training):
+                raise ValueError(f"Expected normal training images of {sorted(fit_on)} to whiten with; got none.")
+            maps = [principal_directions(level[training.rows], dim, shrinkage) for level in self.levels]
+            levels = tuple(project(level, *m) for level, m in zip(self.levels, maps))
+            if folder is None:
+                return dataclasses.replace(self, levels=levels)
+            store_levels(folder, levels, facts)
+        return dataclasses.replace(self, levels=open_levels(folder, len(self.levels)), folder=folder)
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}</p>{self.samples.groupby(['category', 'split']).size().unstack().to_html()}"
+
+    def __repr__(self) -> str:
+        levels = ", ".join(f"{h}×{w}×{dim}" for (h, w), dim in zip(self.grids, self.dims))
+        return f"Features({len(self)} images of {len(self.categories)} categories; levels {levels})"
+
+
+def union(parts: Sequence[Features]) -> Features:
+    """The images of several selections of the same features, in order."""
+    if not parts or any(part.levels is not parts[0].levels for part in parts):
+        raise ValueError("Expected selections of the same features; got none, or features of different extractions.")
+    samples = pd.concat([part.samples for part in parts], ignore_index=True)
+    return dataclasses.replace(parts[0], samples=samples, rows=np.concatenate([part.rows for part in parts]))
+
+
+# ---- whitening
+
+
+# ---- the backbone
+
+
+# ---- extraction and its cache

@@ -1,0 +1,25 @@
+"""The flow model: conditional couplings that end in a growing mixture."""
+
+__all__ = [
+    "Coupling",
+    "FlowConfig",
+    "FlowModel",
+    "Level",
+    "LossConfig",
+    "Mixture",
+    "PLACEMENTS",
+    "Positions",
+    "encode_positions",
+    "hgad_losses",
+    "hgad_total",
+    "smallest_distance",
+    "trainable",
+    "views",
+]
+
+from cl_flow.model.class_views import views
+from cl_flow.model.coupling import Coupling, Positions, encode_positions
+from cl_flow.model.flow import FlowConfig, FlowModel, Level, trainable
+from cl_flow.model.losses import LossConfig, hgad_losses, hgad_total
+from cl_flow.model.mixture import Mixture
+from cl_flow.model.placement import PLACEMENTS, smallest_distance

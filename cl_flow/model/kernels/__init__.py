@@ -1,0 +1,1 @@
+"""Hand-written kernels of the hot path, tested against the plain formulas."""

@@ -1,0 +1,59 @@
+"""Several runs at a time, a process each."""
+
+__all__ = ["fit_in_processes"]
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+
+import torch
+from tqdm.auto import tqdm
+
+from cl_flow.runs.config import RunConfig
+from cl_flow.runs.run import Run
+
+
+def fit_in_processes(fit: Callable[[RunConfig], Run], configs: Sequence[RunConfig], n: int) -> None:
+    """Call `fit` on each config in `n` processes under one bar; when one fails, or the user interrupts, none is left behind."""
+    _ = Run.at(configs[0]).features  # extracted here, under its own bar, rather than waited for in every process
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n, mp_context=context, initializer=_begin_process)
+    try:
+        jobs = [pool.submit(fit, config) for config in configs]
+        _watch(jobs, configs)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+    pool.shutdown()
+
+
+def _begin_process() -> None:
+    """One thread of torch, and another that ends the process with its parent: who is killed cannot end it."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _watch(jobs: Sequence[Future], configs: Sequence[RunConfig]) -> None:
+    """Show how many tasks are learnt until all jobs are done, or raise what one of them raised."""
+    runs = [Run.at(config) for config in configs]
+    with tqdm(desc=f"training {len(runs)} runs", unit="task") as bar:
+        while not all(job.done() for job in jobs):
+            bar.update(sum(map(len, runs)) - bar.n)
+            for job in jobs:
+                if job.done():
+                    job.result()
+            time.sleep(0.5)
+        bar.update(sum(map(len, runs)) - bar.n)
+    for job in jobs:
+        job.result()

@@ -1,0 +1,91 @@
+"""The model after one task, on disk."""
+
+__all__ = ["Snapshot"]
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.paths import atomic
+from cl_flow.runs.config import build_config
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The model after one task, on disk.
+
+    Args:
+        path: The safetensors file.
+        step: Index of the last task learnt.
+    """
+
+    path: Path
+    step: int
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Shape of the model and the categories it knows, in order of arrival."""
+        with safe_open(self.path, framework="pt") as file:
+            return json.loads(file.metadata()["cl_flow"])
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Categories that the model has a center for."""
+        return tuple(self.facts["categories"])
+
+    def model(self, device: str | torch.device = "cpu") -> FlowModel:
+        """A new copy of the model, in evaluation mode."""
+        facts = self.facts
+        model = FlowModel(facts["dims"], facts["grids"], build_config(FlowConfig, facts["config"]), seed=facts["seed"])
+        tensors = self._tensors("model.")
+        for i, level in enumerate(model.levels):
+            level.mixture.allocate_(facts["blocks"], frames=f"levels.{i}.mixture._frame_weight" in tensors)
+            level.class_codes = tensors.get(f"levels.{i}.class_codes")
+        model.categories = self.categories
+        model.load_state_dict(tensors)
+        model.own = {key: value.to(device) for key, value in self._tensors("own.").items()}
+        return model.to(device).eval()
+
+    def memory(self) -> dict[str, Tensor]:
+        """What the strategy keeps between tasks."""
+        return self._tensors("memory.")
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that the strategy keeps for the next task beside the model: its memory, and weights of single tasks."""
+        return sum(value.nbytes for prefix in ("memory.", "own.") for value in self._tensors(prefix).values())
+
+    def _tensors(self, prefix: str) -> dict[str, Tensor]:
+        with safe_open(self.path, framework="pt") as file:
+            return {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
+
+    @staticmethod
+    def write(path: Path, model: FlowModel, memory: Mapping[str, Tensor]) -> None:
+        """Save a model and a strategy's memory; the file appears whole or not at all."""
+        facts = {
+            "dims": model.dims,
+            "grids": model.grids,
+            "seed": model.seed,
+            "categories": model.categories,
+            "config": dataclasses.asdict(model.config),
+            "blocks": [len(block["mu"]) for block in model.levels[0].mixture.blocks()],
+        }
+        tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+        tensors |= {f"own.{key}": value for key, value in model.own.items()}
+        tensors |= {f"memory.{key}": value for key, value in memory.items()}
+        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        with atomic(path) as temporary:
+            save_file(tensors, temporary, metadata={"cl_flow": json.dumps(facts)})
+
+    def __repr__(self) -> str:
+        return f"Snapshot(step {self.step}: {len(self.categories)} classes)"

@@ -1,0 +1,149 @@
+"""From a model and features to anomaly maps: HGAD's two factors, their product, and how they are made comparable."""
+
+__all__ = ["Calibration", "PARTS", "Scores", "calibrate", "score"]
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cl_flow.data.features import Features
+from cl_flow.devices import one_thread
+from cl_flow.model.flow import FlowModel
+from cl_flow.scoring.maps import anomaly_maps, maps_of_set
+from cl_flow.scoring.normality import all_factors
+
+PARTS = ("logp", "entropy", "product")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The typical (median) normality of each class, level and factor over normal training patches: (K, L, 2).
+
+    The two factors are log p(x|y)/D and Σ p log p. A class that was never measured holds NaN.
+    """
+
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Anomaly maps of images, higher is more anomalous.
+
+    Args:
+        logp: Maps of the likelihood factor (n, H, W), float32 on the CPU.
+        entropy: Maps of the entropy factor (n, H, W).
+        classes: The class id that each image was scored under (n,).
+    """
+
+    logp: Tensor
+    entropy: Tensor
+    classes: Tensor
+
+    @property
+    def product(self) -> Tensor:
+        """HGAD's score: the product of both factors (n, H, W)."""
+        return self.logp * self.entropy
+
+    def maps(self, part: str) -> Tensor:
+        """Maps (n, H, W) of one part of `PARTS`."""
+        if part not in PARTS:
+            raise KeyError(f"Unknown part {part!r}; known: {', '.join(PARTS)}.")
+        return getattr(self, part)
+
+    def image(self, part: str) -> Tensor:
+        """Image scores (n,): the maximum of each map."""
+        return self.maps(part).flatten(1).amax(1)
+
+
+@torch.inference_mode()
+@one_thread
+def calibrate(
+    model: FlowModel, reference: Features, *, known: Sequence[str] | None = None, per_log_k: bool = False
+) -> Calibration:
+    """How normal the normal training patches of each class typically are, under this model.
+
+    Args:
+        model: The model that will score.
+        reference: Normal training images of the classes to calibrate, or their latents under this model's flow.
+        known: Categories whose centers enter the entropy; all by default.
+        per_log_k: Whether the entropy is divided by ln K, its largest value among the K classes that enter it.
+
+    Raises:
+        ValueError: The reference holds anomalous images.
+    """
+    if reference.samples["label"].any():
+        raise ValueError("Expected normal images to calibrate with; got anomalous ones among them.")
+    values = torch.full((model.n_classes, len(model.levels), 2), math.nan)
+    for category in reference.categories:
+        images = reference.where(category=category)
+        (y,) = model.class_ids([category]).tolist()
+        factors, _ = all_factors(model, images, "category", known, per_log_k)
+        values[y] = torch.stack([level.transpose(0, 1).flatten(1).median(1).values for level in factors])
+    return Calibration(values)
+
+
+@torch.inference_mode()
+@one_thread
+def score(
+    model: FlowModel,
+    features: Features,
+    calibration: Calibration | str,
+    *,
+    given: str | None = "category",
+    known: Sequence[str] | None = None,
+    per_log_k: bool = False,
+    size: tuple[int, int] = (128, 128),
+    sigma: float = 4.0,
+) -> Scores:
+    """Anomaly maps of every image.
+
+    Per level the normality s = log p(x|y)/D (and s = Σ_k p_k log p_k) becomes an anomaly 1/(1 + exp(s − c)), where c is
+    the median of s over normal training patches: the posterior of a uniform alternative as dense as a typical normal
+    patch. It is upsampled bilinearly, summed over levels and smoothed by a Gaussian. The published protocol takes
+    1 − exp(s − c) with c the maximum over the images at hand, and flips the sum at its own maximum.
+
+    References:
+        Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly detection (Yao et al., 2024)
+        https://arxiv.org/abs/2403.13349
+
+    Args:
+        model: The model.
+        features: Images to score, or their latents under this model's flow.
+        calibration: From `calibrate`: the score of a patch then depends on nothing but the patch and the model. Or
+            `"set"`, the published protocol: maxima over the images scored here, so a score depends on its companions.
+        given: `"category"` scores each image under its true class, as HGAD does; None under the class of highest
+            likelihood.
+        known: Categories whose centers enter the entropy; all by default.
+        per_log_k: Whether the entropy is divided by ln K; as in the calibration.
+        size: Height and width of the maps in pixels.
+        sigma: Standard deviation of the smoothing in pixels of the map.
+    """
+    if given not in ("category", None):
+        raise ValueError(f"Expected given='category' or None; got {given!r}.")
+    if not (calibration == "set" or isinstance(calibration, Calibration)):
+        raise ValueError(f"Expected a Calibration or 'set'; got {calibration!r}.")
+    factors, classes = all_factors(model, features, given, known, per_log_k)
+    if calibration == "set":
+        maps = [maps_of_set([level[:, f] for level in factors], model.grids, size, sigma) for f in (0, 1)]
+    else:
+        anomalies = _calibrated(model, factors, classes, calibration)
+        maps = [anomaly_maps([level[:, f] for level in anomalies], model.grids, size, sigma) for f in (0, 1)]
+    return Scores(*maps, classes)
+
+
+# ---- normality of patches
+
+
+# ---- from normality to maps
+
+
+def _calibrated(model: FlowModel, factors: list[Tensor], classes: Tensor, calibration: Calibration) -> list[Tensor]:
+    """Per level the anomaly of every patch in both factors (n, 2, S)."""
+    typical = calibration.values[classes]
+    if typical.isnan().any():
+        missing = sorted({model.categories[k] for k in classes[typical.isnan().any(-1).any(-1)].tolist()})
+        raise ValueError(f"Expected a calibration of every class scored; got none of {', '.join(missing)}.")
+    return [torch.sigmoid(typical[:, i, :, None].to(level) - level) for i, level in enumerate(factors)]

@@ -1,0 +1,21 @@
+"""Shares of old and new classes in a batch."""
+
+__all__ = ["balanced_share"]
+
+
+from cl_flow.data.streams import Task
+from cl_flow.model.flow import FlowModel
+
+
+def balanced_share(model: FlowModel, task: Task, ratio: float | None) -> float:
+    """The share of a batch to rehearse, once the task's centers are there.
+
+    Args:
+        model: With centers for the task.
+        task: The task to learn.
+        ratio: Rehearsed images for each of the task's; None gives every class, old or new, an equal part, as
+            training on all images would.
+    """
+    n_new = len(task.categories)
+    ratio = (model.n_classes - n_new) / n_new if ratio is None else ratio
+    return ratio / (1 + ratio)

@@ -1,0 +1,36 @@
+"""How a task is trained."""
+
+__all__ = ["TrainConfig"]
+
+from dataclasses import dataclass, field
+
+from cl_flow.model.losses import LossConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a task is trained; the defaults are HGAD's.
+
+    Args:
+        epochs: Passes over the task's images (HGAD: 25 meta-epochs of 8).
+        batch_images: Images per step.
+        batch_patches: Patches drawn at random per image and level; None takes whole images.
+        lr: Peak learning rate.
+        betas: Adam's.
+        weight_decay: Coupled decay of the flow's weights; mixtures have none.
+        warmup: Share of the steps over which the rate rises linearly from a tenth.
+        final_lr: Rate at the end of the cosine, as a share of the peak.
+        inter_only: Share of the steps before the losses within a class begin (HGAD: 2 of 25).
+        losses: Weights of the terms.
+    """
+
+    epochs: int = 200
+    batch_images: int = 8
+    batch_patches: int | None = None
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.95, 0.99)
+    weight_decay: float = 1e-4
+    warmup: float = 0.08
+    final_lr: float = 1e-3
+    inter_only: float = 0.08
+    losses: LossConfig = field(default_factory=LossConfig)
