@@ -1,7 +1,9 @@
-"""What a stream of tasks leaves behind: one number from R, where `R[t, j]` is a metric on task j after learning task t.
+"""What a stream of tasks leaves behind: one number from R, where `R[t, j]` is a metric
+on task j after learning task t.
 
-`R` is (T, T), of a metric where higher is better. Its upper triangle (tasks not learnt yet) may be NaN; only `fwt`
-reads it. A NaN elsewhere is a missing measurement and stays NaN. With T = 1 nothing can be forgotten: NaN as well.
+`R` is (T, T), of a metric where higher is better. Its upper triangle (tasks not learnt
+yet) may be NaN; only `fwt` reads it. A NaN elsewhere is a missing measurement and stays
+NaN. With T = 1 nothing can be forgotten: NaN as well.
 """
 
 __all__ = [
@@ -32,10 +34,12 @@ def learning_score(R: ArrayLike) -> float:
 
 
 def avg_incremental(R: ArrayLike) -> float:
-    """Return mean_t mean_{j≤t} R[t, j]: the mean over the tasks known, averaged over the steps of the stream.
+    """Return mean_t mean_{j≤t} R[t, j]: the mean over the tasks known, averaged over
+    the steps of the stream.
 
     References:
-        iCaRL: Incremental Classifier and Representation Learning (Rebuffi et al., 2017),
+        iCaRL: Incremental Classifier and Representation Learning (Rebuffi et al.,
+        2017),
         https://arxiv.org/abs/1611.07725
     """
     R = _square(R)
@@ -43,7 +47,8 @@ def avg_incremental(R: ArrayLike) -> float:
 
 
 def bwt(R: ArrayLike) -> float:
-    """Return backward transfer mean_{j<T} R[T, j] − R[j, j], signed: negative is a loss.
+    """Return backward transfer mean_{j<T} R[T, j] − R[j, j], signed: negative is a
+    loss.
 
     References:
         Gradient Episodic Memory for Continual Learning (Lopez-Paz and Ranzato, 2017),
@@ -54,13 +59,16 @@ def bwt(R: ArrayLike) -> float:
 
 
 def forgetting(R: ArrayLike) -> float:
-    """Return mean_{j<T} max_{j≤l<T} R[l, j] − R[T, j]: the loss from the best past state, positive is a loss.
+    """Return mean_{j<T} max_{j≤l<T} R[l, j] − R[T, j]: the loss from the best past
+    state, positive is a loss.
 
-    It equals −`bwt` where every task is at its best when just learnt, and exceeds it elsewhere. The original maximum
-    also runs over the steps before task j was learnt; here these are left out, as in a lower-triangular R.
+    It equals −`bwt` where every task is at its best when just learnt, and exceeds it
+    elsewhere. The original maximum also runs over the steps before task j was learnt;
+    here these are left out, as in a lower-triangular R.
 
     References:
-        Riemannian Walk for Incremental Learning: Understanding Forgetting and Intransigence (Chaudhry et al., 2018),
+        Riemannian Walk for Incremental Learning: Understanding Forgetting and
+        Intransigence (Chaudhry et al., 2018),
         https://arxiv.org/abs/1801.10112
     """
     R = _square(R)
@@ -68,14 +76,16 @@ def forgetting(R: ArrayLike) -> float:
 
 
 def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
-    """Return mean_j joint[j] − R[j, j]: what learning in sequence costs a task on arrival, positive is a loss.
+    """Return mean_j joint[j] − R[j, j]: what learning in sequence costs a task on
+    arrival, positive is a loss.
 
     Args:
         R: Metric on task j after step t, (T, T).
         joint: The same metric of one model trained on all tasks at once, (T,).
 
     References:
-        Riemannian Walk for Incremental Learning: Understanding Forgetting and Intransigence (Chaudhry et al., 2018),
+        Riemannian Walk for Incremental Learning: Understanding Forgetting and
+        Intransigence (Chaudhry et al., 2018),
         https://arxiv.org/abs/1801.10112
     """
     R = _square(R)
@@ -83,15 +93,19 @@ def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
 
 
 def joint_gap(R: ArrayLike, joint: ArrayLike) -> float:
-    """Return mean_j joint[j] − R[T, j]: how far the last model is from joint training; arguments as `intransigence`."""
+    """Return mean_j joint[j] − R[T, j]: how far the last model is from joint training;
+    arguments as `intransigence`.
+    """
     R = _square(R)
     return _mean(_per_task(joint, R, "joint") - R[-1])
 
 
 def fwt(R: ArrayLike, baseline: ArrayLike) -> float:
-    """Return forward transfer mean_{j>0} R[j−1, j] − baseline[j]: what earlier tasks teach about one not learnt yet.
+    """Return forward transfer mean_{j>0} R[j−1, j] − baseline[j]: what earlier tasks
+    teach about one not learnt yet.
 
-    NaN where the upper triangle is NaN, as it is when a class without a center has no score.
+    NaN where the upper triangle is NaN, as it is when a class without a center has no
+    score.
 
     References:
         Gradient Episodic Memory for Continual Learning (Lopez-Paz and Ranzato, 2017),
@@ -99,36 +113,59 @@ def fwt(R: ArrayLike, baseline: ArrayLike) -> float:
 
     Args:
         R: Metric on task j after step t, (T, T).
-        baseline: The metric of an untrained model, (T,); 0.5 each for an AUROC by chance.
+        baseline: The metric of an untrained model, (T,); 0.5 each for an AUROC by
+            chance.
     """
     R = _square(R)
     return _mean(np.diagonal(R, offset=1) - _per_task(baseline, R, "baseline")[1:])
 
 
 def compare_conventions(R: ArrayLike, joint: ArrayLike | None = None) -> pd.DataFrame:
-    """Return every summary of R side by side, among them the different quantities published as "forgetting" or "FM".
+    """Return every summary of R side by side, among them the different quantities
+    published as "forgetting" or "FM".
 
-    Read it before comparing two papers: rows of one R differ in sign, in the state a task is compared with and in the
-    tasks averaged over, and only rows that agree in all three may be compared.
+    Read it before comparing two papers: rows of one R differ in sign, in the state a
+    task is compared with and in the tasks averaged over, and only rows that agree in
+    all three may be compared.
 
     Args:
         R: Metric on task j after step t, (T, T).
         joint: The metric of joint training, (T,); adds `intransigence` and `joint_gap`.
 
     Returns:
-        One row per quantity: `name value sign averaged_over formula source`. `source` is empty where no user of that
-        exact formula is known to us.
+        One row per quantity: `name value sign averaged_over formula source`. `source`
+        is empty where no user of that exact formula is known to us.
     """
-    rows = [(name, value, *CONVENTIONS[name]) for name, value in _values(_square(R), joint).items()]
-    return pd.DataFrame(rows, columns=["name", "value", "sign", "averaged_over", "formula", "source"])
+    rows = [
+        (name, value, *CONVENTIONS[name])
+        for name, value in _values(_square(R), joint).items()
+    ]
+    return pd.DataFrame(
+        rows, columns=["name", "value", "sign", "averaged_over", "formula", "source"]
+    )
 
 
 HIGHER, GAIN, LOSS = "higher = better", "negative = loss", "positive = loss"
 CONVENTIONS = {
-    "final_mean": (HIGHER, "j ≤ T", "R[T,j]", "ACC of GEM (Lopez-Paz and Ranzato, 2017)"),
+    "final_mean": (
+        HIGHER,
+        "j ≤ T",
+        "R[T,j]",
+        "ACC of GEM (Lopez-Paz and Ranzato, 2017)",
+    ),
     "learning_score": (HIGHER, "j ≤ T", "R[j,j]", ""),
-    "avg_incremental": (HIGHER, "t ≤ T, j ≤ t", "R[t,j]", "iCaRL (Rebuffi et al., 2017); ACC of IUF (Tang et al.)"),
-    "bwt": (GAIN, "j < T", "R[T,j] − R[j,j]", "GEM (Lopez-Paz and Ranzato, 2017); the slides in data/reference"),
+    "avg_incremental": (
+        HIGHER,
+        "t ≤ T, j ≤ t",
+        "R[t,j]",
+        "iCaRL (Rebuffi et al., 2017); ACC of IUF (Tang et al.)",
+    ),
+    "bwt": (
+        GAIN,
+        "j < T",
+        "R[T,j] − R[j,j]",
+        "GEM (Lopez-Paz and Ranzato, 2017); the slides in data/reference",
+    ),
     "first_minus_last": (LOSS, "j < T", "R[j,j] − R[T,j]", "Forgetting of Avalanche"),
     "forgetting": (
         LOSS,
@@ -136,11 +173,31 @@ CONVENTIONS = {
         "max_{j≤l<T} R[l,j] − R[T,j]",
         "F of RWalk (Chaudhry et al., 2018); FM of UCAD (Liu et al., 2024) and of IUF (Tang et al., 2024)",
     ),
-    "forgetting_from_any": (LOSS, "j < T", "max_{j≤l≤T} R[l,j] − R[T,j]", "forgetting of Mammoth; never negative"),
-    "forgetting_all_tasks": (LOSS, "j ≤ T", "R[j,j] − R[T,j], the last task adding 0", ""),
+    "forgetting_from_any": (
+        LOSS,
+        "j < T",
+        "max_{j≤l≤T} R[l,j] − R[T,j]",
+        "forgetting of Mammoth; never negative",
+    ),
+    "forgetting_all_tasks": (
+        LOSS,
+        "j ≤ T",
+        "R[j,j] − R[T,j], the last task adding 0",
+        "",
+    ),
     "forgetting_relative": (LOSS, "j < T", "(R[j,j] − R[T,j]) / R[j,j]", ""),
-    "forgetting_over_steps": (LOSS, "1 < t ≤ T, j < t", "max_{j≤l<t} R[l,j] − R[t,j]", ""),
-    "intransigence": (LOSS, "j ≤ T", "joint[j] − R[j,j]", "RWalk (Chaudhry et al., 2018)"),
+    "forgetting_over_steps": (
+        LOSS,
+        "1 < t ≤ T, j < t",
+        "max_{j≤l<t} R[l,j] − R[t,j]",
+        "",
+    ),
+    "intransigence": (
+        LOSS,
+        "j ≤ T",
+        "joint[j] − R[j,j]",
+        "RWalk (Chaudhry et al., 2018)",
+    ),
     "joint_gap": (LOSS, "j ≤ T", "joint[j] − R[T,j]", ""),
 }
 
@@ -158,10 +215,15 @@ def _values(R: np.ndarray, joint: ArrayLike | None) -> dict[str, float]:
         "forgetting_from_any": _mean(np.maximum(_losses_from_best(R), 0)),
         "forgetting_all_tasks": _mean(drop),
         "forgetting_relative": _mean(drop[:-1] / learnt[:-1]),
-        "forgetting_over_steps": _mean([forgetting(R[:t, :t]) for t in range(2, len(R) + 1)]),
+        "forgetting_over_steps": _mean(
+            [forgetting(R[:t, :t]) for t in range(2, len(R) + 1)]
+        ),
     }
     if joint is not None:
-        values |= {"intransigence": intransigence(R, joint), "joint_gap": joint_gap(R, joint)}
+        values |= {
+            "intransigence": intransigence(R, joint),
+            "joint_gap": joint_gap(R, joint),
+        }
     return values
 
 
@@ -179,12 +241,16 @@ def _mean(values: ArrayLike) -> float:
 def _square(R: ArrayLike) -> np.ndarray:
     R = np.asarray(R, dtype=float)
     if R.ndim != 2 or R.shape[0] != R.shape[1] or not R.size:
-        raise ValueError(f"Expected R of shape (T, T), one row per step and one column per task; got {R.shape}.")
+        raise ValueError(
+            f"Expected R of shape (T, T), one row per step and one column per task; got {R.shape}."
+        )
     return R
 
 
 def _per_task(values: ArrayLike, R: np.ndarray, name: str) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.shape != (len(R),):
-        raise ValueError(f"Expected {name} of shape ({len(R)},), one value per task; got {values.shape}.")
+        raise ValueError(
+            f"Expected {name} of shape ({len(R)},), one value per task; got {values.shape}."
+        )
     return values

@@ -19,10 +19,12 @@ from cl_flow.runs.run import Run
 
 
 def table(function: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
-    """Lift `Run -> DataFrame` to one run or many, add the key columns `run strategy seed`, and cache beside each run.
+    """Lift `Run -> DataFrame` to one run or many, add the key columns `run strategy
+    seed`, and cache beside each run.
 
-    The cache (Parquet, in the run's `tables/`) is keyed by the options, by the training itself, and by a hash of the
-    source that the function depends on: what is stale is computed anew, what is not costs milliseconds.
+    The cache (Parquet, in the run's `tables/`) is keyed by the options, by the training
+    itself, and by a hash of the source that the function depends on: what is stale is
+    computed anew, what is not costs milliseconds.
     """
 
     @functools.wraps(function)
@@ -32,7 +34,11 @@ def table(function: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
             raise ValueError("Expected at least one run; got none.")
         bound = inspect.signature(function).bind(None, **options)
         bound.apply_defaults()
-        options = {name: value for name, value in bound.arguments.items() if name != next(iter(bound.arguments))}
+        options = {
+            name: value
+            for name, value in bound.arguments.items()
+            if name != next(iter(bound.arguments))
+        }
         frames = [key_columns(_cached(function, run, options), run) for run in runs]
         return pd.concat(frames, ignore_index=True)
 
@@ -41,16 +47,29 @@ def table(function: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
 
 def key_columns(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     """The frame with the columns `run strategy seed` in front."""
-    keys = pd.DataFrame({"run": run.name, "strategy": run.strategy, "seed": run.seed}, index=frame.index)
+    keys = pd.DataFrame(
+        {"run": run.name, "strategy": run.strategy, "seed": run.seed}, index=frame.index
+    )
     return pd.concat([keys, frame], axis=1)
 
 
-def _cached(function: Callable[..., pd.DataFrame], run: Run, options: dict[str, Any]) -> pd.DataFrame:
+def _cached(
+    function: Callable[..., pd.DataFrame], run: Run, options: dict[str, Any]
+) -> pd.DataFrame:
     if not len(run):
-        raise ValueError(f"Expected a run with at least one task learnt; got {run!r}. Call fit(run.config) first.")
+        raise ValueError(
+            f"Expected a run with at least one task learnt; got {run!r}. Call fit(run.config) first."
+        )
     facts = run.facts
-    identity = [options, facts["begun"], facts["steps"], _source_digest(function.__module__)]
-    key = blake2b(json.dumps(identity, sort_keys=True, default=repr).encode()).hexdigest()[:12]
+    identity = [
+        options,
+        facts["begun"],
+        facts["steps"],
+        _source_digest(function.__module__),
+    ]
+    key = blake2b(
+        json.dumps(identity, sort_keys=True, default=repr).encode()
+    ).hexdigest()[:12]
     path = run.folder / "tables" / f"{function.__name__}-{key}.parquet"
     if not path.is_file():
         frame = function(run, **options)
@@ -61,16 +80,24 @@ def _cached(function: Callable[..., pd.DataFrame], run: Run, options: dict[str, 
 
 @functools.cache
 def _source_digest(module: str) -> str:
-    """Digest of a module's code and, transitively, of the modules of these packages that it imports."""
+    """Digest of a module's code and, transitively, of the modules of these packages
+    that it imports.
+    """
     seen: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         if name in seen or name not in sys.modules:
             continue
-        tree = ast.parse(Path(inspect.getfile(sys.modules[name])).read_text(encoding="utf-8"))
+        tree = ast.parse(
+            Path(inspect.getfile(sys.modules[name])).read_text(encoding="utf-8")
+        )
         seen[name] = blake2b(ast.dump(tree).encode()).hexdigest()
-        waiting += [found for found in _imports(tree) if found.split(".")[0] in ("analysis", "cl_flow")]
+        waiting += [
+            found
+            for found in _imports(tree)
+            if found.split(".")[0] in ("analysis", "cl_flow")
+        ]
     return blake2b(json.dumps(sorted(seen.items())).encode()).hexdigest()
 
 

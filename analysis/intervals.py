@@ -1,4 +1,6 @@
-"""How sure a number is: bootstraps over test images, paired between models, and Student's interval over seeds."""
+"""How sure a number is: bootstraps over test images, paired between models, and
+Student's interval over seeds.
+"""
 
 __all__ = [
     "Interval",
@@ -27,7 +29,9 @@ Seed = int | Sequence[int]
 
 
 class Interval(NamedTuple):
-    """An estimate with its lower and upper confidence bound, printed as `0.123 [0.100, 0.150]`."""
+    """An estimate with its lower and upper confidence bound, printed as `0.123 [0.100,
+    0.150]`.
+    """
 
     value: float
     low: float
@@ -38,17 +42,25 @@ class Interval(NamedTuple):
 
 
 def bootstrap_auroc_samples(
-    labels: ArrayLike, scores: ArrayLike, *, n_resamples: int = 1000, random_state: Seed = 0
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    random_state: Seed = 0,
 ) -> np.ndarray:
-    """Return the image AUROC of `n_resamples` resamples of the images, drawn within each class, (n_resamples,).
+    """Return the image AUROC of `n_resamples` resamples of the images, drawn within
+    each class, (n_resamples,).
 
-    Equal labels and an equal `random_state` draw the same images: the difference of two calls is a paired resample.
-    Use another `random_state` per category where categories are to be independent.
+    Equal labels and an equal `random_state` draw the same images: the difference of two
+    calls is a paired resample. Use another `random_state` per category where categories
+    are to be independent.
     """
     labels, scores = labels_and_scores(labels, scores, ndim=1)
     positives, negatives = scores[labels], scores[~labels]
     draws = _draws(positives.size, negatives.size, n_resamples, random_state)
-    wins = np.greater.outer(positives, negatives) + 0.5 * np.equal.outer(positives, negatives)
+    wins = np.greater.outer(positives, negatives) + 0.5 * np.equal.outer(
+        positives, negatives
+    )
     return np.einsum("rn,rn->r", draws[0] @ wins, draws[1]) / wins.size
 
 
@@ -60,13 +72,18 @@ def bootstrap_auroc(
     confidence: float = 0.95,
     random_state: Seed = 0,
 ) -> Interval:
-    """Return the image AUROC with a stratified percentile bootstrap interval over the images.
+    """Return the image AUROC with a stratified percentile bootstrap interval over the
+    images.
 
-    Two perfectly separated classes are separated in every resample: [1, 1] then says that the images at hand never
-    erred, not that the next one will not.
+    Two perfectly separated classes are separated in every resample: [1, 1] then says
+    that the images at hand never erred, not that the next one will not.
     """
-    samples = bootstrap_auroc_samples(labels, scores, n_resamples=n_resamples, random_state=random_state)
-    return percentile_interval(image_auroc(labels, scores), samples, confidence=confidence)
+    samples = bootstrap_auroc_samples(
+        labels, scores, n_resamples=n_resamples, random_state=random_state
+    )
+    return percentile_interval(
+        image_auroc(labels, scores), samples, confidence=confidence
+    )
 
 
 def paired_bootstrap(
@@ -79,16 +96,19 @@ def paired_bootstrap(
     confidence: float = 0.95,
     random_state: int = 0,
 ) -> Interval:
-    """Return `statistic(labels, scores_a) − statistic(labels, scores_b)` with its paired bootstrap interval.
+    """Return `statistic(labels, scores_a) − statistic(labels, scores_b)` with its
+    paired bootstrap interval.
 
-    Both models see the same resampled images, so what an image does to both of them cancels. With the scores after
-    the last task as a and those after learning as b it is one task's signed `bwt`.
+    Both models see the same resampled images, so what an image does to both of them
+    cancels. With the scores after the last task as a and those after learning as b it
+    is one task's signed `bwt`.
 
     Args:
         labels: 0 or 1 per image, (B,).
         scores_a: The one model's image scores, (B,).
         scores_b: The other's, of the same images in the same order, (B,).
-        statistic: Called as `statistic(labels, scores)`; `image_auroc` is vectorised over the resamples.
+        statistic: Called as `statistic(labels, scores)`; `image_auroc` is vectorised
+            over the resamples.
         n_resamples: Resamples of the images.
         confidence: Coverage of the percentile interval.
         random_state: Seed of the resamples.
@@ -110,33 +130,50 @@ def bootstrap_mean_difference(
     confidence: float = 0.95,
     random_state: int = 0,
 ) -> Interval:
-    """Return the mean over categories of the difference in `paired_bootstrap`; each category resamples by itself.
+    """Return the mean over categories of the difference in `paired_bootstrap`; each
+    category resamples by itself.
 
     Args:
-        categories: `(labels, scores_a, scores_b)` per category; all other arguments are those of `paired_bootstrap`.
+        categories: `(labels, scores_a, scores_b)` per category; all other arguments are
+            those of `paired_bootstrap`.
     """
     values, samples = [], []
     for i, category in enumerate(categories):
         labels, a, b = map(np.asarray, category)
-        pair = [_resampled(labels, scores, statistic, n_resamples, (random_state, i)) for scores in (a, b)]
+        pair = [
+            _resampled(labels, scores, statistic, n_resamples, (random_state, i))
+            for scores in (a, b)
+        ]
         values.append(statistic(labels, a) - statistic(labels, b))
         samples.append(pair[0] - pair[1])
     if not values:
         raise ValueError("Expected at least one category; got none.")
-    return percentile_interval(float(np.mean(values)), np.mean(samples, axis=0), confidence=confidence)
+    return percentile_interval(
+        float(np.mean(values)), np.mean(samples, axis=0), confidence=confidence
+    )
 
 
-def percentile_interval(value: float, samples: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """Return `value` between the percentiles of its bootstrap `samples` (n_resamples,) that hold `confidence`."""
-    low, high = np.quantile(np.asarray(samples), [(1 - confidence) / 2, (1 + confidence) / 2])
+def percentile_interval(
+    value: float, samples: ArrayLike, *, confidence: float = 0.95
+) -> Interval:
+    """Return `value` between the percentiles of its bootstrap `samples` (n_resamples,)
+    that hold `confidence`.
+    """
+    low, high = np.quantile(
+        np.asarray(samples), [(1 - confidence) / 2, (1 + confidence) / 2]
+    )
     return Interval(float(value), float(low), float(high))
 
 
 def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """Return the mean over seeds, (n,), with its Student-t interval; the bounds of a single seed are NaN."""
+    """Return the mean over seeds, (n,), with its Student-t interval; the bounds of a
+    single seed are NaN.
+    """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"Expected one value per seed, (n,) with n ≥ 1; got shape {values.shape}.")
+        raise ValueError(
+            f"Expected one value per seed, (n,) with n ≥ 1; got shape {values.shape}."
+        )
     mean = values.mean()
     if values.size == 1:
         return Interval(float(mean), np.nan, np.nan)
@@ -145,16 +182,19 @@ def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
 
 
 def pixel_wins(masks: ArrayLike, maps: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Count, for each pair of images, how often a defective pixel of one outscores a normal pixel of the other.
+    """Count, for each pair of images, how often a defective pixel of one outscores a
+    normal pixel of the other.
 
-    The pixel AUROC of any resample of the images is a weighted mean of these counts, so its bootstrap needs no pixels.
+    The pixel AUROC of any resample of the images is a weighted mean of these counts, so
+    its bootstrap needs no pixels.
 
     Args:
         masks: Defective pixels, (B, H, W).
         maps: Anomaly maps, (B, H, W).
 
     Returns:
-        Wins (B, B), a tie counting one half, and pairs (B, B): row of the defective, column of the normal pixel.
+        Wins (B, B), a tie counting one half, and pairs (B, B): row of the defective,
+        column of the normal pixel.
 
     Raises:
         ValueError: As `pixel_auroc`.
@@ -168,55 +208,89 @@ def pixel_wins(masks: ArrayLike, maps: ArrayLike) -> tuple[np.ndarray, np.ndarra
     together, below = together[order], np.empty(len(order))
     for column, (mask, values) in enumerate(zip(masks, maps, strict=True)):
         negatives = np.sort(values[~mask])
-        sides = [np.searchsorted(negatives, together, side) for side in ("left", "right")]
+        sides = [
+            np.searchsorted(negatives, together, side) for side in ("left", "right")
+        ]
         below[order] = np.add(*sides) / 2
-        wins[:, column] = np.diff(np.concatenate([[0.0], np.cumsum(below)])[np.concatenate([[0], stops])])
+        wins[:, column] = np.diff(
+            np.concatenate([[0.0], np.cumsum(below)])[np.concatenate([[0], stops])]
+        )
     return wins, np.outer(np.diff(stops, prepend=0), (~masks).sum((1, 2))).astype(float)
 
 
 def bootstrap_wins_samples(
-    wins: ArrayLike, pairs: ArrayLike, *, n_resamples: int = 1000, random_state: Seed = 0
+    wins: ArrayLike,
+    pairs: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    random_state: Seed = 0,
 ) -> np.ndarray:
-    """Return the pixel AUROC of `n_resamples` resamples of the images, drawn within each label, (n_resamples,).
+    """Return the pixel AUROC of `n_resamples` resamples of the images, drawn within
+    each label, (n_resamples,).
 
     Args:
         wins: Of `pixel_wins`, (B, B).
         pairs: Of `pixel_wins`, (B, B).
         n_resamples: Resamples of the images.
-        random_state: As in `bootstrap_auroc_samples`: an equal state draws the same images.
+        random_state: As in `bootstrap_auroc_samples`: an equal state draws the same
+            images.
     """
     wins, pairs = np.asarray(wins, dtype=float), np.asarray(pairs, dtype=float)
     anomalous = pairs.any(1)
-    draws = _draws(int(anomalous.sum()), int((~anomalous).sum()), n_resamples, random_state)
+    draws = _draws(
+        int(anomalous.sum()), int((~anomalous).sum()), n_resamples, random_state
+    )
     times = np.empty((n_resamples, len(pairs)))
     times[:, anomalous], times[:, ~anomalous] = draws
-    won, counted = (np.einsum("rb,rb->r", times @ matrix, times) for matrix in (wins, pairs))
+    won, counted = (
+        np.einsum("rb,rb->r", times @ matrix, times) for matrix in (wins, pairs)
+    )
     return won / counted
 
 
 def _resampled(
-    labels: ArrayLike, scores: ArrayLike, statistic: Statistic, n_resamples: int, random_state: Seed
+    labels: ArrayLike,
+    scores: ArrayLike,
+    statistic: Statistic,
+    n_resamples: int,
+    random_state: Seed,
 ) -> np.ndarray:
     if statistic is image_auroc:
-        return bootstrap_auroc_samples(labels, scores, n_resamples=n_resamples, random_state=random_state)
+        return bootstrap_auroc_samples(
+            labels, scores, n_resamples=n_resamples, random_state=random_state
+        )
     labels, scores = labels_and_scores(labels, scores, ndim=1)
     positive, negative = np.flatnonzero(labels), np.flatnonzero(~labels)
     draws = _draws(positive.size, negative.size, n_resamples, random_state)
-    rows = (np.concatenate([np.repeat(positive, p), np.repeat(negative, n)]) for p, n in zip(*draws, strict=True))
+    rows = (
+        np.concatenate([np.repeat(positive, p), np.repeat(negative, n)])
+        for p, n in zip(*draws, strict=True)
+    )
     return np.array([statistic(labels[i], scores[i]) for i in rows])
 
 
-def _draws(n_positive: int, n_negative: int, n_resamples: int, random_state: Seed) -> list[np.ndarray]:
-    """Draw how often each image of a class is taken: (n_resamples, P), (n_resamples, N)."""
+def _draws(
+    n_positive: int, n_negative: int, n_resamples: int, random_state: Seed
+) -> list[np.ndarray]:
+    """Draw how often each image of a class is taken: (n_resamples, P), (n_resamples,
+    N).
+    """
     seed = random_state if isinstance(random_state, int) else tuple(random_state)
     return _drawn(n_positive, n_negative, n_resamples, seed)
 
 
 @lru_cache(maxsize=64)
-def _drawn(n_positive: int, n_negative: int, n_resamples: int, seed: int | tuple[int, ...]) -> list[np.ndarray]:
-    """The same draws serve every pair of scores of the same images, and take most of a bootstrap's time."""
+def _drawn(
+    n_positive: int, n_negative: int, n_resamples: int, seed: int | tuple[int, ...]
+) -> list[np.ndarray]:
+    """The same draws serve every pair of scores of the same images, and take most of a
+    bootstrap's time.
+    """
     rng = np.random.default_rng(seed)
-    draws = [rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) for n in (n_positive, n_negative)]
+    draws = [
+        rng.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+        for n in (n_positive, n_negative)
+    ]
     for draw in draws:
         draw.flags.writeable = False
     return draws

@@ -1,8 +1,10 @@
 """How well anomalies are found: exact AUROC, average precision and AUPRO.
 
-Labels are 0 (normal) and 1 (anomalous); a higher score is more anomalous. Every curve metric below is a function of the
-normal scores above and at-or-above each anomalous score, so one sort of the normal scores replaces the usual argsort of
-everything. Labels of a single class leave these metrics undefined and are an error, never a NaN that an average loses.
+Labels are 0 (normal) and 1 (anomalous); a higher score is more anomalous. Every curve
+metric below is a function of the normal scores above and at-or-above each anomalous
+score, so one sort of the normal scores replaces the usual argsort of everything. Labels
+of a single class leave these metrics undefined and are an error, never a NaN that an
+average loses.
 """
 
 __all__ = [
@@ -23,20 +25,24 @@ SAME_IMAGE_8_NEIGHBOURS[1] = True
 
 
 def image_auroc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the probability that an anomalous image outscores a normal one; a tie counts one half.
+    """Return the probability that an anomalous image outscores a normal one; a tie
+    counts one half.
 
     Args:
         labels: 0 or 1 per image, (B,).
         scores: Image scores, (B,).
 
     Raises:
-        ValueError: Shapes differ, a score is not finite, a label is not 0 or 1, or only one class is present.
+        ValueError: Shapes differ, a score is not finite, a label is not 0 or 1, or only
+            one class is present.
     """
     return _auroc(*_by_class(labels, scores, ndim=1))
 
 
 def image_ap(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the average precision Σ (R_n − R_{n−1}) P_n over distinct thresholds; arguments as for `image_auroc`."""
+    """Return the average precision Σ (R_n − R_{n−1}) P_n over distinct thresholds;
+    arguments as for `image_auroc`.
+    """
     return _average_precision(*_by_class(labels, scores, ndim=1))
 
 
@@ -48,33 +54,41 @@ def pixel_auroc(masks: ArrayLike, maps: ArrayLike) -> float:
         maps: Anomaly maps, (B, H, W). float32 sorts fastest.
 
     Raises:
-        ValueError: As for `image_auroc`; a soft or a 0/255 mask must be binarised first.
+        ValueError: As for `image_auroc`; a soft or a 0/255 mask must be binarised
+            first.
     """
     return _auroc(*_by_class(masks, maps, ndim=3))
 
 
 def pixel_ap(masks: ArrayLike, maps: ArrayLike) -> float:
-    """Return the average precision over all pixels of all images together; arguments as for `pixel_auroc`."""
+    """Return the average precision over all pixels of all images together; arguments as
+    for `pixel_auroc`.
+    """
     return _average_precision(*_by_class(masks, maps, ndim=3))
 
 
 def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
-    """Return the normalised area under the per-region overlap curve for false positive rates in [0, `max_fpr`].
+    """Return the normalised area under the per-region overlap curve for false positive
+    rates in [0, `max_fpr`].
 
-    PRO(τ) = mean over regions g of |{p ∈ g : score ≥ τ}| / |g|. A region is an 8-connected component of one mask; the
-    false positive rate is taken over all pixels outside the masks. As in the evaluation code of MVTec AD the curve is
-    piecewise linear between distinct scores: tied pixels enter together, along the diagonal, and the curve is
-    interpolated at `max_fpr`. A pixel p thus enters over [#(normal > p), #(normal ≥ p)] / #normal, and the area is
-    the sum of the pixels' areas, each in closed form.
+    PRO(τ) = mean over regions g of |{p ∈ g : score ≥ τ}| / |g|. A region is an
+    8-connected component of one mask; the false positive rate is taken over all pixels
+    outside the masks. As in the evaluation code of MVTec AD the curve is piecewise
+    linear between distinct scores: tied pixels enter together, along the diagonal, and
+    the curve is interpolated at `max_fpr`. A pixel p thus enters over [#(normal > p),
+    #(normal ≥ p)] / #normal, and the area is the sum of the pixels' areas, each in
+    closed form.
 
     References:
-        Uninformed Students: Student-Teacher Anomaly Detection (Bergmann, Fauser, Sattlegger and Steger, 2020),
+        Uninformed Students: Student-Teacher Anomaly Detection (Bergmann, Fauser,
+        Sattlegger and Steger, 2020),
         https://arxiv.org/abs/1911.02357
 
     Args:
         masks: Ground truth, 0 or 1, (B, H, W).
         maps: Anomaly maps, (B, H, W).
-        max_fpr: Integration limit in (0, 1]; 1 gives the mean over regions of each region's AUROC.
+        max_fpr: Integration limit in (0, 1]; 1 gives the mean over regions of each
+            region's AUROC.
 
     Raises:
         ValueError: As for `pixel_auroc`, or `max_fpr` lies outside (0, 1].
@@ -95,22 +109,34 @@ def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
     return float(area / (max_fpr * negatives.size))
 
 
-def labels_and_scores(labels: ArrayLike, scores: ArrayLike, *, ndim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return boolean labels and floating scores of one shape, or say what is wrong with them."""
+def labels_and_scores(
+    labels: ArrayLike, scores: ArrayLike, *, ndim: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return boolean labels and floating scores of one shape, or say what is wrong with
+    them.
+    """
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.shape != scores.shape or scores.ndim != ndim:
-        raise ValueError(f"Expected labels and scores of one {ndim}-D shape; got {labels.shape} and {scores.shape}.")
+        raise ValueError(
+            f"Expected labels and scores of one {ndim}-D shape; got {labels.shape} and {scores.shape}."
+        )
     if labels.dtype != bool:
         stray = labels[(labels != 0) & (labels != 1)]
         if stray.size:
-            raise ValueError(f"Expected labels of 0 (normal) and 1 (anomalous); got {stray[0]}.")
+            raise ValueError(
+                f"Expected labels of 0 (normal) and 1 (anomalous); got {stray[0]}."
+            )
         labels = labels.astype(bool)
     scores = scores.astype(np.result_type(scores, np.float32), copy=False)
     if not np.isfinite(scores).all():
-        raise ValueError(f"Expected finite scores; got {np.count_nonzero(~np.isfinite(scores))} that are not.")
+        raise ValueError(
+            f"Expected finite scores; got {np.count_nonzero(~np.isfinite(scores))} that are not."
+        )
     n_positive = np.count_nonzero(labels)
     if n_positive in (0, labels.size):
-        raise ValueError(f"Expected both classes, 0 and 1; got {n_positive} anomalous of {labels.size}.")
+        raise ValueError(
+            f"Expected both classes, 0 and 1; got {n_positive} anomalous of {labels.size}."
+        )
     return labels, scores
 
 
@@ -126,15 +152,23 @@ def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
     return float(np.mean(true / (true + false)))
 
 
-def _false_alarms(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count the negatives above, and at or above, each of the ascending positives: (P,), (P,)."""
+def _false_alarms(
+    positives: np.ndarray, negatives: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count the negatives above, and at or above, each of the ascending positives:
+    (P,), (P,).
+    """
     negatives = np.sort(negatives)
     above = negatives.size - np.searchsorted(negatives, positives, side="right")
     at_or_above = negatives.size - np.searchsorted(negatives, positives, side="left")
     return above, at_or_above
 
 
-def _by_class(labels: ArrayLike, scores: ArrayLike, *, ndim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of the anomalous, ascending, (P,), and those of the normal, (N,)."""
+def _by_class(
+    labels: ArrayLike, scores: ArrayLike, *, ndim: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of the anomalous, ascending, (P,), and those of the normal,
+    (N,).
+    """
     labels, scores = labels_and_scores(labels, scores, ndim=ndim)
     return np.sort(scores[labels]), scores[~labels]

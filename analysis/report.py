@@ -1,4 +1,6 @@
-"""One call on one run: what was forgotten, where the AUROC went, and the tables and figures that say so."""
+"""One call on one run: what was forgotten, where the AUROC went, and the tables and
+figures that say so.
+"""
 
 __all__ = ["HEADINGS", "Report", "diagnose"]
 
@@ -15,7 +17,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.ledger.attribution import Verdict
-from analysis.ledger.conclude import ledger_families, ledger_shapley, ledger_shares, ledger_terms
+from analysis.ledger.conclude import (
+    ledger_families,
+    ledger_shapley,
+    ledger_shares,
+    ledger_terms,
+)
 from analysis.ledger.measure import measure_ledger
 from analysis.ledger.moves import transport
 from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
@@ -55,17 +62,20 @@ def diagnose(
 ) -> "Report":
     """Take the forgetting of a run apart: where did the AUROC of its earlier tasks go?
 
-    It asks a checkpointed run only: nothing is trained. A run that was copied from another machine is diagnosed as
-    `diagnose(Run("path", root="its images here"))`.
+    It asks a checkpointed run only: nothing is trained. A run that was copied from
+    another machine is diagnosed as `diagnose(Run("path", root="its images here"))`.
 
     Args:
         run: A run that learns task after task and keeps its centers.
-        after: The step to diagnose: index of the last task learnt, or counted from the end.
-        part: Score part that the verdict and the figures are about; the tables hold all.
+        after: The step to diagnose: index of the last task learnt, or counted from the
+            end.
+        part: Score part that the verdict and the figures are about; the tables hold
+            all.
         given: `"category"`, or None for the likeliest class.
         family: The refit that alignment means (`cl_flow.align.refits.FAMILIES`).
         tasks: Which earlier tasks; all by default.
-        recovered: A table of `recovery` on this run, whose few training steps then enter the verdict.
+        recovered: A table of `recovery` on this run, whose few training steps then
+            enter the verdict.
         n_resamples: Bootstrap resamples of the test images.
     """
     where = {"after": after, "tasks": None if tasks is None else tuple(tasks)}
@@ -93,7 +103,8 @@ class Report:
     Args:
         run: The run.
         verdict: What became of its earlier tasks, in one word and in a sentence.
-        tables: `terms categories shares players families transplants moves`, and the `ledger` they come from.
+        tables: `terms categories shares players families transplants moves`, and the
+            `ledger` they come from.
         part: Score part that verdict and figures are about.
         given: `"category"` or `"None"`.
     """
@@ -105,7 +116,9 @@ class Report:
     given: str = "category"
 
     def figures(self) -> dict[str, Figure]:
-        """The drawings by name: `waterfall`, `categories`, `families`, `transplants`, `transport`."""
+        """The drawings by name: `waterfall`, `categories`, `families`, `transplants`,
+        `transport`.
+        """
         with plt.style.context("analysis.slides"), plt.ioff():
             return {
                 "waterfall": self._waterfall(),
@@ -116,15 +129,28 @@ class Report:
             }
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write `report.html`, every figure (PDF, SVG, PNG) and every table (Parquet) into a folder."""
+        """Write `report.html`, every figure (PDF, SVG, PNG) and every table (Parquet)
+        into a folder.
+        """
         folder = Path(folder)
-        paths = [folder / "report.html", *(folder / f"{name}.parquet" for name in self.tables)]
+        paths = [
+            folder / "report.html",
+            *(folder / f"{name}.parquet" for name in self.tables),
+        ]
         with atomic(paths[0]) as temporary:
-            temporary.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{self._repr_html_()}", encoding="utf-8")
+            temporary.write_text(
+                f"<!DOCTYPE html><meta charset='utf-8'>{self._repr_html_()}",
+                encoding="utf-8",
+            )
         for path, frame in zip(paths[1:], self.tables.values()):
             with atomic(path) as temporary:
                 frame.to_parquet(temporary)
-        facts = {"run": self.run.name, "verdict": self.verdict.name, "part": self.part, "given": self.given}
+        facts = {
+            "run": self.run.name,
+            "verdict": self.verdict.name,
+            "part": self.part,
+            "given": self.given,
+        }
         for name, figure in self.figures().items():
             paths += save_figure(figure, name, folder, facts=facts)
             plt.close(figure)
@@ -136,8 +162,13 @@ class Report:
         return f"Report({self.run.name}: {self.verdict.name})"
 
     def _repr_html_(self) -> str:
-        word, sentence = html.escape(self.verdict.name), html.escape(self.verdict.sentence)
-        tables = "".join(_folded(HEADINGS[name], self._shown(name)) for name in HEADINGS)
+        word, sentence = (
+            html.escape(self.verdict.name),
+            html.escape(self.verdict.sentence),
+        )
+        tables = "".join(
+            _folded(HEADINGS[name], self._shown(name)) for name in HEADINGS
+        )
         with plt.style.context("analysis.slides"), plt.ioff():
             picture = _inline(self._waterfall())
         return (
@@ -146,24 +177,46 @@ class Report:
         )
 
     def _shown(self, name: str) -> pd.DataFrame:
-        """A table as it is shown: of the part at hand, without what the heading says already."""
-        frame = self.tables[name].drop(columns=["labels", "scores", "run"], errors="ignore")
+        """A table as it is shown: of the part at hand, without what the heading says
+        already.
+        """
+        frame = self.tables[name].drop(
+            columns=["labels", "scores", "run"], errors="ignore"
+        )
         for column, value in (("part", self.part), ("given", self.given)):
             frame = frame[frame[column] == value] if column in frame else frame
         if name == "transplants":
             keys = ["task", "side", "centers", "blocks"]
-            return frame.groupby(keys, sort=False)["value"].mean().unstack().round(3).reset_index()
+            return (
+                frame.groupby(keys, sort=False)["value"]
+                .mean()
+                .unstack()
+                .round(3)
+                .reset_index()
+            )
         if name == "moves":
             keys = ["task", "category", "quantity"]
-            return frame.groupby(keys, sort=False)["value"].mean().unstack().round(3).reset_index()
-        return frame.drop(columns=["strategy", "seed", "step", "part", "given"], errors="ignore").round(3)
+            return (
+                frame.groupby(keys, sort=False)["value"]
+                .mean()
+                .unstack()
+                .round(3)
+                .reset_index()
+            )
+        return frame.drop(
+            columns=["strategy", "seed", "step", "part", "given"], errors="ignore"
+        ).round(3)
 
     def _waterfall(self) -> Figure:
         rows = self.tables["terms"]
         tasks = sorted(rows["task"].unique())
-        figure, axes = plt.subplots(-(-len(tasks) // 2), min(2, len(tasks)), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            -(-len(tasks) // 2), min(2, len(tasks)), sharey=True, squeeze=False
+        )
         for task, ax in zip(tasks, axes.flat):
-            plot_waterfall(rows, task=task, part=self.part, given=self.given, ax=ax).set_title(f"task {task + 1}")
+            plot_waterfall(
+                rows, task=task, part=self.part, given=self.given, ax=ax
+            ).set_title(f"task {task + 1}")
             ax.label_outer(remove_inner_ticks=False)
         for ax in axes.flat[len(tasks) :]:
             ax.set_visible(False)
@@ -177,7 +230,9 @@ class Report:
     def _transplants(self) -> Figure:
         figure, ax = plt.subplots()
         rows = self.tables["transplants"]
-        plot_transplant(rows, part=self.part, ax=ax).set_title(f"task {rows['task'].iloc[0] + 1}")
+        plot_transplant(rows, part=self.part, ax=ax).set_title(
+            f"task {rows['task'].iloc[0] + 1}"
+        )
         return figure
 
     def _transport(self) -> Figure:

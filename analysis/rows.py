@@ -9,23 +9,36 @@ from cl_flow.paths import ASSETS
 
 
 def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows that hold the given values, compared as text; values that no row holds are an error."""
+    """The rows that hold the given values, compared as text; values that no row holds
+    are an error.
+    """
     for column, value in values.items():
         present = frame[column].astype(str)
         if str(value) not in set(present):
             known = ", ".join(present.unique())
-            raise ValueError(f"Expected rows with {column}={value!r}; there are: {known}.")
+            raise ValueError(
+                f"Expected rows with {column}={value!r}; there are: {known}."
+            )
         frame = frame[present == str(value)]
     return frame
 
 
-def beside(ours: pd.DataFrame, theirs: pd.DataFrame, *, names: tuple[str, str] = ("ours", "slides")) -> pd.DataFrame:
+def beside(
+    ours: pd.DataFrame,
+    theirs: pd.DataFrame,
+    *,
+    names: tuple[str, str] = ("ours", "slides"),
+) -> pd.DataFrame:
     """Two tables with the same first column side by side, under two headings.
 
-    Rows are matched by the first column as text, in the order of `ours`; what one table lacks is left empty.
+    Rows are matched by the first column as text, in the order of `ours`; what one table
+    lacks is left empty.
     """
     key = ours.columns[0]
-    indexed = [table.assign(**{key: table[key].astype(str)}).set_index(key) for table in (ours, theirs)]
+    indexed = [
+        table.assign(**{key: table[key].astype(str)}).set_index(key)
+        for table in (ours, theirs)
+    ]
     return pd.concat(dict(zip(names, indexed)), axis=1).reindex(indexed[0].index)
 
 
@@ -33,7 +46,8 @@ def load_reference(name: str) -> pd.DataFrame:
     """A published table to show beside ours, from `data/reference`.
 
     Args:
-        name: File name without suffix, such as `slides_task_table` (its README says where each comes from).
+        name: File name without suffix, such as `slides_task_table` (its README says
+            where each comes from).
     """
     path = ASSETS / "reference" / f"{name}.csv"
     if not path.is_file():

@@ -1,4 +1,6 @@
-"""What every probe measures a model by: AUROC with the image scores behind it, and intervals of any contrast."""
+"""What every probe measures a model by: AUROC with the image scores behind it, and
+intervals of any contrast.
+"""
 
 __all__ = ["METRICS", "measure", "scored", "task_of", "true_masks"]
 
@@ -32,7 +34,8 @@ def measure(
     size: int | None = None,
     sigma: float = 4.0,
 ) -> pd.DataFrame:
-    """A model's metrics on the test images of some categories, as `analysis.evaluate` has them.
+    """A model's metrics on the test images of some categories, as `analysis.evaluate`
+    has them.
 
     Args:
         model: The model.
@@ -43,20 +46,27 @@ def measure(
         given: `"category"` or None (routed to the likeliest class).
         known: Categories whose centers enter the entropy; all by default.
         per_log_k: Whether the entropy is divided by ln K.
-        calibrate_on: Training images per category that scores are calibrated on; None takes all, as `evaluate` does.
+        calibrate_on: Training images per category that scores are calibrated on; None
+            takes all, as `evaluate` does.
         size: Side of the maps in pixels; None is 256.
         sigma: Smoothing of the maps in pixels.
 
     Returns:
-        One row per `category metric part` with its `value`; a row of an image metric also holds the `labels` and
-        `scores` (images,) that it was computed from.
+        One row per `category metric part` with its `value`; a row of an image metric
+        also holds the `labels` and `scores` (images,) that it was computed from.
     """
     unknown = sorted(set(metric) - set(METRICS))
     if unknown:
-        raise KeyError(f"Unknown metric {', '.join(unknown)}; known: {', '.join(METRICS)}.")
-    training = features.where(split="train", label=0, category=list(categories if given else model.categories))
+        raise KeyError(
+            f"Unknown metric {', '.join(unknown)}; known: {', '.join(METRICS)}."
+        )
+    training = features.where(
+        split="train", label=0, category=list(categories if given else model.categories)
+    )
     if calibrate_on is not None:
-        training = training.take(training.samples.groupby("category").head(calibrate_on).index)
+        training = training.take(
+            training.samples.groupby("category").head(calibrate_on).index
+        )
     calibration = calibrate(model, training, known=known, per_log_k=per_log_k)
     rows = []
     for category in categories:
@@ -71,8 +81,14 @@ def measure(
             size=(size or 256,) * 2,
             sigma=sigma,
         )
-        rows += [(category, key, name, *_value(key, name, test, scores)) for key in metric for name in part]
-    return pd.DataFrame(rows, columns=["category", "metric", "part", "value", "labels", "scores"])
+        rows += [
+            (category, key, name, *_value(key, name, test, scores))
+            for key in metric
+            for name in part
+        ]
+    return pd.DataFrame(
+        rows, columns=["category", "metric", "part", "value", "labels", "scores"]
+    )
 
 
 def _value(
@@ -103,18 +119,31 @@ def scored(
     sigma: float,
     steps: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, str, str | None, Features, Scores]]:
-    """Scores of the test images of each category known at each step, under a calibration made for that step."""
+    """Scores of the test images of each category known at each step, under a
+    calibration made for that step.
+    """
     side = size or min(256, run.config.features.image_size)
     features, device = run.features, pick_device()
     chosen = range(len(run)) if steps is None else [step % len(run) for step in steps]
     for step in tqdm(chosen, desc=f"scoring {run.name}", unit="step", leave=False):
         model = run[step].model(device)
         known = features.where(category=list(model.categories))
-        calibration = calibrate(model, known.where(split="train", label=0)) if normalise == "train" else normalise
+        calibration = (
+            calibrate(model, known.where(split="train", label=0))
+            if normalise == "train"
+            else normalise
+        )
         for category in model.categories:
             test = known.where(split="test", category=category)
             for choice in given:
-                scores = score(model, test, calibration, given=choice, size=(side, side), sigma=sigma)
+                scores = score(
+                    model,
+                    test,
+                    calibration,
+                    given=choice,
+                    size=(side, side),
+                    sigma=sigma,
+                )
                 yield step, category, choice, test, scores
 
 
@@ -125,7 +154,10 @@ def task_of(run: Run, category: str) -> int:
 def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
     """Ground truth (n, H, W) at the size of the maps, by nearest neighbour."""
     return np.stack(
-        [_mask(*paths, tuple(size)) for paths in zip(test.samples["image_path"], test.samples["mask_path"])]
+        [
+            _mask(*paths, tuple(size))
+            for paths in zip(test.samples["image_path"], test.samples["mask_path"])
+        ]
     )
 
 

@@ -1,4 +1,6 @@
-"""The grid of runs behind the notebooks: one preset decides dataset, features, model and training of all of them."""
+"""The grid of runs behind the notebooks: one preset decides dataset, features, model
+and training of all of them.
+"""
 
 __all__ = ["PRESETS", "Study", "mvtec", "smoke", "study", "synthetic"]
 
@@ -38,8 +40,9 @@ BUNDLED = FeatureConfig(
 def synthetic() -> RunConfig:
     """The drawn dataset under the bundled backbone: minutes on two cores.
 
-    Tuned for the joint model alone: of what was tried, a wider subnet and smaller batches at a higher rate helped its
-    likelihood, and HGAD's own weight of the class term its entropy.
+    Tuned for the joint model alone: of what was tried, a wider subnet and smaller
+    batches at a higher rate helped its likelihood, and HGAD's own weight of the class
+    term its entropy.
     """
     return RunConfig(
         dataset="synthetic",
@@ -55,12 +58,16 @@ def smoke() -> RunConfig:
     """The same path in seconds, on a handful of drawings: its numbers mean nothing."""
     base = synthetic()
     train = dataclasses.replace(base.train, epochs=4)
-    return base.replace(dataset="smoke", train=train, flow=dataclasses.replace(base.flow, n_blocks=2))
+    return base.replace(
+        dataset="smoke", train=train, flow=dataclasses.replace(base.flow, n_blocks=2)
+    )
 
 
 @PRESETS
 def mvtec() -> RunConfig:
-    """MVTec AD as published: EfficientNet-B6 on a three-scale pyramid of 1024 pixels, HGAD's size and schedule."""
+    """MVTec AD as published: EfficientNet-B6 on a three-scale pyramid of 1024 pixels,
+    HGAD's size and schedule.
+    """
     return RunConfig(dataset="mvtec")
 
 
@@ -70,7 +77,8 @@ class Study:
 
     Args:
         name: The preset, or the name of the folder it was given.
-        base: Config of the first seed's `finetune`; every run of the study differs from it in strategy and seed.
+        base: Config of the first seed's `finetune`; every run of the study differs from
+            it in strategy and seed.
         seeds: Seeds of model and data.
     """
 
@@ -78,25 +86,51 @@ class Study:
     base: RunConfig
     seeds: tuple[int, ...]
 
-    def config(self, strategy: str = "finetune", *, seed: int = 0, **changes: Any) -> RunConfig:
+    def config(
+        self, strategy: str = "finetune", *, seed: int = 0, **changes: Any
+    ) -> RunConfig:
         """The config of one run."""
         return self.base.replace(strategy=strategy, seed=seed, **changes)
 
     def fit(self, *strategies: str, **changes: Any) -> list[Run]:
         """The runs of these strategies, every seed, trained where they are missing."""
-        return fit_all([self.config(name, seed=seed, **changes) for name in strategies for seed in self.seeds])
+        return fit_all(
+            [
+                self.config(name, seed=seed, **changes)
+                for name in strategies
+                for seed in self.seeds
+            ]
+        )
 
     def fit_grid(self, *strategies: str, **changes: Any) -> list[Run]:
         """The runs of these strategies at every strength of their grid, every seed."""
-        options = [(name, dict(values)) for name in strategies for values in STRATEGIES[name].GRID]
+        options = [
+            (name, dict(values))
+            for name in strategies
+            for values in STRATEGIES[name].GRID
+        ]
         return fit_all(
-            [self.config(name, seed=seed, options=o, **changes) for name, o in options for seed in self.seeds]
+            [
+                self.config(name, seed=seed, options=o, **changes)
+                for name, o in options
+                for seed in self.seeds
+            ]
         )
 
     def trained(self, *strategies: str, **changes: Any) -> list[Run]:
-        """Those of the runs of these strategies, every seed, that are there and complete; nothing is trained."""
-        configs = [self.config(name, seed=seed, **changes) for name in strategies for seed in self.seeds]
-        there = [config for config in configs if (DATA / "runs" / config.name / "complete").is_file()]
+        """Those of the runs of these strategies, every seed, that are there and
+        complete; nothing is trained.
+        """
+        configs = [
+            self.config(name, seed=seed, **changes)
+            for name in strategies
+            for seed in self.seeds
+        ]
+        there = [
+            config
+            for config in configs
+            if (DATA / "runs" / config.name / "complete").is_file()
+        ]
         return [Run.at(config) for config in there]
 
     def samples(self) -> pd.DataFrame:
@@ -108,13 +142,26 @@ class Study:
         """The categories of each task."""
         return task_order(self.samples()["category"], self.base.stream)
 
-    def save(self, figure: Figure, name: str, *, notebook: str, runs: Sequence[Run] = ()) -> list[Path]:
-        """Keep a figure as PDF, SVG and PNG in the preset's folder of figures, with what it was drawn from."""
-        facts = {"notebook": notebook, "preset": self.name, "runs": [run.name for run in runs]}
+    def save(
+        self, figure: Figure, name: str, *, notebook: str, runs: Sequence[Run] = ()
+    ) -> list[Path]:
+        """Keep a figure as PDF, SVG and PNG in the preset's folder of figures, with
+        what it was drawn from.
+        """
+        facts = {
+            "notebook": notebook,
+            "preset": self.name,
+            "runs": [run.name for run in runs],
+        }
         return save_figure(figure, name, DATA / "figures" / self.name, facts=facts)
 
     def _repr_html_(self) -> str:
-        tasks = pd.DataFrame({"task": range(1, len(self.tasks) + 1), "categories": map(", ".join, self.tasks)})
+        tasks = pd.DataFrame(
+            {
+                "task": range(1, len(self.tasks) + 1),
+                "categories": map(", ".join, self.tasks),
+            }
+        )
         return f"<p><b>{self.name}</b>, seeds {', '.join(map(str, self.seeds))}</p>{tasks.to_html(index=False)}"
 
 
@@ -122,8 +169,8 @@ def study(preset: str | Path, *, seeds: int | Sequence[int] = 1) -> Study:
     """The study of a preset, or of a folder of one's own images in the MVTec layout.
 
     Args:
-        preset: A name in `PRESETS`, or a path: the folder is then read by the `folder` loader and run at the size of
-            `synthetic`.
+        preset: A name in `PRESETS`, or a path: the folder is then read by the `folder`
+            loader and run at the size of `synthetic`.
         seeds: How many, or which.
 
     Raises:
@@ -134,7 +181,9 @@ def study(preset: str | Path, *, seeds: int | Sequence[int] = 1) -> Study:
         raise ValueError("Expected at least one seed; got none.")
     if str(preset) not in PRESETS and Path(preset).expanduser().is_dir():
         root = Path(preset).expanduser().resolve()
-        return Study(root.name, synthetic().replace(dataset="folder", root=str(root)), seeds)
+        return Study(
+            root.name, synthetic().replace(dataset="folder", root=str(root)), seeds
+        )
     if str(preset) not in PRESETS:
         raise KeyError(
             f"Unknown preset {str(preset)!r}; known: {', '.join(PRESETS)}, or the path of a folder of images."

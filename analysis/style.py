@@ -1,9 +1,19 @@
-"""How figures look and how they are kept: the colours of tasks, and files that name the runs they were drawn from.
+"""How figures look and how they are kept: the colours of tasks, and files that name the
+runs they were drawn from.
 
-`plt.style.use("analysis.slides")` gives the type sizes of a slide. Colour is the task, marker the category within it.
+`plt.style.use("analysis.slides")` gives the type sizes of a slide. Colour is the task,
+marker the category within it.
 """
 
-__all__ = ["DIVERGING", "MARKERS", "NAMES", "SEQUENTIAL", "TASK_COLORS", "save_figure", "task_color"]
+__all__ = [
+    "DIVERGING",
+    "MARKERS",
+    "NAMES",
+    "SEQUENTIAL",
+    "TASK_COLORS",
+    "save_figure",
+    "task_color",
+]
 
 import json
 import os
@@ -16,7 +26,16 @@ import matplotlib
 from filelock import FileLock
 from matplotlib.figure import Figure
 
-TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+TASK_COLORS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+    "#F0E442",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
 DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
@@ -34,24 +53,37 @@ NAMES = {
 
 # A date in a file would make two drawings of the same data differ.
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-SLIDES = matplotlib.rc_params_from_file(Path(__file__).with_name("slides.mplstyle"), use_default_template=False)
-SAVING = {key: value for key, value in SLIDES.items() if key.startswith(("savefig.", "pdf.", "svg."))}
+SLIDES = matplotlib.rc_params_from_file(
+    Path(__file__).with_name("slides.mplstyle"), use_default_template=False
+)
+SAVING = {
+    key: value
+    for key, value in SLIDES.items()
+    if key.startswith(("savefig.", "pdf.", "svg."))
+}
 PATIENCE_SECONDS = 30.0
 
 
 def task_color(task: int) -> str:
-    """Return the colour of the task with this index: Okabe and Ito's eight, safe for the colour-blind, then again."""
+    """Return the colour of the task with this index: Okabe and Ito's eight, safe for
+    the colour-blind, then again.
+    """
     return TASK_COLORS[task % len(TASK_COLORS)]
 
 
-def save_figure(figure: Figure, name: str, folder: str | Path, *, facts: Mapping[str, Any]) -> list[Path]:
-    """Write `name`.pdf, .svg and .png into `folder`, and under `name` in its MANIFEST.json what they were drawn from.
+def save_figure(
+    figure: Figure, name: str, folder: str | Path, *, facts: Mapping[str, Any]
+) -> list[Path]:
+    """Write `name`.pdf, .svg and .png into `folder`, and under `name` in its
+    MANIFEST.json what they were drawn from.
 
-    The same figure and facts give the same bytes in every run. A reader sees each file old or new, never half, and
-    notebooks that save into one folder at the same time keep each other's entries.
+    The same figure and facts give the same bytes in every run. A reader sees each file
+    old or new, never half, and notebooks that save into one folder at the same time
+    keep each other's entries.
 
     Args:
-        figure: The figure; its files are opaque white and keep their text editable, whichever style is active.
+        figure: The figure; its files are opaque white and keep their text editable,
+            whichever style is active.
         name: File name without suffix.
         folder: Made if missing.
         facts: What JSON can hold: notebook, runs, config hashes, data hash, versions.
@@ -60,7 +92,8 @@ def save_figure(figure: Figure, name: str, folder: str | Path, *, facts: Mapping
         The three paths.
 
     Raises:
-        ValueError: `name` is not a plain file name, JSON cannot hold `facts`, or the MANIFEST.json there is not ours.
+        ValueError: `name` is not a plain file name, JSON cannot hold `facts`, or the
+            MANIFEST.json there is not ours.
         filelock.Timeout: Another process keeps the MANIFEST.json locked.
     """
     if not name or name.startswith(".") or Path(name).name != name:
@@ -86,7 +119,9 @@ def _record(path: Path, name: str, facts: dict[str, Any]) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a neighbour of `path` to write to, and rename it into place when all went well."""
+    """Yield a neighbour of `path` to write to, and rename it into place when all went
+    well.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield partial
@@ -97,9 +132,16 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def _json(value: dict[str, Any]) -> str:
     try:
-        return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        return (
+            json.dumps(
+                value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+            )
+            + "\n"
+        )
     except (TypeError, ValueError) as error:
-        raise ValueError(f"Expected facts of text, finite numbers, lists and dictionaries; got {value}.") from error
+        raise ValueError(
+            f"Expected facts of text, finite numbers, lists and dictionaries; got {value}."
+        ) from error
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -110,5 +152,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError:
         manifest = None
     if not isinstance(manifest, dict):
-        raise ValueError(f"Expected {path} to map figures to facts; got something else. Move it away and save again.")
+        raise ValueError(
+            f"Expected {path} to map figures to facts; got something else. Move it away and save again."
+        )
     return manifest

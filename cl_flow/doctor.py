@@ -1,10 +1,14 @@
-"""Examine an installation and say how to mend it: `make doctor`, or `python cl_flow/doctor.py`.
+"""Examine an installation and say how to mend it: `make doctor`, or `python
+cl_flow/doctor.py`.
 
-Only the standard library is imported here; what may be ill is tried in another process, so that the doctor survives it.
-`python -m cl_flow.doctor` does as well, but dies with the patient: it imports the package, and with it torch, first.
+Only the standard library is imported here; what may be ill is tried in another process,
+so that the doctor survives it. `python -m cl_flow.doctor` does as well, but dies with
+the patient: it imports the package, and with it torch, first.
 """
 
-from __future__ import annotations  # so that a Python that is too old gets as far as being told so
+from __future__ import (
+    annotations,
+)  # so that a Python that is too old gets as far as being told so
 
 __all__ = ["Finding", "examine", "main"]
 
@@ -47,7 +51,9 @@ answer = {"argv": KernelSpecManager().get_kernel_spec("python3").argv}
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one place, and what mends it; an empty `remedy` means that all is well."""
+    """What was found in one place, and what mends it; an empty `remedy` means that all
+    is well.
+    """
 
     place: str
     found: str
@@ -69,15 +75,21 @@ def probe(code: str) -> dict:
         Illness: The process failed, in whatever way.
     """
     script = f"{code}\nimport json; print(json.dumps(answer))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"the process ended with status {done.returncode}"]
+        said = done.stderr.strip().splitlines() or [
+            f"the process ended with status {done.returncode}"
+        ]
         raise Illness(said[-1])
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def examine() -> list[Finding]:
-    """Every finding; where torch, torchvision, timm and FrEIA do not import together, the rest waits for that."""
+    """Every finding; where torch, torchvision, timm and FrEIA do not import together,
+    the rest waits for that.
+    """
     findings = [python(), requirements(), kernel()]
     try:
         facts = probe(TOGETHER)
@@ -85,7 +97,12 @@ def examine() -> list[Finding]:
         return [*findings, Finding("libraries", str(illness), _remedy(str(illness)))]
     return [
         *findings,
-        Finding("libraries", " · ".join(f"{name} {version}" for name, version in facts["versions"].items())),
+        Finding(
+            "libraries",
+            " · ".join(
+                f"{name} {version}" for name, version in facts["versions"].items()
+            ),
+        ),
         Finding("threads", f"{facts['threads']} of {os.cpu_count()} cores"),
         gpu(facts["gpu"], facts["cuda"]),
         disk(Path(facts["data"])),
@@ -95,21 +112,35 @@ def examine() -> list[Finding]:
 
 def python() -> Finding:
     """Is this Python new enough?"""
-    remedy = "" if sys.version_info >= (3, 10) else "rm -rf .venv && make env PYTHON=python3.12, or any from 3.10 up"
+    remedy = (
+        ""
+        if sys.version_info >= (3, 10)
+        else "rm -rf .venv && make env PYTHON=python3.12, or any from 3.10 up"
+    )
     return Finding("python", f"{sys.version.split()[0]} ({sys.executable})", remedy)
 
 
 def requirements() -> Finding:
-    """Is cl_flow installed, and with it every package that it names, in a version that it accepts?"""
+    """Is cl_flow installed, and with it every package that it names, in a version that
+    it accepts?
+    """
     try:
         from packaging.requirements import Requirement
 
-        named = [Requirement(line) for line in importlib.metadata.requires("cl_flow") or []]
-        needed = [r for r in named if r.marker is None or r.marker.evaluate({"extra": ""})]
+        named = [
+            Requirement(line) for line in importlib.metadata.requires("cl_flow") or []
+        ]
+        needed = [
+            r for r in named if r.marker is None or r.marker.evaluate({"extra": ""})
+        ]
     except (ImportError, importlib.metadata.PackageNotFoundError) as error:
         return Finding("packages", str(error), INSTALL)
     wrong = [problem for requirement in needed if (problem := _unmet(requirement))]
-    return Finding("packages", "; ".join(wrong) or f"all {len(needed)} that cl_flow needs", INSTALL if wrong else "")
+    return Finding(
+        "packages",
+        "; ".join(wrong) or f"all {len(needed)} that cl_flow needs",
+        INSTALL if wrong else "",
+    )
 
 
 def _unmet(requirement: Requirement) -> str:
@@ -118,7 +149,11 @@ def _unmet(requirement: Requirement) -> str:
     except importlib.metadata.PackageNotFoundError:
         return f"{requirement.name} is missing"
     met = requirement.specifier.contains(version, prereleases=True)
-    return "" if met else f"{requirement.name} is {version}, needed {requirement.specifier}"
+    return (
+        ""
+        if met
+        else f"{requirement.name} is {version}, needed {requirement.specifier}"
+    )
 
 
 def _remedy(illness: str) -> str:
@@ -139,7 +174,11 @@ def gpu(name: str, cuda: str | None) -> Finding:
         return Finding("gpu", f"{name} (CUDA {cuda})" if cuda else name)
     if not _driver_shows_gpu():
         return Finding("gpu", "none; a CPU does for the presets smoke and synthetic")
-    built = f"is built for CUDA {cuda}, newer than the driver" if cuda else "is built without CUDA"
+    built = (
+        f"is built for CUDA {cuda}, newer than the driver"
+        if cuda
+        else "is built without CUDA"
+    )
     remedy = f"{PAIR} --index-url URL (pytorch.org, under Get started, names the URL for your driver)"
     return Finding("gpu", f"the driver shows one, but torch {built}", remedy)
 
@@ -156,18 +195,35 @@ def disk(data: Path, *, needed_gb: float = 1.0) -> Finding:
     there = next(folder for folder in (data, *data.parents) if folder.exists())
     move = "or move the data folder: export CL_FLOW_DATA=/a/larger/disk"
     if not os.access(there, os.W_OK):
-        return Finding("data", f"{data} cannot be written to", f"chmod -R u+w {there}, {move}")
+        return Finding(
+            "data", f"{data} cannot be written to", f"chmod -R u+w {there}, {move}"
+        )
     free_gb = shutil.disk_usage(there).free / 1e9
-    found = f"{free_gb:.1f} GB free at {data} (MVTec AD takes about 25 with its features)"
-    return Finding("data", found, "" if free_gb >= needed_gb else f"free {needed_gb:g} GB there, {move}")
+    found = (
+        f"{free_gb:.1f} GB free at {data} (MVTec AD takes about 25 with its features)"
+    )
+    return Finding(
+        "data",
+        found,
+        "" if free_gb >= needed_gb else f"free {needed_gb:g} GB there, {move}",
+    )
 
 
 def backbone(folder: Path) -> Finding:
     """Is the bundled backbone there?"""
     files = sorted(folder.glob("*.safetensors"))
     if files:
-        return Finding("backbone", ", ".join(f"{file.name} ({file.stat().st_size / 1e6:.1f} MB)" for file in files))
-    return Finding("backbone", f"no weights in {folder}", f"git -C {shlex.quote(str(ROOT))} checkout -- data/backbone")
+        return Finding(
+            "backbone",
+            ", ".join(
+                f"{file.name} ({file.stat().st_size / 1e6:.1f} MB)" for file in files
+            ),
+        )
+    return Finding(
+        "backbone",
+        f"no weights in {folder}",
+        f"git -C {shlex.quote(str(ROOT))} checkout -- data/backbone",
+    )
 
 
 def kernel() -> Finding:
@@ -176,8 +232,11 @@ def kernel() -> Finding:
     try:
         command = probe(KERNEL)["argv"][0]
     except Illness as illness:
-        return Finding("kernel", str(illness), mend if "NoSuchKernel" in str(illness) else INSTALL)
-    # Jupyter reads a bare `python` as the Python that it runs in; links are not followed, as every .venv links to one.
+        return Finding(
+            "kernel", str(illness), mend if "NoSuchKernel" in str(illness) else INSTALL
+        )
+    # Jupyter reads a bare `python` as the Python that it runs in; links are not
+    # followed, as every .venv links to one.
     if os.path.dirname(command) in ("", os.path.dirname(sys.executable)):
         return Finding("kernel", "python3")
     return Finding("kernel", f"python3 runs another Python, {command}", mend)

@@ -1,4 +1,6 @@
-"""Where data lives: one folder, `DATA`, that the environment variable CL_FLOW_DATA moves; and writing files whole."""
+"""Where data lives: one folder, `DATA`, that the environment variable CL_FLOW_DATA
+moves; and writing files whole.
+"""
 
 __all__ = ["DATA", "ASSETS", "atomic"]
 
@@ -14,13 +16,17 @@ DATA = Path(os.environ.get("CL_FLOW_DATA", ASSETS)).expanduser().resolve()
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary neighbour of `path` to write to, and rename it into place when all went well.
+    """Yield a temporary neighbour of `path` to write to, and rename it into place when
+    all went well.
 
-    A reader sees the old file or the whole new one; an interruption leaves the old one and no debris.
+    A reader sees the old file or the whole new one; an interruption leaves the old one
+    and no debris.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+    )
     os.close(handle)
     try:
         yield Path(name)

@@ -1,4 +1,6 @@
-"""A dictionary that functions enrol in by decorator, and that lists what it knows when asked for more."""
+"""A dictionary that functions enrol in by decorator, and that lists what it knows when
+asked for more.
+"""
 
 __all__ = ["Registry"]
 
@@ -10,7 +12,8 @@ class Registry(dict[str, Any]):
     """Names to functions or classes; the tests run their laws over every entry.
 
     Args:
-        kind: What an entry is, in the singular (`"dataset"`); it opens the error for an unknown name.
+        kind: What an entry is, in the singular (`"dataset"`); it opens the error for an
+            unknown name.
 
     Example:
         >>> DATASETS = Registry("dataset")
@@ -25,16 +28,22 @@ class Registry(dict[str, Any]):
         self.kind = kind
 
     def __call__(self, entry: Callable | str) -> Callable:
-        """Enrol under the function's own name, or under the name given: `@REGISTRY("other-name")`."""
+        """Enrol under the function's own name, or under the name given:
+        `@REGISTRY("other-name")`.
+        """
         if isinstance(entry, str):
             return lambda function: self._enrol(entry, function)
         return self._enrol(entry.__name__, entry)
 
     def _enrol(self, name: str, entry: Callable) -> Callable:
         if name in self and self[name].__module__ != entry.__module__:
-            raise ValueError(f"Expected a new {self.kind} name; {name!r} is taken by {self[name].__module__}.")
+            raise ValueError(
+                f"Expected a new {self.kind} name; {name!r} is taken by {self[name].__module__}."
+            )
         self[name] = entry
         return entry
 
     def __missing__(self, name: str) -> Any:
-        raise KeyError(f"Unknown {self.kind} {name!r}; known: {', '.join(sorted(self))}.")
+        raise KeyError(
+            f"Unknown {self.kind} {name!r}; known: {', '.join(sorted(self))}."
+        )

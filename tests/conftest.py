@@ -1,4 +1,6 @@
-"""What every test stands on: a data folder of its own, float64 on request, real photographs where they are at hand."""
+"""What every test stands on: a data folder of its own, float64 on request, real
+photographs where they are at hand.
+"""
 
 import os
 import sys
@@ -12,7 +14,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Move the data folder before `cl_flow` reads where it is, and calm the threads before torch starts them."""
+    """Move the data folder before `cl_flow` reads where it is, and calm the threads
+    before torch starts them.
+    """
     folder = tempfile.TemporaryDirectory(prefix="cl_flow-tests-")
     config.add_cleanup(folder.cleanup)
     os.environ["CL_FLOW_DATA"] = folder.name
@@ -42,7 +46,9 @@ def float64() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder `shared` beside the repository: small real photographs, which the repository does not hold."""
+    """The folder `shared` beside the repository: small real photographs, which the
+    repository does not hold.
+    """
     folder = REPOSITORY.parent / "shared"
     if not folder.is_dir():
         pytest.skip(f"no real photographs at {folder}")
@@ -51,7 +57,9 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> "RunConfig":  # noqa: F821
-    """The config of a whole run in a second: six categories of coloured noise as two tasks, a random backbone."""
+    """The config of a whole run in a second: six categories of coloured noise as two
+    tasks, a random backbone.
+    """
     from cl_flow import FeatureConfig, FlowConfig, RunConfig, StreamConfig, TrainConfig
 
     root = tmp_path_factory.mktemp("tiny")
@@ -60,7 +68,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "RunConfig":  # noqa: F821
     return RunConfig(
         dataset="folder",
         root=str(root),
-        features=FeatureConfig("test_resnet", weights="random", image_size=32, scales=(1,), out_indices=(1, 2)),
+        features=FeatureConfig(
+            "test_resnet",
+            weights="random",
+            image_size=32,
+            scales=(1,),
+            out_indices=(1, 2),
+        ),
         whiten=12,
         stream=StreamConfig(split=3),
         flow=FlowConfig(n_blocks=2, n_components=3, position_dim=8, hidden=16),
@@ -77,13 +91,18 @@ def _draw_noise(folder: Path, *, seed: int) -> None:
     color = rng.integers(60, 200, 3)
     for place, n in (("train/good", 6), ("test/good", 4), ("test/blot", 5)):
         for i in range(n):
-            image = np.clip(color + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+            image = np.clip(color + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(
+                np.uint8
+            )
             if place == "test/blot":
                 mask = np.zeros((32, 32), dtype=np.uint8)
                 y, x = rng.integers(2, 18, 2)
                 mask[y : y + 10, x : x + 10] = 255
                 image[mask > 0] = 255 - image[mask > 0]
-                _save(Image.fromarray(mask), folder / "ground_truth" / "blot" / f"{i:03d}_mask.png")
+                _save(
+                    Image.fromarray(mask),
+                    folder / "ground_truth" / "blot" / f"{i:03d}_mask.png",
+                )
             _save(Image.fromarray(image), folder / place / f"{i:03d}.png")
 
 

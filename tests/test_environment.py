@@ -1,4 +1,6 @@
-"""One source of truth for the environment: pyproject.toml, which environment.yml repeats; torch has no cap."""
+"""One source of truth for the environment: pyproject.toml, which environment.yml
+repeats; torch has no cap.
+"""
 
 import ast
 import re
@@ -25,7 +27,10 @@ REQUIRED = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
 
 
 def specifiers(lines: list[str]) -> dict[str, SpecifierSet]:
-    return {requirement.name: requirement.specifier for requirement in map(Requirement, lines)}
+    return {
+        requirement.name: requirement.specifier
+        for requirement in map(Requirement, lines)
+    }
 
 
 def test_both_files_name_the_same_packages_with_the_same_specifiers():
@@ -39,7 +44,9 @@ def test_conda_installs_this_repository_with_the_developer_tools():
 
 
 def test_both_files_ask_for_the_same_python():
-    python = next(entry for entry in CONDA["dependencies"] if str(entry).startswith("python"))
+    python = next(
+        entry for entry in CONDA["dependencies"] if str(entry).startswith("python")
+    )
     assert Requirement(python).specifier == SpecifierSet(PROJECT["requires-python"])
 
 
@@ -47,29 +54,49 @@ def test_both_files_ask_for_the_same_python():
 def test_torch_has_a_floor_and_neither_a_cap_nor_a_build(name):
     requirement = REQUIRED[name]
     assert [s.operator for s in requirement.specifier] == [">="]
-    assert requirement.url is None and requirement.marker is None and "+" not in str(requirement)
+    assert (
+        requirement.url is None
+        and requirement.marker is None
+        and "+" not in str(requirement)
+    )
 
 
 @pytest.mark.parametrize("file", ["pyproject.toml", "environment.yml", "Makefile"])
 def test_no_file_names_an_index(file):
-    assert not re.search(r"https?://|--extra-index-url|find-links", (REPOSITORY / file).read_text())
+    assert not re.search(
+        r"https?://|--extra-index-url|find-links", (REPOSITORY / file).read_text()
+    )
 
 
 @pytest.mark.parametrize("package", ["cl_flow", "analysis"])
 def test_every_package_that_the_code_imports_is_required(package):
-    imported = {name for path in (REPOSITORY / package).rglob("*.py") for name in third_party(path.read_text())}
+    imported = {
+        name
+        for path in (REPOSITORY / package).rglob("*.py")
+        for name in third_party(path.read_text())
+    }
     distributions = packages_distributions()
     required = {canonicalize_name(name) for name in REQUIRED}
-    missing = {name for name in imported if not required & {canonicalize_name(d) for d in distributions.get(name, [])}}
+    missing = {
+        name
+        for name in imported
+        if not required & {canonicalize_name(d) for d in distributions.get(name, [])}
+    }
     assert not missing
 
 
 def third_party(source: str) -> set[str]:
-    """Top-level names of the modules imported anywhere in the source, but the standard library's and our own."""
+    """Top-level names of the modules imported anywhere in the source, but the standard
+    library's and our own.
+    """
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add(node.module)
-    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"cl_flow", "analysis"}
+    return (
+        {name.partition(".")[0] for name in names}
+        - sys.stdlib_module_names
+        - {"cl_flow", "analysis"}
+    )

@@ -1,4 +1,6 @@
-"""The shape of the packages: imports go down the floors, what has one owner is imported by it alone, and the nevers."""
+"""The shape of the packages: imports go down the floors, what has one owner is imported
+by it alone, and the nevers.
+"""
 
 import ast
 import importlib
@@ -12,7 +14,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Package -> its floors from the ground up: rooms and modules. An import goes strictly downward, or stays in its room.
+# Package -> its floors from the ground up: rooms and modules. An import goes strictly
+# downward, or stays in its room.
 FLOORS = {
     "cl_flow": [
         "paths registry devices",
@@ -35,14 +38,19 @@ FLOORS = {
 OWNERS = {
     "FrEIA": {"cl_flow.model.flow", "cl_flow.model.coupling"},
     "timm": {"cl_flow.data.backbones", "cl_flow.data.extraction"},
-    "PIL": {"cl_flow.data.images", "cl_flow.data.datasets.drawn.canvas", "cl_flow.data.datasets.drawn.synthetic"},
+    "PIL": {
+        "cl_flow.data.images",
+        "cl_flow.data.datasets.drawn.canvas",
+        "cl_flow.data.datasets.drawn.synthetic",
+    },
     "pooch": {"cl_flow.data.datasets.mvtec"},
     "umap": {"analysis.embedding.layouts"},
     "os.environ": {"cl_flow", "cl_flow.paths"},
 }
 
 DRAWING = {"matplotlib", "seaborn"}
-# Where -> what is never imported there; a name without a dot stands for a module of that name in any room of analysis.
+# Where -> what is never imported there; a name without a dot stands for a module of
+# that name in any room of analysis.
 NEVER = {
     "cl_flow": {"analysis", "IPython", *DRAWING},
     "analysis.metrics": {"cl_flow", "torch", *DRAWING},
@@ -67,9 +75,18 @@ ENVIRONMENT = {"os.environ", "os.getenv", "os.putenv", "os.unsetenv"}
 
 
 def modules() -> dict[str, ast.Module]:
-    """Every module of both packages by its dotted name, parsed; `doctor` examines from outside and stands apart."""
-    paths = [path for package in FLOORS for path in sorted((REPOSITORY / package).rglob("*.py"))]
-    dotted = {".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path for path in paths}
+    """Every module of both packages by its dotted name, parsed; `doctor` examines from
+    outside and stands apart.
+    """
+    paths = [
+        path
+        for package in FLOORS
+        for path in sorted((REPOSITORY / package).rglob("*.py"))
+    ]
+    dotted = {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path
+        for path in paths
+    }
     return {
         name.removesuffix(".__init__"): ast.parse(path.read_text())
         for name, path in dotted.items()
@@ -77,20 +94,30 @@ def modules() -> dict[str, ast.Module]:
     }
 
 
-HEIGHT = {f"{p}.{part}": i for p, floors in FLOORS.items() for i, floor in enumerate(floors) for part in floor.split()}
+HEIGHT = {
+    f"{p}.{part}": i
+    for p, floors in FLOORS.items()
+    for i, floor in enumerate(floors)
+    for part in floor.split()
+}
 MODULES = modules()
 each_module = pytest.mark.parametrize("name", MODULES)
 
 
 def imports(name: str, tree: ast.Module) -> set[str]:
-    """Dotted names of what a module imports: `from a import b` is `a.b` where that is one of our modules, else `a`."""
+    """Dotted names of what a module imports: `from a import b` is `a.b` where that is
+    one of our modules, else `a`.
+    """
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(name, node)
-            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in HEIGHT else base for alias in node.names}
+            found |= {
+                f"{base}.{alias.name}" if f"{base}.{alias.name}" in HEIGHT else base
+                for alias in node.names
+            }
     return found
 
 
@@ -120,44 +147,73 @@ def within(name: str, holders: set[str]) -> bool:
 
 
 def lies_in(name: str, place: str) -> bool:
-    """Whether a module lies in a package, or is the module of that name (and what it leads) in a room of analysis."""
+    """Whether a module lies in a package, or is the module of that name (and what it
+    leads) in a room of analysis.
+    """
     if "." in place or place in FLOORS:
         return within(name, {place})
-    return name.count(".") == 2 and name.startswith("analysis.") and name.rpartition(".")[2].split("_")[0] == place
+    return (
+        name.count(".") == 2
+        and name.startswith("analysis.")
+        and name.rpartition(".")[2].split("_")[0] == place
+    )
 
 
 def part(name: str) -> str:
-    """The module or sub-package of the first level that a module is or lies in; a package is its own."""
+    """The module or sub-package of the first level that a module is or lies in; a
+    package is its own.
+    """
     return ".".join(name.split(".")[:2])
 
 
 def climbs(name: str, tree: ast.Module) -> set[str]:
-    """Imports from the module's own package that do not go down; a package's own face may import everything."""
+    """Imports from the module's own package that do not go down; a package's own face
+    may import everything.
+    """
     package = name.partition(".")[0]
     if name == package:
         return set()
-    own = {part(found) for found in imports(name, tree) if within(found, {package})} - {part(name)}
-    return {found for found in own if HEIGHT.get(found, len(HEIGHT)) >= HEIGHT.get(part(name), -1)}
+    own = {part(found) for found in imports(name, tree) if within(found, {package})} - {
+        part(name)
+    }
+    return {
+        found
+        for found in own
+        if HEIGHT.get(found, len(HEIGHT)) >= HEIGHT.get(part(name), -1)
+    }
 
 
 def poached(name: str, tree: ast.Module) -> set[str]:
     """What a module uses that belongs to others."""
     used = {found.partition(".")[0] for found in imports(name, tree)}
-    used |= {"os.environ"} if set(attributes(tree)) & ENVIRONMENT or _from_os(tree) else set()
-    return {what for what, owners in OWNERS.items() if what in used and name not in owners}
+    used |= (
+        {"os.environ"}
+        if set(attributes(tree)) & ENVIRONMENT or _from_os(tree)
+        else set()
+    )
+    return {
+        what for what, owners in OWNERS.items() if what in used and name not in owners
+    }
 
 
 def forbidden(name: str, tree: ast.Module) -> set[str]:
     """What a module imports that its place rules out."""
     used = {found.partition(".")[0] for found in imports(name, tree)}
-    out = {what for place, never in NEVER.items() if lies_in(name, place) for what in used & never}
+    out = {
+        what
+        for place, never in NEVER.items()
+        if lies_in(name, place)
+        for what in used & never
+    }
     if within(name, MATHEMATICS):
         out |= used - sys.stdlib_module_names - {"torch", "cl_flow"}
     return out
 
 
 def misdeeds(tree: ast.Module) -> set[str]:
-    """Calls that no module makes: `print`, `.cuda()`, and setting a global RNG where nothing puts it back."""
+    """Calls that no module makes: `print`, `.cuda()`, and setting a global RNG where
+    nothing puts it back.
+    """
     found = set()
     for node in unguarded(tree):
         if not isinstance(node, ast.Call):
@@ -171,7 +227,9 @@ def misdeeds(tree: ast.Module) -> set[str]:
 
 
 def unguarded(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node, but RNG calls within `seeded()` or under `fork_rng`, which restore the state."""
+    """Every node, but RNG calls within `seeded()` or under `fork_rng`, which restore
+    the state.
+    """
     yield node
     for child in ast.iter_child_nodes(node):
         inside = unguarded(child)
@@ -201,8 +259,14 @@ def attributes(tree: ast.Module) -> Iterator[str]:
 
 
 def _from_os(tree: ast.Module) -> bool:
-    froms = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "os")
-    return any(f"os.{alias.name}" in ENVIRONMENT for node in froms for alias in node.names)
+    froms = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "os"
+    )
+    return any(
+        f"os.{alias.name}" in ENVIRONMENT for node in froms for alias in node.names
+    )
 
 
 @each_module
@@ -216,7 +280,10 @@ def test_imports_go_down(name):
 
 
 def test_no_import_runs_in_a_circle():
-    graph = {name: {found for found in precise(name, tree) if found != name} for name, tree in MODULES.items()}
+    graph = {
+        name: {found for found in precise(name, tree) if found != name}
+        for name, tree in MODULES.items()
+    }
     assert list(TopologicalSorter(graph).static_order())
 
 
@@ -229,10 +296,10 @@ def test_no_function_hides_the_module_of_its_name():
 
 
 def test_conclusions_need_no_torch():
-    names = [name for name in MODULES if lies_in(name, "conclude") or lies_in(name, "say")]
-    code = (
-        f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nassert 'torch' not in sys.modules"
-    )
+    names = [
+        name for name in MODULES if lies_in(name, "conclude") or lies_in(name, "say")
+    ]
+    code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,4 +1,6 @@
-"""Stored notebooks are short, stripped and only compose; executed on the smallest preset, none fails."""
+"""Stored notebooks are short, stripped and only compose; executed on the smallest
+preset, none fails.
+"""
 
 import ast
 import re
@@ -12,7 +14,9 @@ from nbformat import NotebookNode
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 MOST_CELLS, MOST_LINES = 25, 15
 
-each_path = pytest.mark.parametrize("path", [pytest.param(p, id=p.stem) for p in sorted(FOLDER.glob("[0-9]*.ipynb"))])
+each_path = pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem) for p in sorted(FOLDER.glob("[0-9]*.ipynb"))]
+)
 
 
 def read(path: Path) -> NotebookNode:
@@ -33,14 +37,20 @@ def private_names(tree: ast.AST) -> set[str]:
     reached = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            dotted = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            dotted = [alias.name for alias in node.names] + [
+                getattr(node, "module", None) or ""
+            ]
             reached |= {name for path in dotted for name in path.split(".")}
-    return {name for name in reached if name.startswith("_") and not name.endswith("__")}
+    return {
+        name for name in reached if name.startswith("_") and not name.endswith("__")
+    }
 
 
 @each_path
 def test_it_is_stored_without_outputs(path):
-    assert not [cell.source for cell in code(read(path)) if cell.outputs or cell.execution_count]
+    assert not [
+        cell.source for cell in code(read(path)) if cell.outputs or cell.execution_count
+    ]
 
 
 @each_path
@@ -59,7 +69,10 @@ def test_it_opens_with_a_question_and_ends_with_words(path):
 def test_it_reloads_what_is_edited_and_takes_parameters(path):
     notebook = read(path)
     assert "%load_ext autoreload" in code(notebook)[0].source
-    assert sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) == 1
+    assert (
+        sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells)
+        == 1
+    )
     assert {"preset", "seeds"} <= papermill.inspect_notebook(str(path)).keys()
 
 
@@ -67,14 +80,21 @@ def test_it_reloads_what_is_edited_and_takes_parameters(path):
 def test_it_is_short(path):
     cells = read(path).cells
     assert len(cells) <= MOST_CELLS
-    assert not [cell.source for cell in cells if len(cell.source.splitlines()) > MOST_LINES]
+    assert not [
+        cell.source for cell in cells if len(cell.source.splitlines()) > MOST_LINES
+    ]
 
 
 @each_path
 def test_it_only_composes(path):
     trees = [parsed(cell) for cell in code(read(path))]
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    assert not [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, definitions)]
+    assert not [
+        node.name
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, definitions)
+    ]
     assert not set().union(*map(private_names, trees))
 
 
@@ -94,7 +114,9 @@ def test_private_names_are_seen_when_planted(source, names):
 @pytest.mark.slow
 @each_path
 def test_it_executes_on_the_smallest_preset(path, tmp_path, monkeypatch):
-    monkeypatch.delenv("MPLBACKEND")  # the notebook draws inline, as it does for its readers
+    monkeypatch.delenv(
+        "MPLBACKEND"
+    )  # the notebook draws inline, as it does for its readers
     papermill.execute_notebook(
         path,
         tmp_path / path.name,

@@ -1,4 +1,6 @@
-"""Incremental Gaussian mixtures as density estimators of NumPy arrays, by scikit-learn's conventions."""
+"""Incremental Gaussian mixtures as density estimators of NumPy arrays, by
+scikit-learn's conventions.
+"""
 
 __all__ = ["IncrementalGaussianMixture", "growth", "moving_clusters"]
 
@@ -18,12 +20,15 @@ from cl_flow.align.mixtures.engine import log_joint
 
 
 class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
-    """A Gaussian mixture that learns from a stream, batch after batch; a thin face of `cl_flow.align.learn`.
+    """A Gaussian mixture that learns from a stream, batch after batch; a thin face of
+    `cl_flow.align.learn`.
 
     Args:
-        policy: Name in `cl_flow.align.POLICIES`: `igmm`, `igmn`, `figmn`, `online_em` or `merge`.
+        policy: Name in `cl_flow.align.POLICIES`: `igmm`, `igmn`, `figmn`, `online_em`
+            or `merge`.
         options: Keyword arguments of the policy.
-        batch_size: Points at a time; 1 is the sequential rule of the papers, None takes each call's at once.
+        batch_size: Points at a time; 1 is the sequential rule of the papers, None takes
+            each call's at once.
 
     Attributes:
         state_: The mixture in torch.
@@ -53,11 +58,19 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
         self.__dict__.pop("state_", None)
         return self.partial_fit(X)
 
-    def partial_fit(self, X: ArrayLike, y: object = None) -> "IncrementalGaussianMixture":
-        """Take in more points (N, D); the first call places and sizes new components by its own."""
+    def partial_fit(
+        self, X: ArrayLike, y: object = None
+    ) -> "IncrementalGaussianMixture":
+        """Take in more points (N, D); the first call places and sizes new components by
+        its own.
+        """
         state = getattr(self, "state_", None)
         first = state is None
-        x = torch.tensor(validate_data(self, X, reset=first, dtype=np.float64, ensure_min_samples=1 + first))
+        x = torch.tensor(
+            validate_data(
+                self, X, reset=first, dtype=np.float64, ensure_min_samples=1 + first
+            )
+        )
         policy = POLICIES[self.policy](**(self.options or {}))
         self.state_ = learn(x, policy, state=state, batch=self.batch_size)
         return self
@@ -74,10 +87,14 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
         """p(k | x) (N, K) of points (N, D)."""
         return log_joint(self._state.density, self._checked(X)).softmax(1).numpy()
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def sample(
+        self, n_samples: int = 1, *, random_state: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draws (n, D) and the component of each (n,), component by component."""
         seed = int(check_random_state(random_state).randint(2**31))
-        x, k = self._state.sample(n_samples, generator=torch.Generator().manual_seed(seed))
+        x, k = self._state.sample(
+            n_samples, generator=torch.Generator().manual_seed(seed)
+        )
         return x.numpy(), k.numpy()
 
     @property
@@ -106,13 +123,21 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
 # ---- watching a mixture grow
 
 
-def moving_clusters(n: int = 600, *, n_clusters: int = 3, shuffled: bool = False, seed: int = 0) -> np.ndarray:
-    """A stream (n, 2) of elongated clusters on a circle, one after the other or shuffled."""
+def moving_clusters(
+    n: int = 600, *, n_clusters: int = 3, shuffled: bool = False, seed: int = 0
+) -> np.ndarray:
+    """A stream (n, 2) of elongated clusters on a circle, one after the other or
+    shuffled.
+    """
     rng = np.random.default_rng(seed)
-    sizes = np.full(n_clusters, n // n_clusters) + (np.arange(n_clusters) < n % n_clusters)
+    sizes = np.full(n_clusters, n // n_clusters) + (
+        np.arange(n_clusters) < n % n_clusters
+    )
     parts = []
     for angle, size in zip(2 * np.pi * np.arange(n_clusters) / n_clusters, sizes):
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        turn = np.array(
+            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        )
         parts.append((rng.normal(size=(size, 2)) * (0.5, 1.5) + (5, 0)) @ turn.T)
     stream = np.concatenate(parts)
     return rng.permutation(stream) if shuffled else stream
@@ -127,8 +152,8 @@ def growth(
 ) -> pd.DataFrame:
     """The components of each mixture at several moments of each stream.
 
-    How to read it: on one stream, rows of two policies that agree learn the same; on the same points in another order,
-    what differs is the order's doing.
+    How to read it: on one stream, rows of two policies that agree learn the same; on
+    the same points in another order, what differs is the order's doing.
 
     Args:
         streams: Points (N, 2) by the name of their order.
@@ -137,26 +162,52 @@ def growth(
         batch_size: Points at a time.
 
     Returns:
-        One row per `order policy n_points component`: its `weight`, mean `x y`, the standard deviations `major minor`
-        along its axes and the `angle` of the major one in degrees; and the `log_likelihood` of the whole stream, a
-        mean over its points.
+        One row per `order policy n_points component`: its `weight`, mean `x y`, the
+        standard deviations `major minor` along its axes and the `angle` of the major
+        one in degrees; and the `log_likelihood` of the whole stream, a mean over its
+        points.
     """
     rows = []
     for order, stream in streams.items():
         stream = np.asarray(stream, dtype=float)
         for name, options in policies.items():
-            mixture, seen = IncrementalGaussianMixture(name, options=options, batch_size=batch_size), 0
+            mixture, seen = (
+                IncrementalGaussianMixture(
+                    name, options=options, batch_size=batch_size
+                ),
+                0,
+            )
             for n in after:
                 mixture.partial_fit(stream[seen:n])
                 seen, score = n, mixture.score(stream)
-                for k, (w, m, c) in enumerate(zip(mixture.weights_, mixture.means_, mixture.covariances_)):
+                for k, (w, m, c) in enumerate(
+                    zip(mixture.weights_, mixture.means_, mixture.covariances_)
+                ):
                     rows.append((order, name, n, k, w, *m, *_axes(c), score))
     keys = ["order", "policy", "n_points", "component"]
-    return pd.DataFrame(rows, columns=[*keys, "weight", "x", "y", "major", "minor", "angle", "log_likelihood"])
+    return pd.DataFrame(
+        rows,
+        columns=[
+            *keys,
+            "weight",
+            "x",
+            "y",
+            "major",
+            "minor",
+            "angle",
+            "log_likelihood",
+        ],
+    )
 
 
 def _axes(covariance: np.ndarray) -> tuple[float, float, float]:
-    """Standard deviations along both axes of a 2-D covariance, and the angle of the longer one in degrees."""
+    """Standard deviations along both axes of a 2-D covariance, and the angle of the
+    longer one in degrees.
+    """
     variances, directions = np.linalg.eigh(covariance)
     minor, major = np.sqrt(variances)
-    return major, minor, float(np.degrees(np.arctan2(directions[1, 1], directions[0, 1])))
+    return (
+        major,
+        minor,
+        float(np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))),
+    )

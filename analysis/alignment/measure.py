@@ -1,4 +1,6 @@
-"""Aligners on finished runs: the last model's old centers moved by each of them, beside oracles and the joint model."""
+"""Aligners on finished runs: the last model's old centers moved by each of them, beside
+oracles and the joint model.
+"""
 
 __all__ = ["ALL", "measure_alignment"]
 
@@ -27,7 +29,10 @@ from cl_flow.runs.fitting import fit
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import Latents, encode
 
-ALL = (*(name for name in ALIGNERS if name not in ("igmm", "igmn")), "exemplars")  # figmn answers what igmn does
+ALL = (
+    *(name for name in ALIGNERS if name not in ("igmm", "igmn")),
+    "exemplars",
+)  # figmn answers what igmn does
 SHIFTS = ("identity", "mean_shift", "sdc")  # have nothing to say of shapes
 
 
@@ -47,15 +52,19 @@ def measure_alignment(
     sigma: float = 4.0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The last model of a run with its old classes moved by each aligner, none of which trains the flow.
+    """The last model of a run with its old classes moved by each aligner, none of which
+    trains the flow.
 
-    Beside the aligners stand `none` (the run as it is), `exemplars` (a refit on as many stored patches as the bytes of
-    the class Gaussians buy), and `joint` (another run, which learnt everything at once). `refit` on all training images
-    is the oracle: what its heads reach is all that means, or means and covariances, can give back.
+    Beside the aligners stand `none` (the run as it is), `exemplars` (a refit on as many
+    stored patches as the bytes of the class Gaussians buy), and `joint` (another run,
+    which learnt everything at once). `refit` on all training images is the oracle: what
+    its heads reach is all that means, or means and covariances, can give back.
 
-    How to read it: an aligner is as good as the share of the way from `none` to the oracle that it goes. All are
-    scored with constants from the training images, as `evaluate` has them, so that only the mixtures differ. Drifts are
-    applied task after task, from the centers as each task left them; the rest looks at the last model alone.
+    How to read it: an aligner is as good as the share of the way from `none` to the
+    oracle that it goes. All are scored with constants from the training images, as
+    `evaluate` has them, so that only the mixtures differ. Drifts are applied task after
+    task, from the centers as each task left them; the rest looks at the last model
+    alone.
 
     Args:
         run: One run, or many, that learn task after task.
@@ -64,7 +73,8 @@ def measure_alignment(
         joint: Whether to add the joint model, which is trained when it is missing.
         metric: Names in `analysis.scoring.METRICS`.
         part: Score parts.
-        calibrate_on: Training images per category that scores are calibrated on; None takes all, as `evaluate` does.
+        calibrate_on: Training images per category that scores are calibrated on; None
+            takes all, as `evaluate` does.
         components: Gaussians per class and level in what is kept of features.
         n_draws: Latents to draw per class and level.
         size: Side of the maps in pixels; None is the image size, 256 at most.
@@ -72,27 +82,57 @@ def measure_alignment(
         seed: Seeds the draws.
 
     Returns:
-        One row per `aligner head task category metric part` with its `value`, for image metrics the `labels` and
-        `scores` of the images, and of the aligner the `n_bytes` that it keeps of old classes and its `seconds`. Two
-        metrics measure the mixture itself against the Gaussian of all training latents under the same flow, per old
-        category and as a mean over levels (`part` is empty): `center_error`, the distance of the means in units of the
-        class's root-mean-square radius, and `symmetric_kl`, in nats per dimension.
+        One row per `aligner head task category metric part` with its `value`, for image
+        metrics the `labels` and `scores` of the images, and of the aligner the
+        `n_bytes` that it keeps of old classes and its `seconds`. Two metrics measure
+        the mixture itself against the Gaussian of all training latents under the same
+        flow, per old category and as a mean over levels (`part` is empty):
+        `center_error`, the distance of the means in units of the class's
+        root-mean-square radius, and `symmetric_kl`, in nats per dimension.
     """
     _check(run)
     side = size or min(256, run.config.features.image_size)
-    test = {"metric": metric, "part": part, "calibrate_on": calibrate_on, "size": side, "sigma": sigma}
+    test = {
+        "metric": metric,
+        "part": part,
+        "calibrate_on": calibrate_on,
+        "size": side,
+        "sigma": sigma,
+    }
     bench = _Bench(run, components, n_draws, seed)
     kept = sum(values.nbytes for values in run[-1].memory().values())
-    frames = [_rows(bench, "none", "", [level.mixture for level in bench.last.levels], kept, 0.0, test)]
-    grid = [(name, which) for name in aligner for which in (("means",) if name in SHIFTS else head)]
-    for name, which in tqdm(grid, desc=f"aligning {run.name}", unit="aligner", leave=False):
+    frames = [
+        _rows(
+            bench,
+            "none",
+            "",
+            [level.mixture for level in bench.last.levels],
+            kept,
+            0.0,
+            test,
+        )
+    ]
+    grid = [
+        (name, which)
+        for name in aligner
+        for which in (("means",) if name in SHIFTS else head)
+    ]
+    for name, which in tqdm(
+        grid, desc=f"aligning {run.name}", unit="aligner", leave=False
+    ):
         begun = time.perf_counter()
         mixtures, n_bytes = bench.aligned(name, which)
-        frames.append(_rows(bench, name, which, mixtures, n_bytes, time.perf_counter() - begun, test))
+        frames.append(
+            _rows(
+                bench, name, which, mixtures, n_bytes, time.perf_counter() - begun, test
+            )
+        )
     if joint:
         frames.append(_joint(run, test))
     rows = pd.concat(frames, ignore_index=True)
-    rows["task"] = rows["category"].map({name: t for t, names in enumerate(run.tasks) for name in names})
+    rows["task"] = rows["category"].map(
+        {name: t for t, names in enumerate(run.tasks) for name in names}
+    )
     keys = ["aligner", "head", "task", "category", "metric", "part"]
     return rows[[*keys, "value", "labels", "scores", "n_bytes", "seconds"]]
 
@@ -106,7 +146,9 @@ def _check(run: Run) -> None:
 
 @dataclass
 class _Bench:
-    """One run's models, latents and evidence, each computed once and when first asked for."""
+    """One run's models, latents and evidence, each computed once and when first asked
+    for.
+    """
 
     run: Run
     components: int
@@ -136,7 +178,10 @@ class _Bench:
         """Per level the latents and class ids of every old training patch."""
         old = self.latents.where(split="train", label=0, category=list(self.old))
         y = self.last.class_ids(list(old.samples["category"]))
-        return [(z.flatten(0, 1).to(y.device), y.repeat_interleave(z.shape[1])) for z in old.read()]
+        return [
+            (z.flatten(0, 1).to(y.device), y.repeat_interleave(z.shape[1]))
+            for z in old.read()
+        ]
 
     @cached_property
     def laws(self) -> Gaussians:
@@ -144,53 +189,95 @@ class _Bench:
         training = self.run.features.where(split="train", label=0)
         generator = torch.Generator().manual_seed(self.seed)
         return feature_gaussians(
-            training, self.old, n_components=self.components, device=pick_device(), generator=generator
+            training,
+            self.old,
+            n_components=self.components,
+            device=pick_device(),
+            generator=generator,
         )
 
     @cached_property
     def evidence(self) -> list[list[Evidence]]:
         """Per task but the first, per level."""
         out = []
-        for task, before, after in zip(self.run.stream()[1:], self.models, self.models[1:]):
+        for task, before, after in zip(
+            self.run.stream()[1:], self.models, self.models[1:]
+        ):
             laws = self.laws if after is self.last else None
             out.append(
-                gathered(before, after, task.features, features=laws, n_draws=self.n_draws, seed=self.seed + task.index)
+                gathered(
+                    before,
+                    after,
+                    task.features,
+                    features=laws,
+                    n_draws=self.n_draws,
+                    seed=self.seed + task.index,
+                )
             )
         return out
 
     def aligned(self, aligner: str, head: str) -> tuple[list[Mixture], int]:
-        """Per level the last mixture as an aligner leaves it, and the bytes that it keeps of old classes."""
+        """Per level the last mixture as an aligner leaves it, and the bytes that it
+        keeps of old classes.
+        """
         kept = KEPT.get(aligner)
         now = [level.mixture for level in self.last.levels]
         if aligner == "exemplars":
             x, n_bytes = self._exemplars()
-            return [_refit_few(mixture, *pair, head) for mixture, pair in zip(now, x)], n_bytes
+            return [
+                _refit_few(mixture, *pair, head) for mixture, pair in zip(now, x)
+            ], n_bytes
         if kept == "images":
-            n_bytes = sum(z.shape[0] * z.shape[1] * 2 for z, _ in self.images)  # as features are stored
-            return [refit(mixture, *pair, family=head) for mixture, pair in zip(now, self.images)], n_bytes
+            n_bytes = sum(
+                z.shape[0] * z.shape[1] * 2 for z, _ in self.images
+            )  # as features are stored
+            return [
+                refit(mixture, *pair, family=head)
+                for mixture, pair in zip(now, self.images)
+            ], n_bytes
         if kept == "features":
             return [
-                ALIGNERS[aligner](mixture, known, head=head) for mixture, known in zip(now, self.evidence[-1])
+                ALIGNERS[aligner](mixture, known, head=head)
+                for mixture, known in zip(now, self.evidence[-1])
             ], _n_bytes(self.laws)
         return self._along(aligner, head, laws=kept == "latents")
 
-    def _along(self, aligner: str, head: str, *, laws: bool) -> tuple[list[Mixture], int]:
-        """Task after task, from the centers as the first left them; with the latent laws carried along."""
+    def _along(
+        self, aligner: str, head: str, *, laws: bool
+    ) -> tuple[list[Mixture], int]:
+        """Task after task, from the centers as the first left them; with the latent
+        laws carried along.
+        """
         mixtures, kept = [level.mixture for level in self.models[0].levels], None
-        for task, before, after, evidence in zip(self.run.stream(), self.models, self.models[1:], self.evidence):
+        for task, before, after, evidence in zip(
+            self.run.stream(), self.models, self.models[1:], self.evidence
+        ):
             if laws:
                 new = latent_gaussians(before, task.features, task.categories)
                 kept = new if kept is None else kept.followed_by(new)
                 evidence = with_latents(evidence, kept)
-            mixtures = realigned(mixtures, [level.mixture for level in after.levels], evidence, aligner, head=head)
+            mixtures = realigned(
+                mixtures,
+                [level.mixture for level in after.levels],
+                evidence,
+                aligner,
+                head=head,
+            )
             kept = carried(evidence) if laws else None
         return mixtures, _n_bytes(kept) if laws else 0
 
     def _exemplars(self) -> tuple[list[tuple[Tensor, Tensor]], int]:
-        """Per level latents and class ids of as many training patches as fit into the bytes of the class Gaussians."""
+        """Per level latents and class ids of as many training patches as fit into the
+        bytes of the class Gaussians.
+        """
         out, n_bytes = [], 0
         for stats, (z, y) in zip(self.laws.levels, self.images):
-            n = max(2, stats.nbytes // self.last.class_ids(self.old).shape[0] // (2 * z.shape[1] + 2))
+            n = max(
+                2,
+                stats.nbytes
+                // self.last.class_ids(self.old).shape[0]
+                // (2 * z.shape[1] + 2),
+            )
             generator = torch.Generator().manual_seed(self.seed)
             order = torch.randperm(len(y), generator=generator).to(y.device)
             chosen = torch.cat([order[y[order] == k][:n] for k in y.unique()])
@@ -200,9 +287,13 @@ class _Bench:
 
 
 def _refit_few(mixture: Mixture, z: Tensor, y: Tensor, head: str) -> Mixture:
-    """A refit whose covariances are shrunk in proportion to how few latents a class has."""
+    """A refit whose covariances are shrunk in proportion to how few latents a class
+    has.
+    """
     per_class = len(y) / len(y.unique())
-    return refit(mixture, z, y, family=head, shrinkage=z.shape[1] / (z.shape[1] + per_class))
+    return refit(
+        mixture, z, y, family=head, shrinkage=z.shape[1] / (z.shape[1] + per_class)
+    )
 
 
 def _n_bytes(laws: Gaussians) -> int:
@@ -231,7 +322,9 @@ def _rows(
 
 def _joint(run: Run, test: dict[str, object]) -> pd.DataFrame:
     """The model that learnt all tasks at once, with the same seeds."""
-    joint = fit(run.config.replace(strategy="joint", options={}), folder=run.folder.parent)
+    joint = fit(
+        run.config.replace(strategy="joint", options={}), folder=run.folder.parent
+    )
     model = joint[-1].model(pick_device())
     rows = measure(model, joint.features, run[-1].categories, **test)
     return rows.assign(aligner="joint", head="", n_bytes=0, seconds=0.0)
@@ -242,9 +335,15 @@ def _errors(bench: _Bench, mixtures: Sequence[Mixture]) -> pd.DataFrame:
     values: list[list[tuple[float, float]]] = [[] for _ in bench.old]
     for mixture, (z, y) in zip(mixtures, bench.images):
         for k, per_level in enumerate(values):
-            per_level.append(_distance(_law(mixture, k), GaussianStats.of(z[y == k].double())))
+            per_level.append(
+                _distance(_law(mixture, k), GaussianStats.of(z[y == k].double()))
+            )
     means = torch.tensor(values).mean(1).tolist()
-    rows = [(name, metric, "", v) for name, pair in zip(bench.old, means) for metric, v in zip(ERRORS, pair)]
+    rows = [
+        (name, metric, "", v)
+        for name, pair in zip(bench.old, means)
+        for metric, v in zip(ERRORS, pair)
+    ]
     return pd.DataFrame(rows, columns=["category", "metric", "part", "value"])
 
 
@@ -252,14 +351,22 @@ def _law(mixture: Mixture, k: int) -> GaussianStats:
     """Mean and covariance of a class among the latents, as statistics of one point."""
     weight, bias = (values[k].double() for values in frames_of(mixture))
     components = mixture.components()[k].detach().double()
-    among = GaussianStats.of(components, mixture.psi[k].detach().double().softmax(0)[:, None])
+    among = GaussianStats.of(
+        components, mixture.psi[k].detach().double().softmax(0)[:, None]
+    )
     inverse = torch.linalg.inv(weight)
-    covariance = inverse @ (torch.eye(len(bias)).to(weight) + among.covariance()[0]) @ inverse.T
-    return GaussianStats(among.n, ((among.mean[0] - bias) @ inverse.T)[None], covariance[None])
+    covariance = (
+        inverse @ (torch.eye(len(bias)).to(weight) + among.covariance()[0]) @ inverse.T
+    )
+    return GaussianStats(
+        among.n, ((among.mean[0] - bias) @ inverse.T)[None], covariance[None]
+    )
 
 
 def _distance(a: GaussianStats, b: GaussianStats) -> tuple[float, float]:
-    """Distance of the means by the radius of b, and the symmetric KL divergence per dimension."""
+    """Distance of the means by the radius of b, and the symmetric KL divergence per
+    dimension.
+    """
     delta = (a.mean - b.mean)[0]
     A, B = a.covariance(shrinkage=1e-6)[0], b.covariance(shrinkage=1e-6)[0]
     dim, inverses = len(delta), torch.linalg.inv(A) + torch.linalg.inv(B)

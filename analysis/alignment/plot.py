@@ -1,6 +1,16 @@
-"""Mixtures that grow, how near aligners come to the joint model, what they keep, and how real their patches are."""
+"""Mixtures that grow, how near aligners come to the joint model, what they keep, and
+how real their patches are.
+"""
 
-__all__ = ["HEADS", "NAMES", "SAMPLERS", "plot_alignment", "plot_budget", "plot_growth", "plot_samplers"]
+__all__ = [
+    "HEADS",
+    "NAMES",
+    "SAMPLERS",
+    "plot_alignment",
+    "plot_budget",
+    "plot_growth",
+    "plot_samplers",
+]
 
 from typing import Any
 
@@ -13,13 +23,18 @@ from numpy.typing import ArrayLike
 
 from analysis.style import task_color
 
-# Not the colours of tasks: Tol's muted scheme. Circles are centers alone, squares have covariances.
+# Not the colours of tasks: Tol's muted scheme. Circles are centers alone, squares have
+# covariances.
 HEADS = {
     "means": {"label": "means", "color": "#882255", "marker": "o"},
     "full": {"label": "means and covariances", "color": "#117733", "marker": "s"},
     "": {"label": "as trained", "color": "black", "marker": "D"},
 }
-LIFT = {"means": -0.13, "full": 0.13, "": 0.0}  # so that two intervals of a row do not hide each other
+LIFT = {
+    "means": -0.13,
+    "full": 0.13,
+    "": 0.0,
+}  # so that two intervals of a row do not hide each other
 LEVELS = {
     ("none", ""): "fine-tuned, as it is",
     ("refit", "means"): "oracle, means",
@@ -55,9 +70,11 @@ def plot_growth(
     n_points: int | None = None,
     **kwargs: Any,
 ) -> Axes:
-    """The components after some points of a stream in two dimensions, as ellipses of two standard deviations.
+    """The components after some points of a stream in two dimensions, as ellipses of
+    two standard deviations.
 
-    How to read it: dark points have been seen, light ones are yet to come; a bolder ellipse weighs more.
+    How to read it: dark points have been seen, light ones are yet to come; a bolder
+    ellipse weighs more.
 
     Args:
         growth: Of `analysis.growth`.
@@ -73,26 +90,45 @@ def plot_growth(
     n = rows["n_points"].max() if n_points is None else n_points
     rows = rows[rows["n_points"] == n]
     if rows.empty:
-        raise ValueError(f"Expected rows with order={order!r}, policy={policy!r} and n_points={n_points}; got none.")
+        raise ValueError(
+            f"Expected rows with order={order!r}, policy={policy!r} and n_points={n_points}; got none."
+        )
     ax.scatter(*points[n:].T, s=4, color="0.85", lw=0, zorder=0)
     ax.scatter(*points[:n].T, s=4, color="0.45", lw=0, zorder=1)
     for row in rows.itertuples():
         width = 1 + 5 * row.weight
         style = {"fill": False, "ec": task_color(0), "lw": width, "zorder": 2, **kwargs}
-        ax.add_patch(Ellipse((row.x, row.y), 4 * row.major, 4 * row.minor, angle=row.angle, **style))
+        ax.add_patch(
+            Ellipse(
+                (row.x, row.y), 4 * row.major, 4 * row.minor, angle=row.angle, **style
+            )
+        )
     margin = 1.5
-    ax.set(xlim=(points[:, 0].min() - margin, points[:, 0].max() + margin), xticks=[], yticks=[])
-    ax.set(ylim=(points[:, 1].min() - margin, points[:, 1].max() + margin), aspect="equal")
+    ax.set(
+        xlim=(points[:, 0].min() - margin, points[:, 0].max() + margin),
+        xticks=[],
+        yticks=[],
+    )
+    ax.set(
+        ylim=(points[:, 1].min() - margin, points[:, 1].max() + margin), aspect="equal"
+    )
     return ax
 
 
 def plot_alignment(
-    table: pd.DataFrame, *, ax: Axes | None = None, most: int | None = None, legend: bool = True, **kwargs: Any
+    table: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    most: int | None = None,
+    legend: bool = True,
+    **kwargs: Any,
 ) -> Axes:
-    """Image AUROC on the old tasks of every approach, with its interval over test images, the best on top.
+    """Image AUROC on the old tasks of every approach, with its interval over test
+    images, the best on top.
 
-    How to read it: the vertical lines are the run as it is, what means and what covariances could give back at most,
-    and the joint model. No marker passes the dotted oracle by moving a mixture; what does was trained differently.
+    How to read it: the vertical lines are the run as it is, what means and what
+    covariances could give back at most, and the joint model. No marker passes the
+    dotted oracle by moving a mixture; what does was trained differently.
 
     Args:
         table: Of `alignment_table`.
@@ -110,7 +146,14 @@ def plot_alignment(
     for head, style in HEADS.items():
         chosen = (drawn["head"] == head).to_numpy()
         if chosen.any():
-            one, y = drawn[chosen], [rows.index(name) + LIFT[head] for name, keep in zip(names, chosen) if keep]
+            one, y = (
+                drawn[chosen],
+                [
+                    rows.index(name) + LIFT[head]
+                    for name, keep in zip(names, chosen)
+                    if keep
+                ],
+            )
             error = [one["image_auroc"] - one["low"], one["high"] - one["image_auroc"]]
             ax.errorbar(one["image_auroc"], y, xerr=error, ls="", **{**style, **kwargs})
     _levels(ax, table[fine])
@@ -126,7 +169,13 @@ def _levels(ax: Axes, fine: pd.DataFrame) -> None:
     for row in fine.itertuples():
         name = LEVELS.get((row.aligner, row.head))
         if name is not None:
-            ax.axvline(row.image_auroc, color="0.4", lw=1.5, ls=":" if row.aligner == "refit" else "--", zorder=0)
+            ax.axvline(
+                row.image_auroc,
+                color="0.4",
+                lw=1.5,
+                ls=":" if row.aligner == "refit" else "--",
+                zorder=0,
+            )
             ax.annotate(
                 name,
                 (row.image_auroc, 1.01),
@@ -145,10 +194,14 @@ def _name(row: object) -> str:
     return trained if row.aligner == "none" else f"{trained}, {own}"
 
 
-def plot_budget(table: pd.DataFrame, *, ax: Axes | None = None, legend: bool = True, **kwargs: Any) -> Axes:
-    """Image AUROC on the old tasks against the bytes kept of old classes, logarithmic but for 0.
+def plot_budget(
+    table: pd.DataFrame, *, ax: Axes | None = None, legend: bool = True, **kwargs: Any
+) -> Axes:
+    """Image AUROC on the old tasks against the bytes kept of old classes, logarithmic
+    but for 0.
 
-    How to read it: up is better, left is cheaper. Exemplars hold as many bytes as Gaussians; the oracle holds it all.
+    How to read it: up is better, left is cheaper. Exemplars hold as many bytes as
+    Gaussians; the oracle holds it all.
 
     Args:
         table: Of `alignment_table`.
@@ -161,7 +214,13 @@ def plot_budget(table: pd.DataFrame, *, ax: Axes | None = None, legend: bool = T
     for head, style in HEADS.items():
         one = rows[rows["head"] == head]
         if len(one):
-            ax.plot(one["n_bytes"], one["image_auroc"], ls="", alpha=0.8, **{**style, **kwargs})
+            ax.plot(
+                one["n_bytes"],
+                one["image_auroc"],
+                ls="",
+                alpha=0.8,
+                **{**style, **kwargs},
+            )
     best = rows.sort_values("image_auroc", ascending=False).drop_duplicates("n_bytes")
     for row in best.itertuples():
         ax.annotate(
@@ -185,10 +244,12 @@ def plot_budget(table: pd.DataFrame, *, ax: Axes | None = None, legend: bool = T
 
 
 def plot_samplers(told: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
-    """Two-sample AUC of each sampler's patches against real ones: a point per category, a bar at the mean.
+    """Two-sample AUC of each sampler's patches against real ones: a point per category,
+    a bar at the mean.
 
-    How to read it: at .5 no classifier of this kind tells the draws from patches; the farther right, the more the
-    stand-ins differ from what they stand for. Filled points are the first level, hollow ones the deeper levels.
+    How to read it: at .5 no classifier of this kind tells the draws from patches; the
+    farther right, the more the stand-ins differ from what they stand for. Filled points
+    are the first level, hollow ones the deeper levels.
 
     Args:
         told: Of `sampler_auc`.

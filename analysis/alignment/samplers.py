@@ -1,4 +1,6 @@
-"""How real the patches are that stand for old classes: can a classifier tell them from the images' own?"""
+"""How real the patches are that stand for old classes: can a classifier tell them from
+the images' own?
+"""
 
 __all__ = ["SAMPLERS", "sampler_auc", "transport"]
 
@@ -28,18 +30,26 @@ SAMPLERS: Registry = Registry("sampler")
 def sampler_auc(
     run: Run,
     *,
-    sampler: Sequence[str] = ("real", "gaussian", "gaussians_4", "transport", "nominal"),
+    sampler: Sequence[str] = (
+        "real",
+        "gaussian",
+        "gaussians_4",
+        "transport",
+        "nominal",
+    ),
     n: int = 600,
     folds: int = 3,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Two-sample AUC of drawn against real patches of the first task, by boosted trees under cross-validation.
+    """Two-sample AUC of drawn against real patches of the first task, by boosted trees
+    under cross-validation.
 
-    How to read it: .5 cannot be told apart, 1 can always. `real`, other patches of the same images, is the control;
-    what it shows beside .5 is chance.
+    How to read it: .5 cannot be told apart, 1 can always. `real`, other patches of the
+    same images, is the control; what it shows beside .5 is chance.
 
     References:
-        Revisiting classifier two-sample tests (Lopez-Paz and Oquab, 2017) https://arxiv.org/abs/1610.06545
+        Revisiting classifier two-sample tests (Lopez-Paz and Oquab, 2017)
+        https://arxiv.org/abs/1610.06545
 
     Args:
         run: One run, or many.
@@ -49,7 +59,8 @@ def sampler_auc(
         seed: Seeds draws and trees.
 
     Returns:
-        One row per `sampler category level`, with its `value` and the share of draws that are `finite`.
+        One row per `sampler category level`, with its `value` and the share of draws
+        that are `finite`.
     """
     model = run[0].model(pick_device())
     training = run.features.where(split="train", label=0)
@@ -57,20 +68,32 @@ def sampler_auc(
     for name in sampler:
         for category in run[0].categories:
             images = training.where(category=category)
-            most = min(n, len(images) * min(len(level.codes) for level in model.levels) // 2)
-            drawn = SAMPLERS[name](model, images, category, most, torch.Generator().manual_seed(seed))
+            most = min(
+                n, len(images) * min(len(level.codes) for level in model.levels) // 2
+            )
+            drawn = SAMPLERS[name](
+                model, images, category, most, torch.Generator().manual_seed(seed)
+            )
             for level, x in enumerate(drawn):
                 finite = x.isfinite().all(1)
-                held = _patches(images, level, torch.Generator().manual_seed(seed))[-most:]
+                held = _patches(images, level, torch.Generator().manual_seed(seed))[
+                    -most:
+                ]
                 value = _two_sample(x[finite].cpu().numpy(), held.numpy(), folds, seed)
-                rows.append((name, category, level, value, finite.float().mean().item()))
-    return pd.DataFrame(rows, columns=["sampler", "category", "level", "value", "finite"])
+                rows.append(
+                    (name, category, level, value, finite.float().mean().item())
+                )
+    return pd.DataFrame(
+        rows, columns=["sampler", "category", "level", "value", "finite"]
+    )
 
 
 def _two_sample(a: np.ndarray, b: np.ndarray, folds: int, seed: int) -> float:
     x, labels = np.concatenate([a, b]), np.repeat([1, 0], [len(a), len(b)])
     trees = HistGradientBoostingClassifier(max_iter=50, random_state=seed)
-    with threadpool_limits(1, user_api="openmp"):  # the trees are too small to be worth splitting
+    with threadpool_limits(
+        1, user_api="openmp"
+    ):  # the trees are too small to be worth splitting
         guesses = cross_val_predict(trees, x, labels, cv=folds, method="predict_proba")
     return image_auroc(labels, guesses[:, 1])
 
@@ -85,55 +108,105 @@ def _patches(images: Features, level: int, generator: torch.Generator) -> Tensor
 
 
 @SAMPLERS
-def real(model: FlowModel, images: Features, category: str, n: int, generator: torch.Generator) -> list[Tensor]:
+def real(
+    model: FlowModel,
+    images: Features,
+    category: str,
+    n: int,
+    generator: torch.Generator,
+) -> list[Tensor]:
     """Other patches of the same images."""
-    seed = generator.initial_seed()  # the order that the patches to tell it from are the end of
+    seed = (
+        generator.initial_seed()
+    )  # the order that the patches to tell it from are the end of
     orders = [torch.Generator().manual_seed(seed) for _ in model.levels]
     return [_patches(images, level, order)[:n] for level, order in enumerate(orders)]
 
 
 @SAMPLERS
-def gaussian(model: FlowModel, images: Features, category: str, n: int, generator: torch.Generator) -> list[Tensor]:
+def gaussian(
+    model: FlowModel,
+    images: Features,
+    category: str,
+    n: int,
+    generator: torch.Generator,
+) -> list[Tensor]:
     """The Gaussian of the class's features."""
     return _drawn(images, category, 1, n, generator)
 
 
 @SAMPLERS
-def gaussians_4(model: FlowModel, images: Features, category: str, n: int, generator: torch.Generator) -> list[Tensor]:
+def gaussians_4(
+    model: FlowModel,
+    images: Features,
+    category: str,
+    n: int,
+    generator: torch.Generator,
+) -> list[Tensor]:
     """Four Gaussians of the class's features."""
     return _drawn(images, category, 4, n, generator)
 
 
 @SAMPLERS
-def transport(model: FlowModel, images: Features, category: str, n: int, generator: torch.Generator) -> list[Tensor]:
+def transport(
+    model: FlowModel,
+    images: Features,
+    category: str,
+    n: int,
+    generator: torch.Generator,
+) -> list[Tensor]:
     """The Gaussian of the class's latents, back through the flow that learnt the class."""
     laws = latent_gaussians(model, images, [category])
-    return _inverted(model, [z[0] for z in laws.sample(n, generator=generator)], generator)
+    return _inverted(
+        model, [z[0] for z in laws.sample(n, generator=generator)], generator
+    )
 
 
 @SAMPLERS
-def nominal(model: FlowModel, images: Features, category: str, n: int, generator: torch.Generator) -> list[Tensor]:
+def nominal(
+    model: FlowModel,
+    images: Features,
+    category: str,
+    n: int,
+    generator: torch.Generator,
+) -> list[Tensor]:
     """The class's own mixture, as the model has it, back through the flow."""
     (k,), z = model.class_ids([category]).tolist(), []
     for level in model.levels:
-        weights, centers = level.mixture.psi[k].detach().softmax(0).cpu(), level.mixture.components()[k].detach()
+        weights, centers = (
+            level.mixture.psi[k].detach().softmax(0).cpu(),
+            level.mixture.components()[k].detach(),
+        )
         which = torch.multinomial(weights, n, replacement=True, generator=generator)
-        z.append(centers[which.to(centers.device)] + torch.randn(n, level.dim, generator=generator).to(centers))
+        z.append(
+            centers[which.to(centers.device)]
+            + torch.randn(n, level.dim, generator=generator).to(centers)
+        )
     return _inverted(model, z, generator)
 
 
-def _drawn(images: Features, category: str, m: int, n: int, generator: torch.Generator) -> list[Tensor]:
+def _drawn(
+    images: Features, category: str, m: int, n: int, generator: torch.Generator
+) -> list[Tensor]:
     laws: Gaussians = feature_gaussians(
-        images, [category], n_components=m, device=torch.device("cpu"), generator=generator
+        images,
+        [category],
+        n_components=m,
+        device=torch.device("cpu"),
+        generator=generator,
     )
     return [x[0] for x in laws.sample(n, generator=generator)]
 
 
 @torch.no_grad()
-def _inverted(model: FlowModel, z: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+def _inverted(
+    model: FlowModel, z: Sequence[Tensor], generator: torch.Generator
+) -> list[Tensor]:
     """Latents back through the flow, at cells drawn uniformly."""
     out = []
     for level, latents in zip(model.levels, z):
-        cells = torch.randint(len(level.codes), (len(latents),), generator=generator).to(level.codes.device)
+        cells = torch.randint(
+            len(level.codes), (len(latents),), generator=generator
+        ).to(level.codes.device)
         out.append(level.inverse(latents.to(level.codes), cells)[0])
     return out

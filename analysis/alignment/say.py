@@ -8,7 +8,8 @@ from analysis.intervals import Interval
 
 
 def summarise_alignment(table: pd.DataFrame) -> str:
-    """A paragraph on what post-hoc alignment gives back, why it stops there, and how far the joint model is.
+    """A paragraph on what post-hoc alignment gives back, why it stops there, and how
+    far the joint model is.
 
     Args:
         table: Of `alignment_table`.
@@ -17,13 +18,18 @@ def summarise_alignment(table: pd.DataFrame) -> str:
     none, joint = (at.get(("finetune", name, "")) for name in ("none", "joint"))
     means, full = (at.get(("finetune", "refit", head)) for head in ("means", "full"))
     if none is None or joint is None or means is None or full is None:
-        raise ValueError("Expected rows of none, joint and refit under both heads of finetune; got a table without.")
+        raise ValueError(
+            "Expected rows of none, joint and refit under both heads of finetune; got a table without."
+        )
     sentences = [
         f"On the old tasks the fine-tuned run has an image AUROC of {_level(none)}, the joint model {_level(joint)}",
         f"refitting means alone on all images gives {_level(means)}, means and covariances {_level(full)}",
         _reading(none, means, full),
     ]
-    free = table[(table["strategy"] == "finetune") & ~table["aligner"].isin(["none", "joint", "refit", "exemplars"])]
+    free = table[
+        (table["strategy"] == "finetune")
+        & ~table["aligner"].isin(["none", "joint", "refit", "exemplars"])
+    ]
     if len(free):
         best = next(free.itertuples())
         sentences.append(

@@ -1,4 +1,6 @@
-"""Where the class centers lie, how far they move, and whether categories that look alike become neighbours."""
+"""Where the class centers lie, how far they move, and whether categories that look
+alike become neighbours.
+"""
 
 __all__ = ["center_distances", "center_drift", "similarity"]
 
@@ -22,17 +24,20 @@ from cl_flow.runs.run import Run
 def center_distances(run: Run) -> pd.DataFrame:
     """Euclidean distance between every two main centers after each step.
 
-    The unit is the standard deviation of a mixture component; HGAD places centers 5 apart, at every level, and the
-    mean over levels keeps that scale. How to read it: what is closer than `placed` was drawn together by training. A
-    placement may itself put a new class closer to some old ones, so compare with `placed` before blaming the data.
+    The unit is the standard deviation of a mixture component; HGAD places centers 5
+    apart, at every level, and the mean over levels keeps that scale. How to read it:
+    what is closer than `placed` was drawn together by training. A placement may itself
+    put a new class closer to some old ones, so compare with `placed` before blaming the
+    data.
 
     Args:
         run: One run, or many.
 
     Returns:
-        One row per `step level category other` (both orders, and each with itself) with the categories' tasks `task`
-        and `other_task`: `distance`, and `placed`, the distance when the later of the two had just been placed and
-        not been trained. `level` is the number of a level, or `"mean"` over all.
+        One row per `step level category other` (both orders, and each with itself) with
+        the categories' tasks `task` and `other_task`: `distance`, and `placed`, the
+        distance when the later of the two had just been placed and not been trained.
+        `level` is the number of a level, or `"mean"` over all.
     """
     frames, placed = [], None
     for step in range(len(run)):
@@ -41,23 +46,39 @@ def center_distances(run: Run) -> pd.DataFrame:
         frames.append(pair_rows(values, run[step].categories).assign(step=step))
     frame = pd.concat(frames, ignore_index=True)
     task = {name: index for index, names in enumerate(run.tasks) for name in names}
-    frame = frame.assign(task=frame["category"].map(task), other_task=frame["other"].map(task))
-    return frame[["step", "level", "task", "category", "other_task", "other", "distance", "placed"]]
+    frame = frame.assign(
+        task=frame["category"].map(task), other_task=frame["other"].map(task)
+    )
+    return frame[
+        [
+            "step",
+            "level",
+            "task",
+            "category",
+            "other_task",
+            "other",
+            "distance",
+            "placed",
+        ]
+    ]
 
 
 @table
 def center_drift(run: Run) -> pd.DataFrame:
-    """How far each main center lies from where it was when its task had just been learnt.
+    """How far each main center lies from where it was when its task had just been
+    learnt.
 
-    How to read it: 0 at its own step by definition, and for ever where old centers are frozen. A center that moved
-    along with its latents has harmed nobody: hold it against the distances between centers, and against the latents.
+    How to read it: 0 at its own step by definition, and for ever where old centers are
+    frozen. A center that moved along with its latents has harmed nobody: hold it
+    against the distances between centers, and against the latents.
 
     Args:
         run: One run, or many.
 
     Returns:
-        One row per `step level task category`, from the step its task was learnt at: `distance`, in standard
-        deviations of a component. `level` is the number of a level, or `"mean"` over all.
+        One row per `step level task category`, from the step its task was learnt at:
+        `distance`, in standard deviations of a component. `level` is the number of a
+        level, or `"mean"` over all.
     """
     learnt: dict[str, np.ndarray] = {}
     rows = []
@@ -66,42 +87,57 @@ def center_drift(run: Run) -> pd.DataFrame:
         mu = [level.mixture.mu.detach().double().numpy() for level in model.levels]
         for k, category in enumerate(model.categories):
             here = [centers[k] for centers in mu]
-            moved = [np.linalg.norm(a - b) for a, b in zip(here, learnt.setdefault(category, here))]
+            moved = [
+                np.linalg.norm(a - b)
+                for a, b in zip(here, learnt.setdefault(category, here))
+            ]
             task = next(t for t, names in enumerate(run.tasks) if category in names)
-            rows += [(step, str(i), task, category, distance) for i, distance in enumerate(moved)]
+            rows += [
+                (step, str(i), task, category, distance)
+                for i, distance in enumerate(moved)
+            ]
             rows.append((step, "mean", task, category, np.mean(moved)))
     return pd.DataFrame(rows, columns=["step", "level", "task", "category", "distance"])
 
 
 @table
 def similarity(run: Run) -> pd.DataFrame:
-    """How alike two categories look to the backbone, beside how close their centers lie after each step.
+    """How alike two categories look to the backbone, beside how close their centers lie
+    after each step.
 
-    Likeness is measured where nothing is learnt: the Euclidean distance between the two categories' mean features,
-    over normal training images and positions, as the run takes them (whitened or raw).
+    Likeness is measured where nothing is learnt: the Euclidean distance between the two
+    categories' mean features, over normal training images and positions, as the run
+    takes them (whitened or raw).
 
     Args:
         run: One run, or many.
 
     Returns:
-        One row per `step level category other`, each pair once, with its tasks `task other_task`:
-        `feature_distance center_distance placed`, and the `change` of center distance since placement. `level` is the
-        number of a level, or `"mean"` over all.
+        One row per `step level category other`, each pair once, with its tasks `task
+        other_task`: `feature_distance center_distance placed`, and the `change` of
+        center distance since placement. `level` is the number of a level, or `"mean"`
+        over all.
 
     Raises:
         ValueError: The run has a single category.
     """
     names = [name for task in run.tasks for name in task]
     if len(names) < 2:
-        raise ValueError(f"Expected at least two categories to compare; got {', '.join(names)}.")
+        raise ValueError(
+            f"Expected at least two categories to compare; got {', '.join(names)}."
+        )
     looks = pair_rows({"feature_distance": _feature_distances(run, names)}, names)
     frame = center_distances(run).drop(columns=["run", "strategy", "seed"])
-    frame = frame.rename(columns={"distance": "center_distance"}).merge(looks, on=["level", "category", "other"])
+    frame = frame.rename(columns={"distance": "center_distance"}).merge(
+        looks, on=["level", "category", "other"]
+    )
     frame["change"] = (frame["center_distance"] - frame["placed"]).round(DIGITS)
     order = {name: i for i, name in enumerate(names)}
     first = frame["category"].map(order) < frame["other"].map(order)
     keys = ["step", "level", "task", "category", "other_task", "other"]
-    return frame.loc[first, [*keys, "feature_distance", "center_distance", "placed", "change"]].reset_index(drop=True)
+    return frame.loc[
+        first, [*keys, "feature_distance", "center_distance", "placed", "change"]
+    ].reset_index(drop=True)
 
 
 # ---- from tables to conclusions
@@ -111,10 +147,14 @@ def similarity(run: Run) -> pd.DataFrame:
 
 
 def _placed_distances(run: Run, step: int, before: np.ndarray | None) -> np.ndarray:
-    """Per level the distances (L, K, K) at placement; pairs that an earlier step placed keep theirs from `before`."""
+    """Per level the distances (L, K, K) at placement; pairs that an earlier step placed
+    keep theirs from `before`.
+    """
     known = run[step].categories
     earlier = run[step - 1] if step else None
-    grows = earlier is not None and known[: len(earlier.categories)] == earlier.categories
+    grows = (
+        earlier is not None and known[: len(earlier.categories)] == earlier.categories
+    )
     model = earlier.model() if grows else run[step].model().fresh()
     n_old = model.n_classes
     if n_old < len(known):
@@ -126,8 +166,12 @@ def _placed_distances(run: Run, step: int, before: np.ndarray | None) -> np.ndar
 
 
 def _distances(model: FlowModel) -> np.ndarray:
-    """Per level the distances between main centers (L, K, K); rounded, so that what was placed at 5 is tied at 5."""
-    return np.stack([_between(level.mixture.mu.detach().double().numpy()) for level in model.levels]).round(DIGITS)
+    """Per level the distances between main centers (L, K, K); rounded, so that what was
+    placed at 5 is tied at 5.
+    """
+    return np.stack(
+        [_between(level.mixture.mu.detach().double().numpy()) for level in model.levels]
+    ).round(DIGITS)
 
 
 def _between(points: np.ndarray) -> np.ndarray:

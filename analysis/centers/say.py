@@ -7,14 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.centers.conclude import nearest_centers, of_one_strategy, similarity_correlations
+from analysis.centers.conclude import (
+    nearest_centers,
+    of_one_strategy,
+    similarity_correlations,
+)
 from analysis.intervals import Interval
 
 DIGITS = 5
 
 
-def summarise_centers(pairs: pd.DataFrame, drift: pd.DataFrame, *, level: str = "mean") -> str:
-    """A sentence on how far centers are apart, how far they moved and whether looks explain it, after the last step.
+def summarise_centers(
+    pairs: pd.DataFrame, drift: pd.DataFrame, *, level: str = "mean"
+) -> str:
+    """A sentence on how far centers are apart, how far they moved and whether looks
+    explain it, after the last step.
 
     Args:
         pairs: A table of `similarity`.
@@ -25,8 +32,14 @@ def summarise_centers(pairs: pd.DataFrame, drift: pd.DataFrame, *, level: str = 
     pairs = pairs[pairs["step"] == last]
     one, nearest = of_one_strategy(pairs, level), nearest_centers(pairs, level=level)
     closest = one.loc[one["center_distance"].idxmin()]
-    earlier = drift[(drift["step"] == last) & (drift["level"] == level) & (drift["task"] < drift["task"].max())]
-    looks, placed, change = map(_in_words, similarity_correlations(pairs, level=level).itertuples())
+    earlier = drift[
+        (drift["step"] == last)
+        & (drift["level"] == level)
+        & (drift["task"] < drift["task"].max())
+    ]
+    looks, placed, change = map(
+        _in_words, similarity_correlations(pairs, level=level).itertuples()
+    )
     return (
         f"After the last step centers lie {one['center_distance'].median():.2f} apart (median); the closest are "
         f"{closest['category']} and {closest['other']} at {closest['center_distance']:.2f}, placed at "
@@ -42,4 +55,8 @@ def _in_words(row: Any) -> str:
     """A row of `similarity_correlations` as text; what is NaN is not a number to print."""
     if np.isnan(row.rho):
         return "undefined (all equal)"
-    return f"{row.rho:.3f}" if np.isnan(row.low) else repr(Interval(row.rho, row.low, row.high))
+    return (
+        f"{row.rho:.3f}"
+        if np.isnan(row.low)
+        else repr(Interval(row.rho, row.low, row.high))
+    )

@@ -1,4 +1,6 @@
-"""What each task scores over time: the R matrix, curves, changes with intervals, strategies side by side, losses."""
+"""What each task scores over time: the R matrix, curves, changes with intervals,
+strategies side by side, losses.
+"""
 
 __all__ = [
     "plot_forgetting",
@@ -19,11 +21,13 @@ from matplotlib.axes import Axes
 from analysis.style import MARKERS, NAMES, SEQUENTIAL, task_color
 
 
-def plot_matrix(R: np.ndarray, *, ax: Axes | None = None, metric: str = "image_auroc", **kwargs: Any) -> Axes:
+def plot_matrix(
+    R: np.ndarray, *, ax: Axes | None = None, metric: str = "image_auroc", **kwargs: Any
+) -> Axes:
     """Heatmap of R[t, j], the metric on task j after learning task t.
 
-    How to read it: go down a column. The diagonal is a task just learnt; what fades below it was lost since.
-    Cells left white are tasks without a center yet.
+    How to read it: go down a column. The diagonal is a task just learnt; what fades
+    below it was lost since. Cells left white are tasks without a center yet.
 
     Args:
         R: (T, T), NaN where there is no measurement.
@@ -41,8 +45,16 @@ def plot_matrix(R: np.ndarray, *, ax: Axes | None = None, metric: str = "image_a
         "linewidths": 1,
         "square": True,
     }
-    options["cbar_kws"] = {"label": NAMES.get(metric, metric), "extend": "min" if np.nanmin(R) < 0.5 else "neither"}
-    sns.heatmap(pd.DataFrame(R, _tasks(len(R)), _tasks(R.shape[1])), mask=np.isnan(R), ax=ax, **{**options, **kwargs})
+    options["cbar_kws"] = {
+        "label": NAMES.get(metric, metric),
+        "extend": "min" if np.nanmin(R) < 0.5 else "neither",
+    }
+    sns.heatmap(
+        pd.DataFrame(R, _tasks(len(R)), _tasks(R.shape[1])),
+        mask=np.isnan(R),
+        ax=ax,
+        **{**options, **kwargs},
+    )
     ax.set(xlabel="tested on task", ylabel="after learning task")
     ax.tick_params(length=0, rotation=0)
     return ax
@@ -58,10 +70,12 @@ def plot_task_curves(
     reference: pd.DataFrame | None = None,
     **kwargs: Any,
 ) -> Axes:
-    """The metric of each task after every step, one line a task; with several seeds the band spans them.
+    """The metric of each task after every step, one line a task; with several seeds the
+    band spans them.
 
-    How to read it: each line begins where its task is learnt. A line that falls is forgetting; the short bar at the
-    right end is what joint training reaches on that task.
+    How to read it: each line begins where its task is learnt. A line that falls is
+    forgetting; the short bar at the right end is what joint training reaches on that
+    task.
 
     Args:
         evaluated: A table of `evaluate`, of runs of one strategy.
@@ -89,7 +103,9 @@ def plot_task_curves(
         **kwargs,
     )
     if reference is not None:
-        _joint_bars(ax, _task_means(reference, metric, part, given), right=rows["step"].max())
+        _joint_bars(
+            ax, _task_means(reference, metric, part, given), right=rows["step"].max()
+        )
     ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set(
         xlabel="after learning task",
@@ -105,21 +121,41 @@ def _task_legend(ax: Axes) -> None:
     """One entry per task beside the axes; none where the caller asked for no legend."""
     handles, _ = ax.get_legend_handles_labels()
     if handles:
-        ax.legend(handles, _tasks(len(handles)), title="task", loc="center left", bbox_to_anchor=(1.02, 0.5))
+        ax.legend(
+            handles,
+            _tasks(len(handles)),
+            title="task",
+            loc="center left",
+            bbox_to_anchor=(1.02, 0.5),
+        )
 
 
 def _joint_bars(ax: Axes, rows: pd.DataFrame, right: float) -> None:
     for task, value in rows.groupby("task")["value"].mean().items():
-        ax.plot([right + 0.12, right + 0.3], [value, value], color=task_color(int(task)), lw=5, solid_capstyle="butt")
+        ax.plot(
+            [right + 0.12, right + 0.3],
+            [value, value],
+            color=task_color(int(task)),
+            lw=5,
+            solid_capstyle="butt",
+        )
     ax.annotate(
-        "joint", (right + 0.21, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", size="small"
+        "joint",
+        (right + 0.21, 1.0),
+        xycoords=("data", "axes fraction"),
+        ha="center",
+        va="bottom",
+        size="small",
     )
 
 
-def plot_forgetting(table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+def plot_forgetting(
+    table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
+) -> Axes:
     """Each task's change since it was learnt, with its interval.
 
-    How to read it: a point left of 0 is a loss; where the bar crosses 0, the test images cannot tell it from none.
+    How to read it: a point left of 0 is a loss; where the bar crosses 0, the test
+    images cannot tell it from none.
 
     Args:
         table: Of `forgetting_table`.
@@ -131,10 +167,18 @@ def plot_forgetting(table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: An
         color = "black" if row.task == "average" else task_color(int(row.task))
         marker = "D" if row.task == "average" else MARKERS[int(row.task) % len(MARKERS)]
         error = [[row.change - row.low], [row.high - row.change]]
-        ax.errorbar(row.change, y, xerr=error, color=color, marker=marker, ls="", **kwargs)
+        ax.errorbar(
+            row.change, y, xerr=error, color=color, marker=marker, ls="", **kwargs
+        )
     ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set_yticks(range(len(table)), [_label(row.task, row.categories) for row in table.itertuples()])
-    ax.set(xlabel="change since learnt (negative: loss), 95 % interval", ylim=(len(table) - 0.5, -0.5))
+    ax.set_yticks(
+        range(len(table)),
+        [_label(row.task, row.categories) for row in table.itertuples()],
+    )
+    ax.set(
+        xlabel="change since learnt (negative: loss), 95 % interval",
+        ylim=(len(table) - 0.5, -0.5),
+    )
     return ax
 
 
@@ -149,7 +193,8 @@ def plot_strategies(
 ) -> Axes:
     """The last model of each strategy: one point per category, a bar at their mean.
 
-    How to read it: compare the bars; the points show which categories make the difference, in their task's colour.
+    How to read it: compare the bars; the points show which categories make the
+    difference, in their task's colour.
 
     Args:
         evaluated: A table of `evaluate`, of several strategies.
@@ -161,11 +206,23 @@ def plot_strategies(
     """
     ax = ax or plt.gca()
     rows = _select(evaluated, metric, part, given)
-    rows = rows[rows["step"] == rows.groupby(["run", "category"])["step"].transform("max")]
-    rows = rows.groupby(["strategy", "task", "category"], sort=False)["value"].mean().reset_index()
+    rows = rows[
+        rows["step"] == rows.groupby(["run", "category"])["step"].transform("max")
+    ]
+    rows = (
+        rows.groupby(["strategy", "task", "category"], sort=False)["value"]
+        .mean()
+        .reset_index()
+    )
     order = list(dict.fromkeys(rows["strategy"]))
     palette = {task: task_color(task) for task in sorted(rows["task"].unique())}
-    look = {"order": order, "palette": palette, "size": 10, "warn_thresh": 1.0, **kwargs}
+    look = {
+        "order": order,
+        "palette": palette,
+        "size": 10,
+        "warn_thresh": 1.0,
+        **kwargs,
+    }
     sns.swarmplot(rows, x="strategy", y="value", hue="task", ax=ax, **look)
     for x, name in enumerate(order):
         mean = rows.loc[rows["strategy"] == name, "value"].mean()
@@ -177,10 +234,13 @@ def plot_strategies(
     return ax
 
 
-def plot_losses(losses: pd.DataFrame, *, ax: Axes | None = None, level: int = 0, **kwargs: Any) -> Axes:
+def plot_losses(
+    losses: pd.DataFrame, *, ax: Axes | None = None, level: int = 0, **kwargs: Any
+) -> Axes:
     """Each term of one level's objective over the epochs of all tasks.
 
-    How to read it: every task begins with a jump; a curve that still falls at its end was stopped early.
+    How to read it: every task begins with a jump; a curve that still falls at its end
+    was stopped early.
 
     Args:
         losses: `run.losses`.
@@ -199,8 +259,14 @@ def plot_losses(losses: pd.DataFrame, *, ax: Axes | None = None, level: int = 0,
     return ax
 
 
-def _select(evaluated: pd.DataFrame, metric: str, part: str, given: str) -> pd.DataFrame:
-    rows = evaluated[(evaluated["metric"] == metric) & (evaluated["part"] == part) & (evaluated["given"] == given)]
+def _select(
+    evaluated: pd.DataFrame, metric: str, part: str, given: str
+) -> pd.DataFrame:
+    rows = evaluated[
+        (evaluated["metric"] == metric)
+        & (evaluated["part"] == part)
+        & (evaluated["given"] == given)
+    ]
     if rows.empty:
         raise ValueError(
             f"Expected rows with metric={metric!r}, part={part!r}, given={given!r}; got none in the table."
@@ -208,7 +274,9 @@ def _select(evaluated: pd.DataFrame, metric: str, part: str, given: str) -> pd.D
     return rows
 
 
-def _task_means(evaluated: pd.DataFrame, metric: str, part: str, given: str) -> pd.DataFrame:
+def _task_means(
+    evaluated: pd.DataFrame, metric: str, part: str, given: str
+) -> pd.DataFrame:
     rows = _select(evaluated, metric, part, given)
     return rows.groupby(["run", "step", "task"])["value"].mean().reset_index()
 

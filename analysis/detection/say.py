@@ -10,23 +10,38 @@ from analysis.detection.conclude import summary
 
 
 def summarise(evaluated: pd.DataFrame) -> str:
-    """A sentence on how the last model of each strategy does on average, from a table of `evaluate`."""
+    """A sentence on how the last model of each strategy does on average, from a table
+    of `evaluate`.
+    """
     sentences = []
     for metric, name in (("image_auroc", "image"), ("pixel_auroc", "pixel")):
-        means = summary(evaluated, metric=metric).groupby("strategy", sort=False)["final_mean"]
-        values = [f"`{key}` {intervals.seed_interval(group).value:.3f}" for key, group in means]
+        means = summary(evaluated, metric=metric).groupby("strategy", sort=False)[
+            "final_mean"
+        ]
+        values = [
+            f"`{key}` {intervals.seed_interval(group).value:.3f}"
+            for key, group in means
+        ]
         sentences.append(f"mean {name} AUROC of the last model: {', '.join(values)}")
     n = evaluated["seed"].nunique()
-    return f"Over all categories and {n} seed{'s' * (n > 1)}, " + "; ".join(sentences) + "."
+    return (
+        f"Over all categories and {n} seed{'s' * (n > 1)}, "
+        + "; ".join(sentences)
+        + "."
+    )
 
 
 def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:
-    """A sentence on how much was lost and how sure that is, from two tables of `forgetting_table`."""
+    """A sentence on how much was lost and how sure that is, from two tables of
+    `forgetting_table`.
+    """
     parts = []
     for name, frame in (("image", image), ("pixel", pixel)):
         average, tasks = frame.iloc[-1], frame[frame["task"] != "average"].iloc[:-1]
         lost = int((tasks["high"] < 0).sum())
-        interval = intervals.Interval(average["change"], average["low"], average["high"])
+        interval = intervals.Interval(
+            average["change"], average["low"], average["high"]
+        )
         parts.append(
             f"{name} AUROC changed by {interval!r} on average; the change is a loss beyond the interval for {lost} of "
             f"{len(tasks)} earlier tasks"

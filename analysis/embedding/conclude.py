@@ -10,20 +10,24 @@ import pandas as pd
 def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
     """How far patches appear to move in a picture from one step to the next.
 
-    How to read it: backbone features are the same at every step, so what their pictures show is the method's own
-    doing; only what the latents show beyond it can be the run's.
+    How to read it: backbone features are the same at every step, so what their pictures
+    show is the method's own doing; only what the latents show beyond it can be the
+    run's.
 
     Args:
         embedded: Tables of `embedding`, of any methods and spaces, concatenated.
 
     Returns:
-        One row per `run strategy seed method space step` but the first step: `drift`, the root mean square displacement
-        of the patches since the step before, as a share of their spread.
+        One row per `run strategy seed method space step` but the first step: `drift`,
+        the root mean square displacement of the patches since the step before, as a
+        share of their spread.
     """
     rows = []
     keys = ["run", "strategy", "seed", "method", "space"]
     for key, one in embedded[embedded["label"] != "center"].groupby(keys, sort=False):
-        pictures = [picture[["x", "y"]].to_numpy() for _, picture in one.groupby("step")]
+        pictures = [
+            picture[["x", "y"]].to_numpy() for _, picture in one.groupby("step")
+        ]
         for step in range(1, len(pictures)):
             square = displacement(pictures[step - 1], pictures[step])
             rows.append((*key, step, float(np.sqrt(square.mean()))))
@@ -31,6 +35,8 @@ def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
 
 
 def displacement(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """Squared displacement of each point (N,), as a share of the points' mean squared distance from their centroid."""
+    """Squared displacement of each point (N,), as a share of the points' mean squared
+    distance from their centroid.
+    """
     spread = ((before - before.mean(0)) ** 2).sum(1).mean()
     return ((now - before) ** 2).sum(1) / spread

@@ -1,4 +1,6 @@
-"""Patches followed through all steps of a run: pictures of their latents by UMAP, and facts to hold them against."""
+"""Patches followed through all steps of a run: pictures of their latents by UMAP, and
+facts to hold them against.
+"""
 
 __all__ = ["measure_embedding", "latent_facts"]
 
@@ -21,7 +23,15 @@ from cl_flow.runs.run import Run
 SPACES = ("latents", "features")
 ROW = ["step", "task", "category", "label", "image", "cell", "known"]
 FACTS = [
-    *("step", "task", "known", "purity", "own_center", "normal_distance", "anomalous_distance"),
+    *(
+        "step",
+        "task",
+        "known",
+        "purity",
+        "own_center",
+        "normal_distance",
+        "anomalous_distance",
+    ),
     *("overlap", "drift", "drift_rigid"),
 ]
 
@@ -41,38 +51,54 @@ def measure_embedding(
     n_epochs: int = 200,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """The same patches after every step, in two dimensions by UMAP, with the main centers among them.
+    """The same patches after every step, in two dimensions by UMAP, with the main
+    centers among them.
 
-    How to read it: who is whose neighbour. Distances between groups, and their sizes, mean little; whether points
-    really moved is said by `latent_facts` in the full-dimensional space.
+    How to read it: who is whose neighbour. Distances between groups, and their sizes,
+    mean little; whether points really moved is said by `latent_facts` in the
+    full-dimensional space.
 
     References:
-        UMAP: Uniform manifold approximation and projection for dimension reduction (McInnes et al., 2018)
+        UMAP: Uniform manifold approximation and projection for dimension reduction
+        (McInnes et al., 2018)
         https://arxiv.org/abs/1802.03426
 
     Args:
         run: One run, or many.
-        method: A name in `METHODS`: `"aligned"` (AlignedUMAP), `"joint"`, `"fixed"` or `"independent"`.
-        space: `"latents"`, or `"features"`: what the backbone sees, the same at every step.
+        method: A name in `METHODS`: `"aligned"` (AlignedUMAP), `"joint"`, `"fixed"` or
+            `"independent"`.
+        space: `"latents"`, or `"features"`: what the backbone sees, the same at every
+            step.
         level: Feature level; the last one by default.
-        n_patches: Patches of each category, from its test images; a quarter of them anomalous.
+        n_patches: Patches of each category, from its test images; a quarter of them
+            anomalous.
         n_neighbors: UMAP's; below the number of patches.
         n_epochs: UMAP's.
         random_state: Seed of the patches and of UMAP.
 
     Returns:
-        One row per step and point: `step task category label image cell known level method space x y`. `label` is
-        normal, anomalous (a cell of the grid that a defect overlaps) or center; `known` says whether the category has
-        been learnt. Categories not yet learnt go through the flow like all others.
+        One row per step and point: `step task category label image cell known level
+        method space x y`. `label` is normal, anomalous (a cell of the grid that a
+        defect overlaps) or center; `known` says whether the category has been learnt.
+        Categories not yet learnt go through the flow like all others.
     """
     embed = METHODS[method]
     patches, slices = _follow(run, space, level, n_patches, random_state)
     if not 2 <= n_neighbors < len(patches):
-        raise ValueError(f"Expected 2 ≤ n_neighbors < {len(patches)}, the number of patches; got {n_neighbors}.")
-    pictures = embed(slices, n_neighbors=n_neighbors, n_epochs=n_epochs, random_state=random_state)
-    rows = pd.concat([_rows(run, step, patches, s.names) for step, s in enumerate(slices)], ignore_index=True)
+        raise ValueError(
+            f"Expected 2 ≤ n_neighbors < {len(patches)}, the number of patches; got {n_neighbors}."
+        )
+    pictures = embed(
+        slices, n_neighbors=n_neighbors, n_epochs=n_epochs, random_state=random_state
+    )
+    rows = pd.concat(
+        [_rows(run, step, patches, s.names) for step, s in enumerate(slices)],
+        ignore_index=True,
+    )
     x, y = np.concatenate(pictures).astype(float).T
-    return rows.assign(level=level % len(run.features.levels), method=method, space=space, x=x, y=y)
+    return rows.assign(
+        level=level % len(run.features.levels), method=method, space=space, x=x, y=y
+    )
 
 
 @table
@@ -85,11 +111,13 @@ def latent_facts(
     k: int = 10,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """What a picture of the latents cannot prove, measured on the same patches in the full-dimensional space.
+    """What a picture of the latents cannot prove, measured on the same patches in the
+    full-dimensional space.
 
-    How to read it: where `purity` stays and `own_center` falls, patches kept their company and lost their center; but
-    every step adds centers to be mistaken for it. Drift that vanishes in `drift_rigid` was a rotation or a shift of
-    the whole, which no distance between patches can feel.
+    How to read it: where `purity` stays and `own_center` falls, patches kept their
+    company and lost their center; but every step adds centers to be mistaken for it.
+    Drift that vanishes in `drift_rigid` was a rotation or a shift of the whole, which
+    no distance between patches can feel.
 
     Args:
         run: One run, or many.
@@ -100,24 +128,35 @@ def latent_facts(
         random_state: Seed of the patches.
 
     Returns:
-        One row per `step task`, NaN where there is no center or no step before:
-        `known` (whether the task has been learnt),
-        `purity` (share of the k nearest normal patches that are of the patch's own category, for normal patches),
-        `own_center` (share of normal patches whose nearest center is their own),
-        `normal_distance` and `anomalous_distance` (mean distance of patches to their own center),
-        `overlap` (share of the k nearest patches kept since the step before),
-        `drift` (root mean square displacement since the step before, as a share of the spread of all patches) and
-        `drift_rigid` (the same after the best rotation and shift of all patches).
+        One row per `step task`, NaN where there is no center or no step before: `known`
+        (whether the task has been learnt), `purity` (share of the k nearest normal
+        patches that are of the patch's own category, for normal patches), `own_center`
+        (share of normal patches whose nearest center is their own), `normal_distance`
+        and `anomalous_distance` (mean distance of patches to their own center),
+        `overlap` (share of the k nearest patches kept since the step before), `drift`
+        (root mean square displacement since the step before, as a share of the spread
+        of all patches) and `drift_rigid` (the same after the best rotation and shift of
+        all patches).
     """
     patches, slices = _follow(run, space, level, n_patches, random_state)
     if not 1 <= k < (patches["label"] == "normal").sum():
-        raise ValueError(f"Expected 1 ≤ k < {(patches['label'] == 'normal').sum()} normal patches; got k = {k}.")
+        raise ValueError(
+            f"Expected 1 ≤ k < {(patches['label'] == 'normal').sum()} normal patches; got k = {k}."
+        )
     frames, before = [], None
     for step, now in enumerate(slices):
-        values = {**_centering(patches, now), "purity": _purity(patches, now.patches, k)}
+        values = {
+            **_centering(patches, now),
+            "purity": _purity(patches, now.patches, k),
+        }
         values |= _changes(before, now.patches, k)
         known = patches["category"].isin(run[step].categories)
-        means = pd.DataFrame(values).assign(task=patches["task"], known=known).groupby("task").mean()
+        means = (
+            pd.DataFrame(values)
+            .assign(task=patches["task"], known=known)
+            .groupby("task")
+            .mean()
+        )
         means[["drift", "drift_rigid"]] **= 0.5
         frames.append(means.assign(step=step, known=means["known"] == 1).reset_index())
         before = now.patches
@@ -133,17 +172,25 @@ def latent_facts(
 # ---- patches, and what the flow makes of them
 
 
-def _follow(run: Run, space: str, level: int, n_patches: int, random_state: int) -> tuple[pd.DataFrame, list[Slice]]:
-    """The patches that are followed (`task category label image cell`), and their vectors after each step."""
+def _follow(
+    run: Run, space: str, level: int, n_patches: int, random_state: int
+) -> tuple[pd.DataFrame, list[Slice]]:
+    """The patches that are followed (`task category label image cell`), and their
+    vectors after each step.
+    """
     n_levels = len(run.features.levels)
     if space not in SPACES:
         raise KeyError(f"Unknown space {space!r}; known: {', '.join(SPACES)}.")
     if not -n_levels <= level < n_levels or n_patches < 1:
-        raise ValueError(f"Expected a level below {n_levels} and n_patches ≥ 1; got {level} and {n_patches}.")
+        raise ValueError(
+            f"Expected a level below {n_levels} and n_patches ≥ 1; got {level} and {n_patches}."
+        )
     patches, x = _sample(run, level, n_patches, random_state)
     if space == "features":
         return patches, [Slice(x, x[:0], ())] * len(run)
-    return patches, [_latents(run, step, level, x, patches["cell"]) for step in range(len(run))]
+    return patches, [
+        _latents(run, step, level, x, patches["cell"]) for step in range(len(run))
+    ]
 
 
 @torch.inference_mode()
@@ -154,8 +201,12 @@ def _latents(run: Run, step: int, level: int, x: np.ndarray, cells: pd.Series) -
     return Slice(z.numpy(), model.levels[level].mixture.mu.numpy(), model.categories)
 
 
-def _sample(run: Run, level: int, n_patches: int, random_state: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Patches of every category's test images, a quarter of them anomalous, and their features (N, D)."""
+def _sample(
+    run: Run, level: int, n_patches: int, random_state: int
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Patches of every category's test images, a quarter of them anomalous, and their
+    features (N, D).
+    """
     test = run.features.where(split="test")
     frames, values = [], []
     for task, names in enumerate(run.tasks):
@@ -163,10 +214,24 @@ def _sample(run: Run, level: int, n_patches: int, random_state: int) -> tuple[pd
             images = test.where(category=category)
             rng = np.random.default_rng([random_state, len(frames)])
             image, cell, label = _draw(images, test.grids[level], n_patches, rng)
-            paths = images.samples["image_path"].iloc[image].map(lambda path: "/".join(Path(path).parts[-2:]))
-            columns = {"task": task, "category": category, "label": label, "image": paths.to_numpy(), "cell": cell}
+            paths = (
+                images.samples["image_path"]
+                .iloc[image]
+                .map(lambda path: "/".join(Path(path).parts[-2:]))
+            )
+            columns = {
+                "task": task,
+                "category": category,
+                "label": label,
+                "image": paths.to_numpy(),
+                "cell": cell,
+            }
             frames.append(pd.DataFrame(columns))
-            values.append(np.asarray(images.levels[level][images.rows[image], cell], dtype=np.float32))
+            values.append(
+                np.asarray(
+                    images.levels[level][images.rows[image], cell], dtype=np.float32
+                )
+            )
     return pd.concat(frames, ignore_index=True), np.concatenate(values)
 
 
@@ -178,7 +243,9 @@ def _draw(
     ill = rng.permutation(np.flatnonzero(label == 1))[: n_patches // 4]
     pools = {
         "normal": np.argwhere(np.repeat(label[:, None] == 0, np.prod(grid), axis=1)),
-        "anomalous": np.concatenate([np.empty((0, 2), int), *(_defective(images, i, grid) for i in ill)]),
+        "anomalous": np.concatenate(
+            [np.empty((0, 2), int), *(_defective(images, i, grid) for i in ill)]
+        ),
     }
     sizes = {"normal": n_patches - n_patches // 4, "anomalous": n_patches // 4}
     drawn = [rng.permutation(pool)[: sizes[name]] for name, pool in pools.items()]
@@ -191,18 +258,26 @@ def _defective(images: Features, image: int, grid: tuple[int, int]) -> np.ndarra
     row = images.samples.iloc[image]
     mask = read_mask(row["mask_path"], image_size(row["image_path"]))
     starts = [np.arange(n) * side // n for n, side in zip(grid, mask.shape)]
-    touched = np.logical_or.reduceat(np.logical_or.reduceat(mask, starts[0], axis=0), starts[1], axis=1)
+    touched = np.logical_or.reduceat(
+        np.logical_or.reduceat(mask, starts[0], axis=0), starts[1], axis=1
+    )
     cells = np.flatnonzero(touched)
     return np.stack([np.full(len(cells), image), cells], axis=1)
 
 
-def _rows(run: Run, step: int, patches: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def _rows(
+    run: Run, step: int, patches: pd.DataFrame, names: Sequence[str]
+) -> pd.DataFrame:
     """The points of one step: the patches, then the centers."""
-    task = {name: index for index, categories in enumerate(run.tasks) for name in categories}
+    task = {
+        name: index for index, categories in enumerate(run.tasks) for name in categories
+    }
     centers = pd.DataFrame({"category": names, "task": [task[name] for name in names]})
     centers = centers.assign(label="center", image="", cell=-1)
     points = pd.concat([patches, centers], ignore_index=True) if len(names) else patches
-    return points.assign(step=step, known=points["category"].isin(run[step].categories))[ROW]
+    return points.assign(
+        step=step, known=points["category"].isin(run[step].categories)
+    )[ROW]
 
 
 # ---- measures
@@ -219,18 +294,33 @@ def _purity(patches: pd.DataFrame, points: np.ndarray, k: int) -> np.ndarray:
     normal = (patches["label"] == "normal").to_numpy()
     category = patches["category"].to_numpy()[normal]
     purity = np.full(len(points), np.nan)
-    purity[normal] = (category[_neighbors(points[normal], k)] == category[:, None]).mean(1)
+    purity[normal] = (
+        category[_neighbors(points[normal], k)] == category[:, None]
+    ).mean(1)
     return purity
 
 
 def _centering(patches: pd.DataFrame, now: Slice) -> dict[str, np.ndarray]:
-    """Of each patch the distance to its own center, and whether no other is nearer; NaN where that is not asked."""
+    """Of each patch the distance to its own center, and whether no other is nearer; NaN
+    where that is not asked.
+    """
     normal = (patches["label"] == "normal").to_numpy()
-    own = patches["category"].map({name: i for i, name in enumerate(now.names)}).to_numpy(dtype=float)
-    has, mine, nearest = ~np.isnan(own), np.full(len(own), np.nan), np.full(len(own), np.nan)
+    own = (
+        patches["category"]
+        .map({name: i for i, name in enumerate(now.names)})
+        .to_numpy(dtype=float)
+    )
+    has, mine, nearest = (
+        ~np.isnan(own),
+        np.full(len(own), np.nan),
+        np.full(len(own), np.nan),
+    )
     if has.any():
         k, distances = own[has].astype(int), cdist(now.patches[has], now.centers)
-        mine[has], nearest[has] = distances[np.arange(len(k)), k], distances.argmin(1) == k
+        mine[has], nearest[has] = (
+            distances[np.arange(len(k)), k],
+            distances.argmin(1) == k,
+        )
     return {
         "own_center": np.where(normal, nearest, np.nan),
         "normal_distance": np.where(normal, mine, np.nan),
@@ -238,10 +328,23 @@ def _centering(patches: pd.DataFrame, now: Slice) -> dict[str, np.ndarray]:
     }
 
 
-def _changes(before: np.ndarray | None, now: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    """Of each patch the share of neighbours kept, and its squared displacement; NaN at the first step."""
+def _changes(
+    before: np.ndarray | None, now: np.ndarray, k: int
+) -> dict[str, np.ndarray]:
+    """Of each patch the share of neighbours kept, and its squared displacement; NaN at
+    the first step.
+    """
     if before is None:
-        return dict.fromkeys(("overlap", "drift", "drift_rigid"), np.full(len(now), np.nan))
-    kept = [len(np.intersect1d(a, b)) / k for a, b in zip(_neighbors(before, k), _neighbors(now, k))]
+        return dict.fromkeys(
+            ("overlap", "drift", "drift_rigid"), np.full(len(now), np.nan)
+        )
+    kept = [
+        len(np.intersect1d(a, b)) / k
+        for a, b in zip(_neighbors(before, k), _neighbors(now, k))
+    ]
     rigid = turned(before, now, len(now))
-    return {"overlap": np.array(kept), "drift": displacement(before, now), "drift_rigid": displacement(before, rigid)}
+    return {
+        "overlap": np.array(kept),
+        "drift": displacement(before, now),
+        "drift_rigid": displacement(before, rigid),
+    }

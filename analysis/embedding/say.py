@@ -6,7 +6,8 @@ import pandas as pd
 
 
 def summarise_embedding(facts: pd.DataFrame, drift: pd.DataFrame) -> str:
-    """A sentence on what became of the first task's latents, and on how far pictures of them can be trusted.
+    """A sentence on what became of the first task's latents, and on how far pictures of
+    them can be trusted.
 
     Args:
         facts: A table of `latent_facts` of the latents.
@@ -14,7 +15,11 @@ def summarise_embedding(facts: pd.DataFrame, drift: pd.DataFrame) -> str:
     """
     first = facts[facts["task"] == 0].groupby("step").mean(numeric_only=True)
     begin, end, later = first.iloc[0], first.iloc[-1], first.iloc[1:].mean()
-    seen = drift[drift["space"] == "features"].groupby("method", sort=False)["drift"].mean()
+    seen = (
+        drift[drift["space"] == "features"]
+        .groupby("method", sort=False)["drift"]
+        .mean()
+    )
     pictures = ", ".join(f"{value:.2f} ({method})" for method, value in seen.items())
     return (
         f"In the full-dimensional space, {begin['purity']:.0%} of the neighbours of the first task's normal patches "

@@ -1,4 +1,6 @@
-"""Expansion alone: what adding centers for classes yet to come does to the first task, while nothing is trained."""
+"""Expansion alone: what adding centers for classes yet to come does to the first task,
+while nothing is trained.
+"""
 
 __all__ = ["measure_expansion"]
 
@@ -33,47 +35,85 @@ def measure_expansion(
     size: int | None = None,
     sigma: float = 4.0,
 ) -> pd.DataFrame:
-    """The first task just after it is learnt, and after centers for each following task are added, nothing trained.
+    """The first task just after it is learnt, and after centers for each following task
+    are added, nothing trained.
 
-    How to read it: within a placement, what differs from the rows with `added` = 0 is the work of the new centers.
-    The likelihood sees only its own class, so all of it enters through the entropy, but for `retile`, which moves
-    the old centers.
+    How to read it: within a placement, what differs from the rows with `added` = 0 is
+    the work of the new centers. The likelihood sees only its own class, so all of it
+    enters through the entropy, but for `retile`, which moves the old centers.
 
     Args:
         run: One run, or many, that learn the first task by itself.
-        placement: Where new centers go (`cl_flow.model.placement.PLACEMENTS`); `"data"` is at the means of the new classes'
-            training latents under the flow as it is.
-        entropy: Over `"all"` classes, `"masked"` to those of the first task, or over all and divided by ln K
-            (`"log_k"`).
-        given: `"category"`, None (routed to the likeliest class, new ones included), or both.
+        placement: Where new centers go (`cl_flow.model.placement.PLACEMENTS`); `"data"`
+            is at the means of the new classes' training latents under the flow as it
+            is.
+        entropy: Over `"all"` classes, `"masked"` to those of the first task, or over
+            all and divided by ln K (`"log_k"`).
+        given: `"category"`, None (routed to the likeliest class, new ones included), or
+            both.
         metric: Names in `analysis.scoring.METRICS`.
         part: Score parts.
         size: Side of the maps in pixels; None is the image size, 256 at most.
         sigma: Smoothing of the maps in pixels.
 
     Returns:
-        One row per `placement added given entropy category metric part`, with its `value`, the `smallest_distance`
-        of two centers over all levels, and for image metrics the `labels` and `scores` of the images. `added` counts
-        the new classes, as far as there are dimensions for them.
+        One row per `placement added given entropy category metric part`, with its
+        `value`, the `smallest_distance` of two centers over all levels, and for image
+        metrics the `labels` and `scores` of the images. `added` counts the new classes,
+        as far as there are dimensions for them.
     """
     unknown = sorted(set(entropy) - set(ENTROPIES))
     if unknown:
-        raise KeyError(f"Unknown entropy {', '.join(unknown)}; known: {', '.join(ENTROPIES)}.")
+        raise KeyError(
+            f"Unknown entropy {', '.join(unknown)}; known: {', '.join(ENTROPIES)}."
+        )
     first = _first_task(run)
     settings = {"masked": {"known": first}, "log_k": {"per_log_k": True}}
-    common = {"metric": metric, "part": part, "size": size or min(256, run.config.features.image_size), "sigma": sigma}
-    images = run.features.where(category=list(first if None not in given else run.features.categories))
-    latents = encode(run[0].model(pick_device()), images)  # nothing is trained: the flow stays, and so do these
+    common = {
+        "metric": metric,
+        "part": part,
+        "size": size or min(256, run.config.features.image_size),
+        "sigma": sigma,
+    }
+    images = run.features.where(
+        category=list(first if None not in given else run.features.categories)
+    )
+    latents = encode(
+        run[0].model(pick_device()), images
+    )  # nothing is trained: the flow stays, and so do these
     frames = []
     for place in placement:
         for added, model in _growing(run, place):
-            distance = min(smallest_distance(level.mixture.mu) for level in model.levels)
+            distance = min(
+                smallest_distance(level.mixture.mu) for level in model.levels
+            )
             for choice in given:
                 for kind in entropy:
-                    rows = measure(model, latents, first, given=choice, **settings.get(kind, {}), **common)
-                    keys = {"placement": place, "added": added, "given": str(choice), "entropy": kind}
+                    rows = measure(
+                        model,
+                        latents,
+                        first,
+                        given=choice,
+                        **settings.get(kind, {}),
+                        **common,
+                    )
+                    keys = {
+                        "placement": place,
+                        "added": added,
+                        "given": str(choice),
+                        "entropy": kind,
+                    }
                     frames.append(rows.assign(**keys, smallest_distance=distance))
-    columns = ["placement", "added", "given", "entropy", "category", "metric", "part", "smallest_distance"]
+    columns = [
+        "placement",
+        "added",
+        "given",
+        "entropy",
+        "category",
+        "metric",
+        "part",
+        "smallest_distance",
+    ]
     return pd.concat(frames, ignore_index=True)[[*columns, "value", "labels", "scores"]]
 
 
@@ -87,7 +127,9 @@ def _first_task(run: Run) -> tuple[str, ...]:
 
 
 def _growing(run: Run, placement: str) -> Iterator[tuple[int, FlowModel]]:
-    """The model of the first task, then with the classes of one more task after another, and how many were added."""
+    """The model of the first task, then with the classes of one more task after
+    another, and how many were added.
+    """
     model = run[0].model(pick_device())
     learnt = model.n_classes
     yield 0, model
@@ -101,7 +143,9 @@ def _growing(run: Run, placement: str) -> Iterator[tuple[int, FlowModel]]:
 
 @torch.no_grad()
 @one_thread
-def _means(model: FlowModel, features: Features, categories: Sequence[str]) -> list[Tensor]:
+def _means(
+    model: FlowModel, features: Features, categories: Sequence[str]
+) -> list[Tensor]:
     """Per level the mean latent (n, D) of each category's normal training patches."""
     sums = [level.codes.new_zeros(len(categories), level.dim) for level in model.levels]
     for i, category in enumerate(categories):

@@ -1,4 +1,6 @@
-"""What new centers alone do: changes by part and placement, AUROC against their number, categories stage by stage."""
+"""What new centers alone do: changes by part and placement, AUROC against their number,
+categories stage by stage.
+"""
 
 __all__ = ["PLACEMENTS", "plot_expansion", "plot_expansion_size", "plot_stages"]
 
@@ -12,7 +14,8 @@ from matplotlib.axes import Axes
 from analysis.rows import chosen
 from analysis.style import NAMES, task_color
 
-# Not the colours of tasks: Tol's muted scheme, in the order of the most informative comparison.
+# Not the colours of tasks: Tol's muted scheme, in the order of the most informative
+# comparison.
 PLACEMENTS = {
     "tile": {"label": "tiled (HGAD)", "color": "#882255", "marker": "o"},
     "orthogonal": {"label": "orthogonal", "color": "#117733", "marker": "s"},
@@ -20,7 +23,12 @@ PLACEMENTS = {
     "retile": {"label": "all tiled anew", "color": "#999933", "marker": "D"},
 }
 STAGES = (
-    {"marker": "o", "ms": 19, "mfc": "white", "mew": 2},  # wide enough to be seen around the others
+    {
+        "marker": "o",
+        "ms": 19,
+        "mfc": "white",
+        "mew": 2,
+    },  # wide enough to be seen around the others
     {"marker": "X", "ms": 13, "mew": 0},
     {"marker": "D", "ms": 10, "mew": 0},
 )
@@ -36,10 +44,12 @@ def plot_expansion(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The change of image AUROC by score part and by where the new centers are: the mean with its interval.
+    """The change of image AUROC by score part and by where the new centers are: the
+    mean with its interval.
 
-    How to read it: small points are categories. The likelihood cannot change while old centers stay; what the tiled
-    centers lose and the orthogonal ones keep is placement, what both lose is an entropy over more classes.
+    How to read it: small points are categories. The likelihood cannot change while old
+    centers stay; what the tiled centers lose and the orthogonal ones keep is placement,
+    what both lose is an entropy over more classes.
 
     Args:
         drops: Of `expansion_drops`.
@@ -55,7 +65,9 @@ def plot_expansion(
     rows = chosen(rows, added=rows["added"].min() if added is None else added)
     parts = list(dict.fromkeys(rows["part"]))
     places = [name for name in PLACEMENTS if name in set(rows["placement"])]
-    for shift, name in zip(np.linspace(-0.27, 0.27, len(places)) if len(places) > 1 else [0.0], places):
+    for shift, name in zip(
+        np.linspace(-0.27, 0.27, len(places)) if len(places) > 1 else [0.0], places
+    ):
         style, one = PLACEMENTS[name], rows[rows["placement"] == name]
         mean, single = one[one["category"] == "mean"], one[one["category"] != "mean"]
         x = [parts.index(part) + shift for part in single["part"]]
@@ -64,7 +76,10 @@ def plot_expansion(
         error = [mean["change"] - mean["low"], mean["high"] - mean["change"]]
         ax.errorbar(x, mean["change"], yerr=error, ls="", **{**style, **kwargs})
     ax.axhline(0, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set_xticks(range(len(parts)), [NAMES.get(part, part).replace(" (HGAD)", "") for part in parts])
+    ax.set_xticks(
+        range(len(parts)),
+        [NAMES.get(part, part).replace(" (HGAD)", "") for part in parts],
+    )
     ax.set(ylabel="change of image AUROC", xlim=(-0.5, len(parts) - 0.5))
     if legend:
         ax.legend(title="new centers", loc="center left", bbox_to_anchor=(1.02, 0.5))
@@ -82,10 +97,11 @@ def plot_expansion_size(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The first task's AUROC against the number of added classes, one line a placement; a mean over categories.
+    """The first task's AUROC against the number of added classes, one line a placement;
+    a mean over categories.
 
-    How to read it: the lines begin at the same model. Nothing is trained along them; with several runs the band
-    spans them.
+    How to read it: the lines begin at the same model. Nothing is trained along them;
+    with several runs the band spans them.
 
     Args:
         expanded: Of `expansion`.
@@ -105,7 +121,14 @@ def plot_expansion_size(
         ax.plot(runs.index, runs.mean(axis=1), **{**PLACEMENTS[name], **kwargs})
         if runs.shape[1] > 1:
             color = PLACEMENTS[name]["color"]
-            ax.fill_between(runs.index, runs.min(axis=1), runs.max(axis=1), color=color, alpha=0.15, lw=0)
+            ax.fill_between(
+                runs.index,
+                runs.min(axis=1),
+                runs.max(axis=1),
+                color=color,
+                alpha=0.15,
+                lw=0,
+            )
     ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set(xlabel="added classes", ylabel=NAMES.get(metric, metric))
     ax.set_xticks(sorted(rows["added"].unique()))
@@ -115,14 +138,21 @@ def plot_expansion_size(
 
 
 def plot_stages(
-    table: pd.DataFrame, *, ax: Axes | None = None, metric: str = "image_auroc", legend: bool = True, **kwargs: Any
+    table: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    metric: str = "image_auroc",
+    legend: bool = True,
+    **kwargs: Any,
 ) -> Axes:
     """Each category's AUROC from stage to stage, in the form of the slides' tables.
 
-    How to read it: the hollow point is the category just learnt; the length of its line is what the stages change.
+    How to read it: the hollow point is the category just learnt; the length of its line
+    is what the stages change.
 
     Args:
-        table: `stage category` and a column of the metric, stages in order, three at most.
+        table: `stage category` and a column of the metric, stages in order, three at
+            most.
         ax: Where to draw; new axes by default.
         metric: The column to draw.
         legend: Whether to name the stages.
@@ -130,16 +160,37 @@ def plot_stages(
     """
     ax = ax or plt.gca()
     values = table.pivot(index="category", columns="stage", values=metric)
-    values = values.loc[list(dict.fromkeys(table["category"])), list(dict.fromkeys(table["stage"]))]
+    values = values.loc[
+        list(dict.fromkeys(table["category"])), list(dict.fromkeys(table["stage"]))
+    ]
     if len(values.columns) > len(STAGES):
-        raise ValueError(f"Expected {len(STAGES)} stages at most; got {', '.join(values.columns)}.")
+        raise ValueError(
+            f"Expected {len(STAGES)} stages at most; got {', '.join(values.columns)}."
+        )
     y, color = np.arange(len(values)), task_color(0)
-    ax.hlines(y, values.min(axis=1), values.max(axis=1), color=color, alpha=0.35, lw=4, zorder=1)
+    ax.hlines(
+        y,
+        values.min(axis=1),
+        values.max(axis=1),
+        color=color,
+        alpha=0.35,
+        lw=4,
+        zorder=1,
+    )
     for stage, style in zip(values.columns, STAGES):
-        ax.plot(values[stage], y, ls="", color=color, label=stage.replace("_", " "), **{**style, **kwargs})
+        ax.plot(
+            values[stage],
+            y,
+            ls="",
+            color=color,
+            label=stage.replace("_", " "),
+            **{**style, **kwargs},
+        )
     ax.axvline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set_yticks(y, values.index)
     ax.set(xlabel=NAMES.get(metric, metric), ylim=(len(values) - 0.5, -0.5))
     if legend:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(values.columns))
+        ax.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(values.columns)
+        )
     return ax

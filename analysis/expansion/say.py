@@ -8,13 +8,23 @@ from analysis.intervals import Interval
 
 
 def summarise_expansion(drops: pd.DataFrame, terms: pd.DataFrame) -> str:
-    """A paragraph on what the first expansion changes, from tables of `expansion_drops` and `expansion_terms`."""
+    """A paragraph on what the first expansion changes, from tables of `expansion_drops`
+    and `expansion_terms`.
+    """
     added = drops["added"].min()
-    first = drops[(drops["added"] == added) & (drops["category"] == "mean") & (drops["given"] == "category")]
+    first = drops[
+        (drops["added"] == added)
+        & (drops["category"] == "mean")
+        & (drops["given"] == "category")
+    ]
     changes = {
-        (row.placement, row.entropy, row.part): Interval(row.change, row.low, row.high) for row in first.itertuples()
+        (row.placement, row.entropy, row.part): Interval(row.change, row.low, row.high)
+        for row in first.itertuples()
     }
-    split = {row.term: Interval(row.value, row.low, row.high) for row in terms[terms["added"] == added].itertuples()}
+    split = {
+        row.term: Interval(row.value, row.low, row.high)
+        for row in terms[terms["added"] == added].itertuples()
+    }
     kept = [name for name in dict.fromkeys(first["placement"]) if name != "retile"]
     logp = _largest(changes, kept, "all", "logp")
     masked = _largest(changes, kept, "masked", "product")
@@ -29,7 +39,18 @@ def summarise_expansion(drops: pd.DataFrame, terms: pd.DataFrame) -> str:
     return "; ".join(sentences) + "."
 
 
-def _largest(changes: dict[tuple[str, str, str], Interval], placements: list[str], entropy: str, part: str) -> str:
-    """The change farthest from 0 over some placements; a dash where it was not measured."""
-    values = [changes[key].value for name in placements if (key := (name, entropy, part)) in changes]
+def _largest(
+    changes: dict[tuple[str, str, str], Interval],
+    placements: list[str],
+    entropy: str,
+    part: str,
+) -> str:
+    """The change farthest from 0 over some placements; a dash where it was not
+    measured.
+    """
+    values = [
+        changes[key].value
+        for name in placements
+        if (key := (name, entropy, part)) in changes
+    ]
     return f"{max(values, key=abs):.3g}" if values else "–"

@@ -1,10 +1,21 @@
-"""Where a drop went: exact splits of the difference between two models, and what may be concluded from them.
+"""Where a drop went: exact splits of the difference between two models, and what may be
+concluded from them.
 
-A state of a diagnosis is (flow, centers, mask): whose flow, whose centers, and whose classes compete. Values may be
-numbers or arrays of bootstrap resamples; nothing here knows how they were measured.
+A state of a diagnosis is (flow, centers, mask): whose flow, whose centers, and whose
+classes compete. Values may be numbers or arrays of bootstrap resamples; nothing here
+knows how they were measured.
 """
 
-__all__ = ["PLAYERS", "TERMS", "Verdict", "judge", "ledger_split", "ledger_states", "shapley", "spurious_share"]
+__all__ = [
+    "PLAYERS",
+    "TERMS",
+    "Verdict",
+    "judge",
+    "ledger_split",
+    "ledger_states",
+    "shapley",
+    "spurious_share",
+]
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -20,7 +31,8 @@ State = tuple[str, str, str]
 
 PLAYERS = ("flow", "centers", "mask")
 
-# Term -> the states whose values it adds and subtracts, by the names in `ledger_states`.
+# Term -> the states whose values it adds and subtracts, by the names in
+# `ledger_states`.
 TERMS: dict[str, dict[str, int]] = {
     "confusion": {"masked": 1, "final": -1},
     "center drift": {"restored": 1, "masked": -1},
@@ -32,9 +44,11 @@ TERMS: dict[str, dict[str, int]] = {
 def ledger_states(family: str) -> dict[str, State]:
     """The states that a ledger compares, by name, as (flow, centers, mask).
 
-    `learned` and `final` are the two models. On the way from `final` back, `masked` takes the classes that came later
-    out of the competition, `restored` also has the old centers, and `realigned` has centers refitted to the new flow.
-    `refitted` is what the same refit makes of the old flow, and `control` what it makes of a flow that learnt nothing.
+    `learned` and `final` are the two models. On the way from `final` back, `masked`
+    takes the classes that came later out of the competition, `restored` also has the
+    old centers, and `realigned` has centers refitted to the new flow. `refitted` is
+    what the same refit makes of the old flow, and `control` what it makes of a flow
+    that learnt nothing.
     """
     return {
         "learned": ("old", "old", "old"),
@@ -48,7 +62,8 @@ def ledger_states(family: str) -> dict[str, State]:
 
 
 def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
-    r"""The drop from `learned` to `final` in four terms that add up to it, whatever the values are.
+    r"""The drop from `learned` to `final` in four terms that add up to it, whatever the
+    values are.
 
     $$A_0 - A_T = \underbrace{A_1 - A_T}_{\text{confusion}} + \underbrace{A_2 - A_1}_{\text{center drift}}
       + \underbrace{(A_3 - A_2) - (A_{0r} - A_0)}_{\text{alignment}} + \underbrace{A_{0r} - A_3}_{\text{residual}}$$
@@ -57,14 +72,20 @@ def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
         values: A value for each name in `ledger_states`; `control` may be missing.
 
     Returns:
-        The terms and their sum `drop`. With a control also `beyond`, how far the refit of the new flow exceeds that of
-        a flow that learnt nothing, and `reminded`, the part of alignment that lies above the control.
+        The terms and their sum `drop`. With a control also `beyond`, how far the refit
+        of the new flow exceeds that of a flow that learnt nothing, and `reminded`, the
+        part of alignment that lies above the control.
     """
-    terms = {name: sum(sign * values[state] for state, sign in signs.items()) for name, signs in TERMS.items()}
+    terms = {
+        name: sum(sign * values[state] for state, sign in signs.items())
+        for name, signs in TERMS.items()
+    }
     terms["drop"] = values["learned"] - values["final"]
     if "control" in values:
         terms["beyond"] = values["realigned"] - values["control"]
-        terms["reminded"] = terms["alignment"] * _above(values["restored"], values["realigned"], values["control"])
+        terms["reminded"] = terms["alignment"] * _above(
+            values["restored"], values["realigned"], values["control"]
+        )
     return terms
 
 
@@ -75,25 +96,35 @@ def _above(start: Value, end: Value, level: Value) -> Value:
     return 1 - covered / np.where(rise > 0, rise, 1)
 
 
-def spurious_share(terms: Mapping[str, Value], *, alignment: str | None = "alignment") -> Value:
-    """The share of the drop that is gone when nothing but centers and competitors is set right.
+def spurious_share(
+    terms: Mapping[str, Value], *, alignment: str | None = "alignment"
+) -> Value:
+    """The share of the drop that is gone when nothing but centers and competitors is
+    set right.
 
-    (confusion + center drift + alignment) / drop. It is an upper bound on what was kept, since a refit teaches as well
-    as it reminds: with `alignment="reminded"` only what lies above the refit of a flow that learnt nothing counts,
-    which is a lower bound; with None no refit counts at all.
+    (confusion + center drift + alignment) / drop. It is an upper bound on what was
+    kept, since a refit teaches as well as it reminds: with `alignment="reminded"` only
+    what lies above the refit of a flow that learnt nothing counts, which is a lower
+    bound; with None no refit counts at all.
     """
-    kept = terms["confusion"] + terms["center drift"] + (terms[alignment] if alignment else 0.0)
+    kept = (
+        terms["confusion"]
+        + terms["center drift"]
+        + (terms[alignment] if alignment else 0.0)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.divide(kept, terms["drop"])
 
 
 def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
-    r"""What each player adds, averaged over all orders in which they may join; the sum is what all add together.
+    r"""What each player adds, averaged over all orders in which they may join; the sum
+    is what all add together.
 
     $$\phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n-|S|-1)!}{n!}\,[v(S \cup i) - v(S)]$$
 
     References:
-        A value for n-person games (Shapley, 1953) https://doi.org/10.1515/9781400881970-018
+        A value for n-person games (Shapley, 1953)
+        https://doi.org/10.1515/9781400881970-018
 
     Args:
         values: The value of every coalition, from the empty one to that of all.
@@ -102,14 +133,21 @@ def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
         ValueError: A coalition is missing.
     """
     players = sorted(frozenset().union(*values))
-    coalitions = {frozenset(c) for n in range(len(players) + 1) for c in combinations(players, n)}
+    coalitions = {
+        frozenset(c) for n in range(len(players) + 1) for c in combinations(players, n)
+    }
     if set(values) != coalitions:
         missing = sorted(map(sorted, coalitions - set(values)))
-        raise ValueError(f"Expected a value for each of {len(coalitions)} coalitions; got none for {missing}.")
+        raise ValueError(
+            f"Expected a value for each of {len(coalitions)} coalitions; got none for {missing}."
+        )
     n = len(players)
     return {
         player: sum(
-            factorial(len(c)) * factorial(n - len(c) - 1) / factorial(n) * (values[c | {player}] - values[c])
+            factorial(len(c))
+            * factorial(n - len(c) - 1)
+            / factorial(n)
+            * (values[c | {player}] - values[c])
             for c in coalitions
             if player not in c
         )
@@ -124,8 +162,9 @@ class Verdict(NamedTuple):
     """What became of a task, and why that is said.
 
     Args:
-        name: `"spurious"` (centers and competitors explain it), `"relearned"` (it comes back, but no sooner than in a
-            model that never knew it), `"lost"`, or `"undetermined"`.
+        name: `"spurious"` (centers and competitors explain it), `"relearned"` (it comes
+            back, but no sooner than in a model that never knew it), `"lost"`, or
+            `"undetermined"`.
         because: The reason, as the second half of a sentence.
         sentence: The same with the numbers behind it, where there are any.
     """
@@ -144,20 +183,27 @@ def judge(
     regained: Interval | None = None,
     saved: Interval | None = None,
 ) -> Verdict:
-    """Name what happened, where the intervals allow it; a half decides, as neither side should have to prove more.
+    """Name what happened, where the intervals allow it; a half decides, as neither side
+    should have to prove more.
 
     Args:
         drop: How far the metric fell.
         share: Its `spurious_share`.
         without_refit: The share of confusion and center drift alone.
         beyond: How far the refit exceeds that of a flow that learnt nothing.
-        regained: What few training steps give back (of `recovery_changes`), where that was tried.
-        saved: How far they run ahead of a model that never learned (of `savings`), where that was tried.
+        regained: What few training steps give back (of `recovery_changes`), where that
+            was tried.
+        saved: How far they run ahead of a model that never learned (of `savings`),
+            where that was tried.
     """
     if not drop.low > 0:
-        return Verdict("undetermined", "no drop beyond its interval: there is nothing to explain")
+        return Verdict(
+            "undetermined", "no drop beyond its interval: there is nothing to explain"
+        )
     if without_refit.low > 0.5:
-        return Verdict("spurious", "old centers and old competitors alone bring most of it back")
+        return Verdict(
+            "spurious", "old centers and old competitors alone bring most of it back"
+        )
     if share.low > 0.5:
         return _judge_refit(beyond, saved)
     if share.high < 0.5:
@@ -168,18 +214,36 @@ def judge(
 def _judge_refit(beyond: Interval, saved: Interval | None) -> Verdict:
     if beyond.low > 0 or (saved is not None and saved.low > 0):
         return Verdict(
-            "spurious", "refitted centers bring most of it back, and more than in a flow that learnt nothing"
+            "spurious",
+            "refitted centers bring most of it back, and more than in a flow that learnt nothing",
         )
     if beyond.high < 0 or (saved is not None and saved.high < 0):
-        return Verdict("relearned", "refitted centers bring most of it back, but as much in a flow that learnt nothing")
-    return Verdict("undetermined", "a refit brings most of it back, and whether it reminds or teaches stays open")
+        return Verdict(
+            "relearned",
+            "refitted centers bring most of it back, but as much in a flow that learnt nothing",
+        )
+    return Verdict(
+        "undetermined",
+        "a refit brings most of it back, and whether it reminds or teaches stays open",
+    )
 
 
 def _judge_residual(regained: Interval | None, saved: Interval | None) -> Verdict:
     if saved is not None and saved.low > 0:
-        return Verdict("undetermined", "no refit finds it, yet training brings it back sooner than it teaches")
+        return Verdict(
+            "undetermined",
+            "no refit finds it, yet training brings it back sooner than it teaches",
+        )
     if regained is not None and regained.low > 0:
-        return Verdict("relearned", "no refit finds it, and training brings it back no sooner than it teaches")
+        return Verdict(
+            "relearned",
+            "no refit finds it, and training brings it back no sooner than it teaches",
+        )
     if regained is None:
-        return Verdict("lost", "no refit of the centers finds it in the new flow; no training was tried")
-    return Verdict("lost", "neither a refit of the centers nor a few training steps bring it back")
+        return Verdict(
+            "lost",
+            "no refit of the centers finds it in the new flow; no training was tried",
+        )
+    return Verdict(
+        "lost", "neither a refit of the centers nor a few training steps bring it back"
+    )

@@ -1,4 +1,6 @@
-"""What a forgetting ledger says: the drop in terms that add up to it, who caused it, and a verdict."""
+"""What a forgetting ledger says: the drop in terms that add up to it, who caused it,
+and a verdict.
+"""
 
 __all__ = ["ledger_families", "ledger_shapley", "ledger_shares", "ledger_terms"]
 
@@ -9,7 +11,13 @@ import pandas as pd
 
 from analysis.contrasts import resampled
 from analysis.intervals import Interval, percentile_interval
-from analysis.ledger.attribution import PLAYERS, ledger_split, ledger_states, shapley, spurious_share
+from analysis.ledger.attribution import (
+    PLAYERS,
+    ledger_split,
+    ledger_states,
+    shapley,
+    spurious_share,
+)
 
 BY = {"task": ["task"], "category": ["task", "category"], "all": []}
 KEYS = ["strategy", "step", "given", "part"]
@@ -24,12 +32,15 @@ def ledger_terms(
     n_resamples: int = 1000,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """The drop of image AUROC in confusion, center drift, alignment and residual, with paired bootstrap intervals.
+    """The drop of image AUROC in confusion, center drift, alignment and residual, with
+    paired bootstrap intervals.
 
-    How to read it: `learned` − `final` = `drop` = the sum of the four, to the last digit. `confusion` comes back when
-    later classes leave the competition, `center drift` with the old centers, `alignment` with centers refitted to the
-    new flow (less what the same refit does to the old one), the `residual` with none of these. `beyond` is how far
-    that refit exceeds the one of a flow that learnt nothing: at 0 or below, the refit taught and did not remind.
+    How to read it: `learned` − `final` = `drop` = the sum of the four, to the last
+    digit. `confusion` comes back when later classes leave the competition, `center
+    drift` with the old centers, `alignment` with centers refitted to the new flow (less
+    what the same refit does to the old one), the `residual` with none of these.
+    `beyond` is how far that refit exceeds the one of a flow that learnt nothing: at 0
+    or below, the refit taught and did not remind.
 
     Args:
         measured: A table of `ledger`; means over runs of one strategy.
@@ -39,7 +50,8 @@ def ledger_terms(
         confidence: Of the interval.
 
     Returns:
-        One row per `strategy step given part` and task or category, and `term`: `value low high`.
+        One row per `strategy step given part` and task or category, and `term`: `value
+        low high`.
     """
     out = []
     for key, states in _groups(measured, by, n_resamples):
@@ -47,7 +59,9 @@ def ledger_terms(
         levels = {name: named[name] for name in ("learned", "final")}
         for term, samples in {**levels, **ledger_split(named)}.items():
             out.append((*key, term, *_interval(samples, confidence)))
-    return pd.DataFrame(out, columns=[*_keys(measured, by), "term", "value", "low", "high"])
+    return pd.DataFrame(
+        out, columns=[*_keys(measured, by), "term", "value", "low", "high"]
+    )
 
 
 def ledger_shares(
@@ -58,26 +72,41 @@ def ledger_shares(
     n_resamples: int = 1000,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Which share of the drop is spurious: gone when centers and competitors are set right.
+    """Which share of the drop is spurious: gone when centers and competitors are set
+    right.
 
-    How to read it: `spurious_share` is an upper bound on what the flow kept, since a refit also teaches. A lower bound
-    is `reminded_share`, which counts of the refit only what lies above that of a flow that learnt nothing. Between the
-    two, the measurement cannot tell. NaN where the interval of the drop holds 0: of nothing there is no share.
+    How to read it: `spurious_share` is an upper bound on what the flow kept, since a
+    refit also teaches. A lower bound is `reminded_share`, which counts of the refit
+    only what lies above that of a flow that learnt nothing. Between the two, the
+    measurement cannot tell. NaN where the interval of the drop holds 0: of nothing
+    there is no share.
 
     The arguments are those of `ledger_terms`.
 
     Returns:
-        One row per group: `drop low high`, and of `spurious_share`, `reminded_share` and `without_refit` (confusion and
-        center drift alone) the value, `_low` and `_high`.
+        One row per group: `drop low high`, and of `spurious_share`, `reminded_share`
+        and `without_refit` (confusion and center drift alone) the value, `_low` and
+        `_high`.
     """
-    kinds = {"spurious_share": "alignment", "reminded_share": "reminded", "without_refit": None}
-    columns = ["drop", "low", "high", *(f"{kind}{end}" for kind in kinds for end in ("", "_low", "_high"))]
+    kinds = {
+        "spurious_share": "alignment",
+        "reminded_share": "reminded",
+        "without_refit": None,
+    }
+    columns = [
+        "drop",
+        "low",
+        "high",
+        *(f"{kind}{end}" for kind in kinds for end in ("", "_low", "_high")),
+    ]
     out = []
     for key, states in _groups(measured, by, n_resamples):
         terms = ledger_split(_named(states, family))
         drop = _interval(terms["drop"], confidence)
         shares = [
-            _interval(spurious_share(terms, alignment=kind), confidence) if drop.low > 0 else (np.nan,) * 3
+            _interval(spurious_share(terms, alignment=kind), confidence)
+            if drop.low > 0
+            else (np.nan,) * 3
             for kind in kinds.values()
         ]
         out.append((*key, *drop, *(value for share in shares for value in share)))
@@ -85,57 +114,86 @@ def ledger_shares(
 
 
 def ledger_shapley(
-    measured: pd.DataFrame, *, by: str = "task", n_resamples: int = 1000, confidence: float = 0.95
+    measured: pd.DataFrame,
+    *,
+    by: str = "task",
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Which of new flow, new centers and new competitors caused the drop, averaged over the order of their arrival.
+    """Which of new flow, new centers and new competitors caused the drop, averaged over
+    the order of their arrival.
 
-    How to read it: the three add up to the drop. Unlike the terms of the ledger they favour no order, but they ask
-    another question: the flow's value holds what a refit would bring back.
+    How to read it: the three add up to the drop. Unlike the terms of the ledger they
+    favour no order, but they ask another question: the flow's value holds what a refit
+    would bring back.
 
     Args:
         measured: A table of `ledger`; the other arguments are those of `ledger_terms`.
 
     Returns:
-        One row per group and `player` (`flow`, `centers`, `mask`): `value low high`; a positive value is a loss.
+        One row per group and `player` (`flow`, `centers`, `mask`): `value low high`; a
+        positive value is a loss.
     """
     out = []
     for key, states in _groups(measured, by, n_resamples):
         coalitions = {
-            frozenset(player for player, whose in zip(PLAYERS, state) if whose == "new"): samples
+            frozenset(
+                player for player, whose in zip(PLAYERS, state) if whose == "new"
+            ): samples
             for state, samples in states.items()
             if set(state) <= {"old", "new"}
         }
         for player, samples in shapley(coalitions).items():
             out.append((*key, player, *_interval(-samples, confidence)))
-    return pd.DataFrame(out, columns=[*_keys(measured, by), "player", "value", "low", "high"])
+    return pd.DataFrame(
+        out, columns=[*_keys(measured, by), "player", "value", "low", "high"]
+    )
 
 
 def ledger_families(
-    measured: pd.DataFrame, *, by: str = "task", n_resamples: int = 1000, confidence: float = 0.95
+    measured: pd.DataFrame,
+    *,
+    by: str = "task",
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """How far each family of refits brings the task back, beside the same refit of the old and of an untrained flow.
+    """How far each family of refits brings the task back, beside the same refit of the
+    old and of an untrained flow.
 
-    How to read it: where `new` stops rising names the drift: a shift (`means`), a change of shape (`offsets`), of
-    scale (`diagonal`) or of correlation (`full`), or an affine map of the shape as it was (`affine`). `old` is the
-    ceiling; above `untrained` the new flow kept something.
+    How to read it: where `new` stops rising names the drift: a shift (`means`), a
+    change of shape (`offsets`), of scale (`diagonal`) or of correlation (`full`), or an
+    affine map of the shape as it was (`affine`). `old` is the ceiling; above
+    `untrained` the new flow kept something.
 
     The arguments are those of `ledger_shapley`.
 
     Returns:
-        One row per group, `family` (`none` is the old centers, not refitted) and `flow`: `value low high`.
+        One row per group, `family` (`none` is the old centers, not refitted) and
+        `flow`: `value low high`.
     """
     out = []
     for key, states in _groups(measured, by, n_resamples):
         for (flow, centers, mask), samples in states.items():
             if mask == "old" and centers != "new":
-                out.append((*key, centers.replace("old", "none"), flow, *_interval(samples, confidence)))
-    return pd.DataFrame(out, columns=[*_keys(measured, by), "family", "flow", "value", "low", "high"])
+                out.append(
+                    (
+                        *key,
+                        centers.replace("old", "none"),
+                        flow,
+                        *_interval(samples, confidence),
+                    )
+                )
+    return pd.DataFrame(
+        out, columns=[*_keys(measured, by), "family", "flow", "value", "low", "high"]
+    )
 
 
 # ---- shared
 
 
-def _groups(measured: pd.DataFrame, by: str, n_resamples: int) -> Iterator[tuple[tuple, dict[tuple, Samples]]]:
+def _groups(
+    measured: pd.DataFrame, by: str, n_resamples: int
+) -> Iterator[tuple[tuple, dict[tuple, Samples]]]:
     """Per group of rows, the mean AUROC in each state and in resamples of the images."""
     rows = measured[measured["metric"] == "image_auroc"].reset_index(drop=True)
     samples = resampled(rows, n_resamples=n_resamples)
@@ -149,13 +207,19 @@ def _named(states: Mapping[tuple, Samples], family: str) -> dict[str, Samples]:
     missing = [name for name, state in wanted.items() if state not in states]
     if missing:
         families = sorted({centers for _, centers, _ in states} - {"old", "new"})
-        raise ValueError(f"Expected a ledger with the family {family!r}; there are: {', '.join(families)}.")
+        raise ValueError(
+            f"Expected a ledger with the family {family!r}; there are: {', '.join(families)}."
+        )
     return {name: states[state] for name, state in wanted.items()}
 
 
 def _interval(samples: Samples, confidence: float) -> Interval:
-    samples = np.where(np.abs(samples) < 1e-13, 0.0, samples)  # what did not change is 0, not -1e-16
-    return percentile_interval(samples[0], samples[1:][np.isfinite(samples[1:])], confidence=confidence)
+    samples = np.where(
+        np.abs(samples) < 1e-13, 0.0, samples
+    )  # what did not change is 0, not -1e-16
+    return percentile_interval(
+        samples[0], samples[1:][np.isfinite(samples[1:])], confidence=confidence
+    )
 
 
 def _keys(measured: pd.DataFrame, by: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""Planted illnesses: a healthy model, harmed in one known way, to see whether the ledger finds what was done."""
+"""Planted illnesses: a healthy model, harmed in one known way, to see whether the
+ledger finds what was done.
+"""
 
 __all__ = ["ILLNESSES", "planted"]
 
@@ -29,19 +31,25 @@ def nothing(model: FlowModel, *, seed: int = 0) -> FlowModel:
 
 @ILLNESSES
 def centers_translated(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """Every class center moved by 30 standard deviations, each its own way; the flow is as it was."""
+    """Every class center moved by 30 standard deviations, each its own way; the flow is
+    as it was.
+    """
     model, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
     for level in model.levels:
         mu = level.mixture.mu.detach()
         way = torch.randn(mu.shape, generator=generator).to(mu)
-        level.mixture = level.mixture.replace(mu=mu + 30 * way / way.norm(dim=1, keepdim=True))
+        level.mixture = level.mixture.replace(
+            mu=mu + 30 * way / way.norm(dim=1, keepdim=True)
+        )
     return model
 
 
 @ILLNESSES
 @torch.no_grad()
 def latents_rotated(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """The last block turns all latents at random: not a bit of knowledge is lost, and no center fits."""
+    """The last block turns all latents at random: not a bit of knowledge is lost, and
+    no center fits.
+    """
     model, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
     for level in model.levels:
         block = level.flow.module_list[-1]
@@ -52,9 +60,13 @@ def latents_rotated(model: FlowModel, *, seed: int = 0) -> FlowModel:
 
 @ILLNESSES
 def blocks_reset(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """Every coupling block as it was before training: all that the flow had learnt is gone, the centers stay."""
+    """Every coupling block as it was before training: all that the flow had learnt is
+    gone, the centers stay.
+    """
     model = copy.deepcopy(model)
-    untrained = FlowModel(model.dims, model.grids, model.config, seed=model.seed + 1 + seed)
+    untrained = FlowModel(
+        model.dims, model.grids, model.config, seed=model.seed + 1 + seed
+    )
     for level, other in zip(model.levels, untrained.levels):
         level.flow = other.to(level.codes).flow
     return model
@@ -62,18 +74,24 @@ def blocks_reset(model: FlowModel, *, seed: int = 0) -> FlowModel:
 
 @ILLNESSES
 def confusable_class(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """A rival for every class, its center one standard deviation from theirs: only the entropy can see it."""
+    """A rival for every class, its center one standard deviation from theirs: only the
+    entropy can see it.
+    """
     generator, rivals = torch.Generator().manual_seed(seed), []
     for level in model.levels:
         way = torch.randn(level.mixture.mu.shape, generator=generator).to(level.codes)
         rivals.append(level.mixture.mu.detach() + way / way.norm(dim=1, keepdim=True))
-    return copy.deepcopy(model).expand_([f"{name} (rival)" for name in model.categories], init="data", data=rivals)
+    return copy.deepcopy(model).expand_(
+        [f"{name} (rival)" for name in model.categories], init="data", data=rivals
+    )
 
 
 @ILLNESSES
 @torch.no_grad()
 def density_flattened(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """The last block shrinks half of the directions to a tenth: there, near and far look alike to every center."""
+    """The last block shrinks half of the directions to a tenth: there, near and far
+    look alike to every center.
+    """
     model = copy.deepcopy(model)
     for level in model.levels:
         scale = level.flow.module_list[-1].global_scale
@@ -98,10 +116,12 @@ def planted(
     sigma: float = 4.0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The ledger of a model that is harmed on purpose: what it was is the model after `step`, what it became the harm.
+    """The ledger of a model that is harmed on purpose: what it was is the model after
+    `step`, what it became the harm.
 
-    How to read it: as a table of `ledger`, once per illness; `ledger_terms` and the others keep them apart. A diagnosis
-    that does not find what was planted is not to be believed elsewhere.
+    How to read it: as a table of `ledger`, once per illness; `ledger_terms` and the
+    others keep them apart. A diagnosis that does not find what was planted is not to be
+    believed elsewhere.
 
     Args:
         run: One run, or many.
@@ -114,11 +134,37 @@ def planted(
         The columns of `ledger`, and `illness`.
     """
     model = run[step].model(pick_device())
-    names = [category for category in run.tasks[run[step].step] if category in model.categories]
-    options = {"family": family, "part": part, "size": size or min(256, run.config.features.image_size), "sigma": sigma}
+    names = [
+        category
+        for category in run.tasks[run[step].step]
+        if category in model.categories
+    ]
+    options = {
+        "family": family,
+        "part": part,
+        "size": size or min(256, run.config.features.image_size),
+        "sigma": sigma,
+    }
     frames = []
     for name in illness:
-        rows = counterfactuals(model, ILLNESSES[name](model, seed=seed), run.features, names, **options)
-        frames.append(rows.assign(illness=name, step=run[step].step, task=run[step].step, given="category"))
-    keys = ["illness", "step", "task", "category", "given", "flow", "centers", "mask", "metric", "part"]
+        rows = counterfactuals(
+            model, ILLNESSES[name](model, seed=seed), run.features, names, **options
+        )
+        frames.append(
+            rows.assign(
+                illness=name, step=run[step].step, task=run[step].step, given="category"
+            )
+        )
+    keys = [
+        "illness",
+        "step",
+        "task",
+        "category",
+        "given",
+        "flow",
+        "centers",
+        "mask",
+        "metric",
+        "part",
+    ]
     return pd.concat(frames, ignore_index=True)[[*keys, "value", "labels", "scores"]]

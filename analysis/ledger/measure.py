@@ -1,6 +1,14 @@
-"""The forgetting ledger: earlier tasks under every combination of what the model was and what it has become."""
+"""The forgetting ledger: earlier tasks under every combination of what the model was
+and what it has become.
+"""
 
-__all__ = ["counterfactuals", "learnt_before", "measure_ledger", "refit_centers", "task_images"]
+__all__ = [
+    "counterfactuals",
+    "learnt_before",
+    "measure_ledger",
+    "refit_centers",
+    "task_images",
+]
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -39,50 +47,69 @@ def measure_ledger(
     size: int | None = None,
     sigma: float = 4.0,
 ) -> pd.DataFrame:
-    """Every earlier task under each combination of old and new flow, old, new and refitted centers, old and new rivals.
+    """Every earlier task under each combination of old and new flow, old, new and
+    refitted centers, old and new rivals.
 
-    A is measured on the task's test images; scores are calibrated anew in each state, on the task's normal training
-    images, with the classes that compete there. Refits see nothing but those images either.
+    A is measured on the task's test images; scores are calibrated anew in each state,
+    on the task's normal training images, with the classes that compete there. Refits
+    see nothing but those images either.
 
     How to read it: ask `ledger_terms` and `ledger_shares` what it says.
 
     Args:
         run: One run, or many, that learn task after task and keep their centers.
-        after: The step that is diagnosed: index of the last task learnt, or counted from the end.
+        after: The step that is diagnosed: index of the last task learnt, or counted
+            from the end.
         tasks: Which tasks; every one learnt before that step by default.
-        family: How refitted centers are fitted, names in `cl_flow.align.refits.FAMILIES`.
+        family: How refitted centers are fitted, names in
+            `cl_flow.align.refits.FAMILIES`.
         part: Score parts.
-        given: `"category"`, None (routed to the likeliest class that competes), or both.
+        given: `"category"`, None (routed to the likeliest class that competes), or
+            both.
         metric: Names in `analysis.scoring.METRICS`.
-        n_latents: Latents per category and level that a refit sees, at most, drawn at random.
+        n_latents: Latents per category and level that a refit sees, at most, drawn at
+            random.
         size: Side of the maps in pixels; None is the image size, 256 at most.
         sigma: Smoothing of the maps in pixels.
 
     Returns:
-        One row per `step task category given flow centers mask metric part`, with its `value` and, for image metrics,
-        the `labels` and `scores` of the images. `flow` is `old` (when the task had just been learnt), `new`, or
-        `untrained`; `centers` and `mask` are `old` or `new`, `centers` also the family of a refit.
+        One row per `step task category given flow centers mask metric part`, with its
+        `value` and, for image metrics, the `labels` and `scores` of the images. `flow`
+        is `old` (when the task had just been learnt), `new`, or `untrained`; `centers`
+        and `mask` are `old` or `new`, `centers` also the family of a refit.
     """
     after = run[after].step
     new = run[after].model(pick_device())
-    options = {"family": family, "part": part, "metric": metric, "n_latents": n_latents, "sigma": sigma}
+    options = {
+        "family": family,
+        "part": part,
+        "metric": metric,
+        "n_latents": n_latents,
+        "sigma": sigma,
+    }
     options["size"] = size or min(256, run.config.features.image_size)
     frames = []
     places = learnt_before(run, after, tasks)
-    for task, step in tqdm(places.items(), desc=f"ledger of {run.name}", unit="task", leave=False):
+    for task, step in tqdm(
+        places.items(), desc=f"ledger of {run.name}", unit="task", leave=False
+    ):
         old = run[step].model(pick_device())
         for choice in given:
-            rows = counterfactuals(old, new, run.features, run.tasks[task], given=choice, **options)
+            rows = counterfactuals(
+                old, new, run.features, run.tasks[task], given=choice, **options
+            )
             frames.append(rows.assign(step=after, task=task, given=str(choice)))
     keys = ["step", "task", "category", "given", *PLAYERS, "metric", "part"]
     return pd.concat(frames, ignore_index=True)[[*keys, "value", "labels", "scores"]]
 
 
 def learnt_before(run: Run, after: int, tasks: Sequence[int] | None) -> dict[int, int]:
-    """The step at which each task was learnt: those before step `after`, or the ones asked for.
+    """The step at which each task was learnt: those before step `after`, or the ones
+    asked for.
 
     Raises:
-        ValueError: A task that the model at `after` does not know; or no task was learnt earlier.
+        ValueError: A task that the model at `after` does not know; or no task was
+            learnt earlier.
     """
     known = [set(run[step].categories) for step in range(after + 1)]
     learnt = {
@@ -90,7 +117,11 @@ def learnt_before(run: Run, after: int, tasks: Sequence[int] | None) -> dict[int
         for task, categories in enumerate(run.tasks)
         if set(categories) <= known[-1]
     }
-    chosen = [task for task, step in learnt.items() if step < after] if tasks is None else list(tasks)
+    chosen = (
+        [task for task, step in learnt.items() if step < after]
+        if tasks is None
+        else list(tasks)
+    )
     if not chosen or not set(chosen) <= set(learnt):
         raise ValueError(
             f"Expected tasks that the model after step {after} of {run.name} knows, and that were learnt before it; "
@@ -123,26 +154,37 @@ def counterfactuals(
         **measured: For `measure`.
 
     Returns:
-        One row per `flow centers mask category metric part` with its `value`, `labels` and `scores`.
+        One row per `flow centers mask category metric part` with its `value`, `labels`
+        and `scores`.
     """
     images = task_images(features, categories, categories if given else new.categories)
     flows = {"old": old, "new": new, "untrained": new.fresh()}
     frames = []
     for flow, model in flows.items():
         latents = encode(model, images)
-        for state, mixtures in _mixtures(flow, old, new, latents, categories, family, n_latents):
+        for state, mixtures in _mixtures(
+            flow, old, new, latents, categories, family, n_latents
+        ):
             rows = measure(mixtures, latents, categories, given=given, **measured)
             frames.append(rows.assign(**dict(zip(PLAYERS, (flow, *state)))))
     return pd.concat(frames, ignore_index=True)
 
 
 def task_images(
-    features: Features, tested: Sequence[str], calibrated: Sequence[str], *, n_images: int | None = None
+    features: Features,
+    tested: Sequence[str],
+    calibrated: Sequence[str],
+    *,
+    n_images: int | None = None,
 ) -> Features:
-    """Normal training images of some categories, all or the first few of each, and test images of others."""
+    """Normal training images of some categories, all or the first few of each, and test
+    images of others.
+    """
     training = features.where(split="train", label=0, category=list(calibrated))
     if n_images is not None:
-        training = training.take(training.samples.groupby("category").head(n_images).index)
+        training = training.take(
+            training.samples.groupby("category").head(n_images).index
+        )
     return union([training, features.where(split="test", category=list(tested))])
 
 
@@ -164,13 +206,22 @@ def _mixtures(
         yield ("old", "new"), restored
         yield ("old", "old"), alone
     for name in family:
-        yield (name, "old"), refit_centers(alone, latents, categories, family=name, n_latents=n_latents)
+        yield (
+            (name, "old"),
+            refit_centers(alone, latents, categories, family=name, n_latents=n_latents),
+        )
 
 
 def refit_centers(
-    model: FlowModel, images: Features, categories: Sequence[str], *, family: str = "full", n_latents: int = 4096
+    model: FlowModel,
+    images: Features,
+    categories: Sequence[str],
+    *,
+    family: str = "full",
+    n_latents: int = 4096,
 ) -> FlowModel:
-    """A copy whose classes of these categories are fitted anew to their normal training images.
+    """A copy whose classes of these categories are fitted anew to their normal training
+    images.
 
     Args:
         model: The model, and what its classes were.
@@ -185,10 +236,18 @@ def refit_centers(
         latents = training if isinstance(training, Latents) else encode(model, training)
         for level, z in zip(model.levels, latents.read()):
             z = _drawn(z.flatten(0, 1), n_latents).to(level.codes)
-            level.mixture = refit(level.mixture, z, model.class_ids([category]), family=family)
+            level.mixture = refit(
+                level.mixture, z, model.class_ids([category]), family=family
+            )
     return model
 
 
 def _drawn(z: Tensor, n: int) -> Tensor:
-    """Some of the latents, always the same; at random, since every other one would miss whole columns of the grid."""
-    return z if len(z) <= n else z[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:n]]
+    """Some of the latents, always the same; at random, since every other one would miss
+    whole columns of the grid.
+    """
+    return (
+        z
+        if len(z) <= n
+        else z[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:n]]
+    )

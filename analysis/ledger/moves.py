@@ -1,4 +1,6 @@
-"""How the flow moved a class: old latents carried to the new ones, exactly, and which maps would have done the same."""
+"""How the flow moved a class: old latents carried to the new ones, exactly, and which
+maps would have done the same.
+"""
 
 __all__ = ["FITS", "Moved", "explained", "moved_images", "moved_samples", "transport"]
 
@@ -32,18 +34,23 @@ def transport(
     n_images: int = 32,
     seed: int = 0,
 ) -> pd.DataFrame:
-    r"""What $\Phi = f_T \circ f_j^{-1}$ does to the latents that each class had when it was learnt.
+    r"""What $\Phi = f_T \circ f_j^{-1}$ does to the latents that each class had when it
+    was learnt.
 
-    A patch keeps its backbone features, so Φ is exact. From `images` old and new latents come of normal training
-    images; from the `mixture` no image is needed: latents are drawn from the old class, taken back to features by the
-    old flow, and on by the new one. No training ever filled all of a class, and what is drawn where it was empty goes
-    astray: the tenth of the draws that goes farthest is left out, with what is not finite.
+    A patch keeps its backbone features, so Φ is exact. From `images` old and new
+    latents come of normal training images; from the `mixture` no image is needed:
+    latents are drawn from the old class, taken back to features by the old flow, and on
+    by the new one. No training ever filled all of a class, and what is drawn where it
+    was empty goes astray: the tenth of the draws that goes farthest is left out, with
+    what is not finite.
 
-    How to read it: `drift` is how far the class's mean went and `displacement` the root mean square of how far a latent
-    went, both in standard deviations of a component. R² says how much of where latents went a map explains: one
-    `rigid` or `affine` map for all classes of the task, or one per class (`class_affine`); what the last one leaves
-    no refit of `cl_flow.align.refits` can undo. `logp` per dimension changes by what the mixture says of the latents
-    (`mixture`) and by the flow's volume (`volume`): volume is out of reach of every center.
+    How to read it: `drift` is how far the class's mean went and `displacement` the root
+    mean square of how far a latent went, both in standard deviations of a component. R²
+    says how much of where latents went a map explains: one `rigid` or `affine` map for
+    all classes of the task, or one per class (`class_affine`); what the last one leaves
+    no refit of `cl_flow.align.refits` can undo. `logp` per dimension changes by what
+    the mixture says of the latents (`mixture`) and by the flow's volume (`volume`):
+    volume is out of reach of every center.
 
     Args:
         run: One run, or many, that learn task after task.
@@ -54,8 +61,9 @@ def transport(
         seed: Seeds the draws.
 
     Returns:
-        One row per `step task level source category quantity`, with its `value`. R² is of the whole task (`category` =
-        "all"); `kept` is the share of latents that was not left out.
+        One row per `step task level source category quantity`, with its `value`. R² is
+        of the whole task (`category` = "all"); `kept` is the share of latents that was
+        not left out.
     """
     unknown = sorted(set(source) - {"images", "mixture"})
     if unknown:
@@ -66,22 +74,31 @@ def transport(
         old = run[step].model(pick_device())
         for kind in source:
             if kind == "images":
-                draw = partial(moved_images, old, new, run.features, n_images=n_images, seed=seed)
+                draw = partial(
+                    moved_images, old, new, run.features, n_images=n_images, seed=seed
+                )
             else:
                 draw = partial(moved_samples, old, new, n=n_images, seed=seed)
             moved = [draw(name) for name in run.tasks[task]]
             for i, level in enumerate(zip(*moved)):
                 keys = (after, task, i, kind)
                 rows += [
-                    (*keys, name, *row) for name, one in zip(run.tasks[task], level) for row in _moves(one).items()
+                    (*keys, name, *row)
+                    for name, one in zip(run.tasks[task], level)
+                    for row in _moves(one).items()
                 ]
                 fits = explained([one.old for one in level], [one.new for one in level])
                 rows += [(*keys, "all", *row) for row in fits.items()]
-    return pd.DataFrame(rows, columns=["step", "task", "level", "source", "category", "quantity", "value"])
+    return pd.DataFrame(
+        rows,
+        columns=["step", "task", "level", "source", "category", "quantity", "value"],
+    )
 
 
 class Moved(NamedTuple):
-    """Latents of one class before and after (N, D), what log p changed by per dimension (N,), and the share kept."""
+    """Latents of one class before and after (N, D), what log p changed by per dimension
+    (N,), and the share kept.
+    """
 
     old: Tensor
     new: Tensor
@@ -93,7 +110,13 @@ class Moved(NamedTuple):
 @torch.inference_mode()
 @one_thread
 def moved_images(
-    old: FlowModel, new: FlowModel, features: Features, category: str, *, n_images: int = 32, seed: int = 0
+    old: FlowModel,
+    new: FlowModel,
+    features: Features,
+    category: str,
+    *,
+    n_images: int = 32,
+    seed: int = 0,
 ) -> list[Moved]:
     """Per level the old and new latents of normal training images of one category."""
     images = features.where(split="train", label=0, category=category)
@@ -108,20 +131,30 @@ def moved_images(
 
 @torch.inference_mode()
 @one_thread
-def moved_samples(old: FlowModel, new: FlowModel, category: str, *, n: int = 32, seed: int = 0) -> list[Moved]:
-    """Per level `n` grids of latents drawn from the old class, and where the new flow takes what they stand for."""
+def moved_samples(
+    old: FlowModel, new: FlowModel, category: str, *, n: int = 32, seed: int = 0
+) -> list[Moved]:
+    """Per level `n` grids of latents drawn from the old class, and where the new flow
+    takes what they stand for.
+    """
     generator, out = torch.Generator().manual_seed(seed), []
     for i, level in enumerate(old.levels):
-        z = _drawn(level.mixture, old.class_ids([category])[0], n * len(level.codes), generator)
+        z = _drawn(
+            level.mixture, old.class_ids([category])[0], n * len(level.codes), generator
+        )
         x, back = level.inverse(z)
         moved, forth = new.levels[i](x)
-        out.append(_compared((old, new), i, category, (z, moved), forth + back, keep=0.9))
+        out.append(
+            _compared((old, new), i, category, (z, moved), forth + back, keep=0.9)
+        )
     return out
 
 
 def _drawn(mixture: Mixture, k: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Latents (n, D) of one class."""
-    m = torch.multinomial(mixture.psi[k].softmax(0).cpu(), n, replacement=True, generator=generator)
+    m = torch.multinomial(
+        mixture.psi[k].softmax(0).cpu(), n, replacement=True, generator=generator
+    )
     u = mixture.components()[k, m.to(k)]
     u = u + torch.randn(u.shape, generator=generator).to(u)
     if mixture.frames is None:
@@ -139,13 +172,20 @@ def _compared(
     *,
     keep: float = 1.0,
 ) -> Moved:
-    """One class of one level before and after; of latents that go astray, only the share `keep` that goes least far."""
-    logp = [model.levels[level].mixture.log_prob(z, model.class_ids([category])) for model, z in zip(models, latents)]
+    """One class of one level before and after; of latents that go astray, only the
+    share `keep` that goes least far.
+    """
+    logp = [
+        model.levels[level].mixture.log_prob(z, model.class_ids([category]))
+        for model, z in zip(models, latents)
+    ]
     z, moved = latents
     far = ((moved - z).square().sum(1) + 0 * volume).nan_to_num(nan=torch.inf)
     kept = far.isfinite() & (far <= far.sort().values[math.ceil(keep * len(far)) - 1])
     values = (z, moved, (logp[1] - logp[0]) / z.shape[1], volume / z.shape[1])
-    return Moved(*(value[kept].double().cpu() for value in values), kept.double().mean().item())
+    return Moved(
+        *(value[kept].double().cpu() for value in values), kept.double().mean().item()
+    )
 
 
 def _moves(one: Moved) -> dict[str, float]:
@@ -162,7 +202,8 @@ def _moves(one: Moved) -> dict[str, float]:
 
 
 def explained(old: Sequence[Tensor], new: Sequence[Tensor]) -> dict[str, float]:
-    """R² of the best maps from old to new latents, per class (N, D): rigid, affine, and affine per class.
+    """R² of the best maps from old to new latents, per class (N, D): rigid, affine, and
+    affine per class.
 
     The families are nested, so that each explains at least what the one before does.
     """
@@ -181,4 +222,8 @@ def explained(old: Sequence[Tensor], new: Sequence[Tensor]) -> dict[str, float]:
 def _unexplained(x: Tensor, y: Tensor) -> Tensor:
     """Squared error of the affine map of least squares."""
     design = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-    return (y - design @ torch.linalg.lstsq(design, y, driver="gelsd").solution).square().sum()
+    return (
+        (y - design @ torch.linalg.lstsq(design, y, driver="gelsd").solution)
+        .square()
+        .sum()
+    )

@@ -1,4 +1,6 @@
-"""Pictures of the forgetting ledger: the waterfall, the terms of every category, refits by family."""
+"""Pictures of the forgetting ledger: the waterfall, the terms of every category, refits
+by family.
+"""
 
 __all__ = ["FAMILIES", "TERMS", "plot_families", "plot_ledger", "plot_waterfall"]
 
@@ -12,8 +14,14 @@ from matplotlib.axes import Axes
 from analysis.rows import chosen
 from analysis.style import task_color
 
-# Not the colours of tasks: Tol's muted scheme for what can be set right, grey for what cannot.
-TERMS = {"confusion": "#44AA99", "center drift": "#DDCC77", "alignment": "#AA4499", "residual": "0.35"}
+# Not the colours of tasks: Tol's muted scheme for what can be set right, grey for what
+# cannot.
+TERMS = {
+    "confusion": "#44AA99",
+    "center drift": "#DDCC77",
+    "alignment": "#AA4499",
+    "residual": "0.35",
+}
 FLOWS = {
     "old": {"label": "flow just learnt", "color": "0.35", "ls": "--", "marker": "s"},
     "new": {"label": "new flow", "color": "#AA4499", "ls": "-", "marker": "o"},
@@ -38,40 +46,76 @@ def plot_waterfall(
     given: str = "category",
     **kwargs: Any,
 ) -> Axes:
-    """From what a task reached when it was learnt down to what is left of it, term by term.
+    """From what a task reached when it was learnt down to what is left of it, term by
+    term.
 
-    How to read it: each bar falls by its term, with the interval of the term at its end; a hatched bar rises, which is
-    a gain. The coloured bars come back when competitors, centers and their fit are set right, the grey one does not.
+    How to read it: each bar falls by its term, with the interval of the term at its
+    end; a hatched bar rises, which is a gain. The coloured bars come back when
+    competitors, centers and their fit are set right, the grey one does not.
 
     Args:
         terms: Of `ledger_terms`, by task, of one strategy.
         ax: Where to draw; new axes by default.
-        task: Its index; the only one there is by default, or the mean of all in a table by "all".
+        task: Its index; the only one there is by default, or the mean of all in a table
+            by "all".
         part: Score part.
         given: `"category"` or `"None"`.
         **kwargs: For `Axes.bar`, of the terms.
     """
     ax = ax or plt.gca()
-    rows = chosen(terms, part=part, given=given) if task is None else chosen(terms, part=part, given=given, task=task)
+    rows = (
+        chosen(terms, part=part, given=given)
+        if task is None
+        else chosen(terms, part=part, given=given, task=task)
+    )
     if rows["term"].duplicated().any():
-        raise ValueError("Expected one strategy and one task; got several. Choose one of them.")
+        raise ValueError(
+            "Expected one strategy and one task; got several. Choose one of them."
+        )
     rows = rows.set_index("term")
     learned, final = rows.loc["learned", "value"], rows.loc["final", "value"]
-    ends = {"width": 0.7, "color": "0.85" if task is None else task_color(task), "alpha": 1 if task is None else 0.8}
+    ends = {
+        "width": 0.7,
+        "color": "0.85" if task is None else task_color(task),
+        "alpha": 1 if task is None else 0.8,
+    }
     ax.bar([0, len(TERMS) + 1], [learned, final], **ends)
     level = learned
     for x, (name, color) in enumerate(TERMS.items(), start=1):
         value, low, high = rows.loc[name, ["value", "low", "high"]]
         ax.bar(
-            x, -value, bottom=level, **{"width": 0.7, "color": color, "hatch": "//" if value < 0 else None, **kwargs}
+            x,
+            -value,
+            bottom=level,
+            **{
+                "width": 0.7,
+                "color": color,
+                "hatch": "//" if value < 0 else None,
+                **kwargs,
+            },
         )
         ax.plot([x - 1.35, x + 0.35], [level, level], color="0.6", lw=1)
         level -= value
-        ax.errorbar(x, level, yerr=[[max(0, high - value)], [max(0, value - low)]], color="black", lw=1.5, capsize=4)
+        ax.errorbar(
+            x,
+            level,
+            yerr=[[max(0, high - value)], [max(0, value - low)]],
+            color="black",
+            lw=1.5,
+            capsize=4,
+        )
     ax.plot([len(TERMS) - 0.35, len(TERMS) + 1.35], [level, level], color="0.6", lw=1)
     ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set_xticks(range(len(TERMS) + 2), ["learnt", *TERMS, "now"], rotation=35, ha="right", rotation_mode="anchor")
-    ax.set(ylabel="image AUROC")  # bars begin at 0, and a level between two terms may well lie above 1
+    ax.set_xticks(
+        range(len(TERMS) + 2),
+        ["learnt", *TERMS, "now"],
+        rotation=35,
+        ha="right",
+        rotation_mode="anchor",
+    )
+    ax.set(
+        ylabel="image AUROC"
+    )  # bars begin at 0, and a level between two terms may well lie above 1
     return ax
 
 
@@ -86,8 +130,9 @@ def plot_ledger(
 ) -> Axes:
     """The drop of every category, cut into its terms.
 
-    How to read it: terms that lower the AUROC go right, terms that raised it left, and the diamond is their sum, the
-    drop. The grey part is what neither centers nor competitors explain.
+    How to read it: terms that lower the AUROC go right, terms that raised it left, and
+    the diamond is their sum, the drop. The grey part is what neither centers nor
+    competitors explain.
 
     Args:
         terms: Of `ledger_terms`, by category or by task, of one strategy.
@@ -99,16 +144,42 @@ def plot_ledger(
     """
     ax = ax or plt.gca()
     rows = chosen(terms, part=part, given=given)
-    names = rows["category"] if "category" in rows else "task " + (rows["task"] + 1).astype(str)
-    values = rows.assign(name=names).pivot(index="name", columns="term", values="value").loc[list(dict.fromkeys(names))]
-    y, edges = np.arange(len(values)), {1: np.zeros(len(values)), -1: np.zeros(len(values))}
+    names = (
+        rows["category"]
+        if "category" in rows
+        else "task " + (rows["task"] + 1).astype(str)
+    )
+    values = (
+        rows.assign(name=names)
+        .pivot(index="name", columns="term", values="value")
+        .loc[list(dict.fromkeys(names))]
+    )
+    y, edges = (
+        np.arange(len(values)),
+        {1: np.zeros(len(values)), -1: np.zeros(len(values))},
+    )
     for name, color in TERMS.items():
         for sign, edge in edges.items():
             width = values[name].where(np.sign(values[name]) == sign, 0.0).to_numpy()
             label = name if sign == 1 else None
-            ax.barh(y, width, left=edge, **{"color": color, "height": 0.7, "label": label, **kwargs})
+            ax.barh(
+                y,
+                width,
+                left=edge,
+                **{"color": color, "height": 0.7, "label": label, **kwargs},
+            )
             edge += width
-    ax.plot(values["drop"], y, ls="", marker="D", ms=8, mfc="white", mec="black", mew=1.5, label="drop")
+    ax.plot(
+        values["drop"],
+        y,
+        ls="",
+        marker="D",
+        ms=8,
+        mfc="white",
+        mec="black",
+        mew=1.5,
+        label="drop",
+    )
     ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set_yticks(y, values.index)
     ax.use_sticky_edges = False
@@ -129,11 +200,13 @@ def plot_families(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """How far refitted centers bring a task back, family by family, beside a ceiling and a control.
+    """How far refitted centers bring a task back, family by family, beside a ceiling
+    and a control.
 
-    How to read it: the line of the new flow starts at the old centers and runs through families that hold each other;
-    the affine map stands beside them. Where it stops rising names the drift; what is missing to the dashed line is
-    lost; what an untrained flow reaches as well was taught, not kept.
+    How to read it: the line of the new flow starts at the old centers and runs through
+    families that hold each other; the affine map stands beside them. Where it stops
+    rising names the drift; what is missing to the dashed line is lost; what an
+    untrained flow reaches as well was taught, not kept.
 
     Args:
         families: Of `ledger_families`, of one strategy.
@@ -154,9 +227,24 @@ def plot_families(
         x, line = np.array([names.index(name) for name in known]), line.loc[known]
         nested, style = np.array(known) != "affine", {**FLOWS[flow], **kwargs}
         ax.plot(x[nested], line["value"][nested], **style)
-        ax.fill_between(x[nested], line["low"][nested], line["high"][nested], color=style["color"], alpha=0.12, lw=0)
-        error = [(line["value"] - line["low"])[~nested], (line["high"] - line["value"])[~nested]]
-        ax.errorbar(x[~nested], line["value"][~nested], yerr=error, **{**style, "ls": "", "label": None})
+        ax.fill_between(
+            x[nested],
+            line["low"][nested],
+            line["high"][nested],
+            color=style["color"],
+            alpha=0.12,
+            lw=0,
+        )
+        error = [
+            (line["value"] - line["low"])[~nested],
+            (line["high"] - line["value"])[~nested],
+        ]
+        ax.errorbar(
+            x[~nested],
+            line["value"][~nested],
+            yerr=error,
+            **{**style, "ls": "", "label": None},
+        )
     ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set_xticks(range(len(names)), [FAMILIES[name] for name in names])
     ax.set(xlabel="what is refitted", ylabel="image AUROC")

@@ -1,4 +1,6 @@
-"""Where in the flow a task was lost, and how it moved: transplants, maps of latents, and the change of log p."""
+"""Where in the flow a task was lost, and how it moved: transplants, maps of latents,
+and the change of log p.
+"""
 
 __all__ = ["FITS", "PARTS", "plot_transplant", "plot_transport", "plot_volume"]
 
@@ -13,7 +15,10 @@ from analysis.rows import chosen
 from analysis.style import NAMES
 
 # Not the colours of tasks: Tol's bright and muted schemes.
-SIDES = {"first": {"color": "#332288", "marker": "o"}, "last": {"color": "#CC6677", "marker": "s"}}
+SIDES = {
+    "first": {"color": "#332288", "marker": "o"},
+    "last": {"color": "#CC6677", "marker": "s"},
+}
 FITS = {"rigid": "#88CCEE", "affine": "#117733", "class_affine": "#332288"}
 PARTS = {"mixture": "#AA4499", "volume": "0.35"}
 
@@ -30,11 +35,13 @@ def plot_transplant(
 ) -> Axes:
     """AUROC against the number of coupling blocks that come from the old flow.
 
-    How to read it: left the new flow, right the old one. Solid lines have refitted centers, dashed ones the old; where
-    the line of the first blocks jumps is where the new flow begins to harm.
+    How to read it: left the new flow, right the old one. Solid lines have refitted
+    centers, dashed ones the old; where the line of the first blocks jumps is where the
+    new flow begins to harm.
 
     Args:
-        hybrids: Of `transplant`; a mean over categories, and over runs and tasks where there are several.
+        hybrids: Of `transplant`; a mean over categories, and over runs and tasks where
+            there are several.
         ax: Where to draw; new axes by default.
         task: Its index; all by default.
         part: Score part.
@@ -47,8 +54,14 @@ def plot_transplant(
     rows = rows if task is None else chosen(rows, task=task)
     means = rows.groupby(["side", "centers", "blocks"])["value"].mean()
     for side, centers in dict.fromkeys(key[:2] for key in means.index):
-        style = {**SIDES[side], "ls": "--" if centers == "old" else "-", "mfc": "white" if centers == "old" else None}
-        label = f"{side} blocks, " + ("old centers" if centers == "old" else f"refitted ({centers})")
+        style = {
+            **SIDES[side],
+            "ls": "--" if centers == "old" else "-",
+            "mfc": "white" if centers == "old" else None,
+        }
+        label = f"{side} blocks, " + (
+            "old centers" if centers == "old" else f"refitted ({centers})"
+        )
         line = means[side, centers]
         ax.plot(line.index, line, **{**style, "label": label, **kwargs})
     ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
@@ -60,12 +73,19 @@ def plot_transplant(
 
 
 def plot_transport(
-    moves: pd.DataFrame, *, ax: Axes | None = None, source: str = "images", legend: bool = True, **kwargs: Any
+    moves: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    source: str = "images",
+    legend: bool = True,
+    **kwargs: Any,
 ) -> Axes:
-    """How much of where latents went is explained by a map: one rigid, one affine, one affine map per class.
+    """How much of where latents went is explained by a map: one rigid, one affine, one
+    affine map per class.
 
-    How to read it: full bars are a flow that moved its classes as whole bodies, which refitted centers can follow; what
-    is missing above the last bar of a task no map of its kind can undo.
+    How to read it: full bars are a flow that moved its classes as whole bodies, which
+    refitted centers can follow; what is missing above the last bar of a task no map of
+    its kind can undo.
 
     Args:
         moves: Of `transport`; a mean over levels and runs, one group of bars per task.
@@ -80,7 +100,11 @@ def plot_transport(
     x = np.arange(len(means))
     for shift, (name, color) in zip((-0.27, 0, 0.27), FITS.items()):
         label = name.replace("_", " ").replace("class affine", "affine per class")
-        ax.bar(x + shift, means[name], **{"width": 0.25, "color": color, "label": label, **kwargs})
+        ax.bar(
+            x + shift,
+            means[name],
+            **{"width": 0.25, "color": color, "label": label, **kwargs},
+        )
     ax.set_xticks(x, [f"task {task + 1}" for task in means.index])
     ax.set(ylabel="R² of latents", ylim=(0, 1.02))
     if legend:
@@ -89,12 +113,19 @@ def plot_transport(
 
 
 def plot_volume(
-    moves: pd.DataFrame, *, ax: Axes | None = None, source: str = "images", legend: bool = True, **kwargs: Any
+    moves: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    source: str = "images",
+    legend: bool = True,
+    **kwargs: Any,
 ) -> Axes:
-    """What log p of normal patches changed by since they were learnt, split into the mixture's part and the volume's.
+    """What log p of normal patches changed by since they were learnt, split into the
+    mixture's part and the volume's.
 
-    How to read it: left is less likely than before. Centers can mend the mixture's part and never the volume's; a mean
-    that moves all patches alike harms no AUROC, so read it beside the ledger. Beyond ±1 the axis is logarithmic.
+    How to read it: left is less likely than before. Centers can mend the mixture's part
+    and never the volume's; a mean that moves all patches alike harms no AUROC, so read
+    it beside the ledger. Beyond ±1 the axis is logarithmic.
 
     Args:
         moves: Of `transport`; a mean over levels and runs, one bar per category.
@@ -109,10 +140,16 @@ def plot_volume(
     means = rows.groupby(["category", "quantity"], sort=False)["value"].mean().unstack()
     y = np.arange(len(means))
     for shift, (name, color) in zip((-0.2, 0.2), PARTS.items()):
-        ax.barh(y + shift, means[name], **{"height": 0.38, "color": color, "label": name, **kwargs})
+        ax.barh(
+            y + shift,
+            means[name],
+            **{"height": 0.38, "color": color, "label": name, **kwargs},
+        )
     ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set_yticks(y, means.index)
-    ax.set_xscale("symlog", linthresh=1.0)  # one class thrown far out would hide all others
+    ax.set_xscale(
+        "symlog", linthresh=1.0
+    )  # one class thrown far out would hide all others
     ax.set(xlabel="change of log p / D", ylim=(len(means) - 0.5, -0.5))
     if legend:
         ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))

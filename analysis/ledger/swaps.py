@@ -20,30 +20,45 @@ SWAPS = (*ROWS, "first", "last", "flow", "mask")
 
 
 @torch.no_grad()
-def swap(recipient: FlowModel, donor: FlowModel, part: str, *, blocks: int | None = None) -> FlowModel:
+def swap(
+    recipient: FlowModel, donor: FlowModel, part: str, *, blocks: int | None = None
+) -> FlowModel:
     """A copy of `recipient` with one part of `donor`.
 
     Args:
         recipient: The model that keeps all else.
         donor: A model of the same shape, whose classes the recipient knows.
-        part: Of the donor's classes the `"centers"`, `"offsets"`, `"weights"`, or all of these and the frames
-            (`"mixture"`); the `"first"` or `"last"` coupling blocks, or all of them (`"flow"`); or the `"mask"`: the
-            classes that the donor does not know are dropped, and compete for entropy and routing no more.
+        part: Of the donor's classes the `"centers"`, `"offsets"`, `"weights"`, or all
+            of these and the frames (`"mixture"`); the `"first"` or `"last"` coupling
+            blocks, or all of them (`"flow"`); or the `"mask"`: the classes that the
+            donor does not know are dropped, and compete for entropy and routing no
+            more.
         blocks: How many blocks, for `"first"` and `"last"`.
 
     Raises:
-        KeyError: Unknown part, or a class of the donor that the recipient does not know.
+        KeyError: Unknown part, or a class of the donor that the recipient does not
+            know.
         ValueError: The models differ in shape, or `blocks` is missing or too many.
     """
     if part not in SWAPS:
         raise KeyError(f"Unknown part to swap {part!r}; known: {', '.join(SWAPS)}.")
     n_blocks = recipient.config.n_blocks
-    if (recipient.dims, recipient.grids, n_blocks) != (donor.dims, donor.grids, donor.config.n_blocks):
-        raise ValueError(f"Expected models of one shape; got {_shape(recipient)} and {_shape(donor)}.")
+    if (recipient.dims, recipient.grids, n_blocks) != (
+        donor.dims,
+        donor.grids,
+        donor.config.n_blocks,
+    ):
+        raise ValueError(
+            f"Expected models of one shape; got {_shape(recipient)} and {_shape(donor)}."
+        )
     if part in ("first", "last") and (blocks is None or not 0 <= blocks <= n_blocks):
         raise ValueError(f"Expected 0 to {n_blocks} blocks to swap; got {blocks}.")
     model, ids = copy.deepcopy(recipient), recipient.class_ids(donor.categories)
-    places = {"first": range(blocks or 0), "last": range(n_blocks - (blocks or 0), n_blocks), "flow": range(n_blocks)}
+    places = {
+        "first": range(blocks or 0),
+        "last": range(n_blocks - (blocks or 0), n_blocks),
+        "flow": range(n_blocks),
+    }
     for level, other in zip(model.levels, donor.levels):
         if part == "mask":
             level.mixture = level.mixture.subset(ids)
@@ -62,16 +77,23 @@ def _shape(model: FlowModel) -> str:
 
 def _take_blocks_(level: Level, other: Level, places: range) -> None:
     for i in places:
-        level.flow.module_list[i] = copy.deepcopy(other.flow.module_list[i]).to(level.codes)
+        level.flow.module_list[i] = copy.deepcopy(other.flow.module_list[i]).to(
+            level.codes
+        )
 
 
 def _with_rows(mixture: Mixture, other: Mixture, ids: Tensor, part: str) -> Mixture:
     """The donor's rows in the places that its classes have here."""
-    values = {name: _set(getattr(mixture, name), ids, getattr(other, name)) for name in ROWS[part]}
+    values = {
+        name: _set(getattr(mixture, name), ids, getattr(other, name))
+        for name in ROWS[part]
+    }
     mixture = mixture.replace(**values)
     if part != "mixture" or mixture.frames is other.frames is None:
         return mixture
-    return mixture.framed(*(_set(old, ids, new) for old, new in zip(_frames(mixture), _frames(other))))
+    return mixture.framed(
+        *(_set(old, ids, new) for old, new in zip(_frames(mixture), _frames(other)))
+    )
 
 
 def _set(rows: Tensor, ids: Tensor, new: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Where in the flow a task was lost: blocks of the old flow transplanted into the new one, a few at a time."""
+"""Where in the flow a task was lost: blocks of the old flow transplanted into the new
+one, a few at a time.
+"""
 
 __all__ = ["transplant"]
 
@@ -34,33 +36,46 @@ def transplant(
     size: int | None = None,
     sigma: float = 4.0,
 ) -> pd.DataFrame:
-    """Earlier tasks under hybrids of old and new flow, by the number of coupling blocks that are the old ones.
+    """Earlier tasks under hybrids of old and new flow, by the number of coupling blocks
+    that are the old ones.
 
-    How to read it: with 0 old blocks it is the new flow, with all of them the old one. A curve from the `first` blocks
-    that rises early says that the damage sits early; a block that lifts neither curve was not to blame. Under the `old`
-    centers, blocks that never met have to fit each other as well as the centers; a refit leaves only what is lost.
+    How to read it: with 0 old blocks it is the new flow, with all of them the old one.
+    A curve from the `first` blocks that rises early says that the damage sits early; a
+    block that lifts neither curve was not to blame. Under the `old` centers, blocks
+    that never met have to fit each other as well as the centers; a refit leaves only
+    what is lost.
 
     Args:
         run: One run, or many, that learn task after task.
         after: The step that is diagnosed, as in `ledger`.
         tasks: Which earlier tasks; all by default.
-        side: Whether the `"first"` blocks come from the old flow, the `"last"`, or both in turn.
+        side: Whether the `"first"` blocks come from the old flow, the `"last"`, or both
+            in turn.
         centers: The `"old"` centers, or families of `refit`.
         part: Score parts.
         metric: Names in `analysis.scoring.METRICS`.
-        n_images: Training images per category to calibrate on and to refit to; a few make it quick.
+        n_images: Training images per category to calibrate on and to refit to; a few
+            make it quick.
         n_latents: As in `ledger`, like the other arguments.
 
     Returns:
-        One row per `step task category side blocks centers metric part`, with its `value`, `labels` and `scores`.
-        Only the classes that the old model knows compete.
+        One row per `step task category side blocks centers metric part`, with its
+        `value`, `labels` and `scores`. Only the classes that the old model knows
+        compete.
     """
     after = run[after].step
     new = run[after].model(pick_device())
-    options = {"part": part, "metric": metric, "sigma": sigma, "size": size or min(256, run.config.features.image_size)}
+    options = {
+        "part": part,
+        "metric": metric,
+        "sigma": sigma,
+        "size": size or min(256, run.config.features.image_size),
+    }
     frames = []
     places = learnt_before(run, after, tasks)
-    for task, step in tqdm(places.items(), desc=f"transplants of {run.name}", unit="task", leave=False):
+    for task, step in tqdm(
+        places.items(), desc=f"transplants of {run.name}", unit="task", leave=False
+    ):
         names, old = run.tasks[task], run[step].model(pick_device())
         images = task_images(run.features, names, names, n_images=n_images)
         restored = swap(swap(new, old, "mixture"), old, "mask")
@@ -68,14 +83,24 @@ def transplant(
             latents = encode(model, images)
             for choice in centers:
                 few = {"family": choice, "n_latents": n_latents}
-                head = model if choice == "old" else refit_centers(model, latents, names, **few)
+                head = (
+                    model
+                    if choice == "old"
+                    else refit_centers(model, latents, names, **few)
+                )
                 rows = measure(head, latents, names, **options)
-                frames.append(rows.assign(step=after, task=task, side=where, blocks=blocks, centers=choice))
+                frames.append(
+                    rows.assign(
+                        step=after, task=task, side=where, blocks=blocks, centers=choice
+                    )
+                )
     keys = ["step", "task", "category", "side", "blocks", "centers", "metric", "part"]
     return pd.concat(frames, ignore_index=True)[[*keys, "value", "labels", "scores"]]
 
 
-def _hybrids(new: FlowModel, old: FlowModel, side: Sequence[str]) -> Iterator[tuple[str, int, FlowModel]]:
+def _hybrids(
+    new: FlowModel, old: FlowModel, side: Sequence[str]
+) -> Iterator[tuple[str, int, FlowModel]]:
     for where in side:
         for blocks in range(new.config.n_blocks + 1):
             yield where, blocks, swap(new, old, where, blocks=blocks)

@@ -1,4 +1,6 @@
-"""What a method costs: bytes kept between tasks, and time per step beside fine-tuning's."""
+"""What a method costs: bytes kept between tasks, and time per step beside
+fine-tuning's.
+"""
 
 __all__ = ["kept_bytes", "method_name", "step_cost"]
 
@@ -19,21 +21,32 @@ from cl_flow.strategies import STRATEGIES
 
 
 def method_name(run: Run) -> str:
-    """The strategy with its options: `ewc (strength 10000)`, and whether old centers were frozen."""
-    options = [f"{name} {_short(value)}" for name, value in sorted(run.config.options.items())]
+    """The strategy with its options: `ewc (strength 10000)`, and whether old centers
+    were frozen.
+    """
+    options = [
+        f"{name} {_short(value)}" for name, value in sorted(run.config.options.items())
+    ]
     options += ["old centers frozen"] * (run.config.centers == "freeze_old")
     return f"{run.strategy} ({', '.join(options)})" if options else run.strategy
 
 
 def _short(value: Any) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        f"{value:,.3g}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
 
 
 def kept_bytes(run: Run) -> float:
-    """Bytes that the strategy keeps after the last task beside the model; for one that sees the past, all features.
+    """Bytes that the strategy keeps after the last task beside the model; for one that
+    sees the past, all features.
 
-    The model itself and, while a task is learnt, a second copy of it are not counted; NaN for a joint run, which has no
-    second task.
+    The model itself and, while a task is learnt, a second copy of it are not counted;
+    NaN for a joint run, which has no second task.
     """
     if len(run.tasks) > 1 and len(run) == 1:
         return np.nan
@@ -45,10 +58,12 @@ def kept_bytes(run: Run) -> float:
 
 @table
 def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
-    """What a step of the last task takes beside one of fine-tuning, both timed by turns in this call.
+    """What a step of the last task takes beside one of fine-tuning, both timed by turns
+    in this call.
 
-    How to read it: `step_ratio` 2 is twice the time per optimizer step; `steps_ratio` 5 is five times as many steps per
-    pass over the task's images, which is how rehearsal pays. Setting up and consolidating are not in it.
+    How to read it: `step_ratio` 2 is twice the time per optimizer step; `steps_ratio` 5
+    is five times as many steps per pass over the task's images, which is how rehearsal
+    pays. Setting up and consolidating are not in it.
 
     Args:
         run: One run, or many, of two tasks or more.
@@ -60,7 +75,10 @@ def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
     names = ["step_seconds", "finetune_seconds", "step_ratio", "steps_ratio"]
     if len(run) < 2:
         return pd.DataFrame([[np.nan] * 4], columns=names)
-    turns = [(_steps(run, run.strategy, run.config.options), _steps(run, "finetune", {})) for _ in range(repeats)]
+    turns = [
+        (_steps(run, run.strategy, run.config.options), _steps(run, "finetune", {}))
+        for _ in range(repeats)
+    ]
     ours, plain = (np.median(np.concatenate(times)) for times in zip(*turns))
     row = [ours, plain, ours / plain, len(turns[0][0]) / len(turns[0][1])]
     return pd.DataFrame([row], columns=names)
@@ -69,7 +87,8 @@ def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
 def _steps(run: Run, name: str, options: Mapping[str, Any]) -> np.ndarray:
     """Seconds of each step in an epoch of the last task.
 
-    The run's own strategy begins where the last but one snapshot ended, another with a new model of as many classes.
+    The run's own strategy begins where the last but one snapshot ended, another with a
+    new model of as many classes.
     """
     strategy, last = STRATEGIES[name](**options), len(run) - 1
     stream = strategy.arrange(run.stream())

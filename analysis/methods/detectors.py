@@ -1,4 +1,6 @@
-"""Detectors that need no flow: each category's features as a Gaussian, or as a coreset of nearest neighbours."""
+"""Detectors that need no flow: each category's features as a Gaussian, or as a coreset
+of nearest neighbours.
+"""
 
 __all__ = ["DETECTORS", "PARTS", "baselines"]
 
@@ -39,26 +41,35 @@ def gaussian(x: Tensor) -> Detector:
     """log N(x; m, S)/D of one Gaussian over all positions (PaDiM has one per position).
 
     References:
-        PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and Localization (Defard et al., 2021)
+        PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and
+        Localization (Defard et al., 2021)
         https://arxiv.org/abs/2011.08785
     """
     stats = GaussianStats.of(x)
-    return Detector(lambda patches: stats.log_prob(patches, shrinkage=SHRINKAGE)[:, 0] / x.shape[1], stats.nbytes)
+    return Detector(
+        lambda patches: stats.log_prob(patches, shrinkage=SHRINKAGE)[:, 0] / x.shape[1],
+        stats.nbytes,
+    )
 
 
 @DETECTORS("x_knn")
 def nearest(x: Tensor, *, n: int = 256) -> Detector:
-    """Minus the distance to the nearest of 256 patches, in units of its median; they are chosen far from each other.
+    """Minus the distance to the nearest of 256 patches, in units of its median; they
+    are chosen far from each other.
 
     Of fewer than 2560 patches a tenth is kept.
 
     References:
-        Towards Total Recall in Industrial Anomaly Detection (Roth et al., 2022) https://arxiv.org/abs/2106.08265
+        Towards Total Recall in Industrial Anomaly Detection (Roth et al., 2022)
+        https://arxiv.org/abs/2106.08265
     """
     some = x[:: -(-len(x) // MOST_PATCHES)]
     coreset = some[_far_apart(some, min(n, -(-len(some) // 10)))]
     unit = torch.cdist(some, coreset).amin(1).median()
-    return Detector(lambda patches: -torch.cdist(patches, coreset).amin(1) / unit, coreset.nbytes // 2)
+    return Detector(
+        lambda patches: -torch.cdist(patches, coreset).amin(1) / unit,
+        coreset.nbytes // 2,
+    )
 
 
 def _far_apart(x: Tensor, n: int) -> Tensor:
@@ -79,10 +90,12 @@ def baselines(
     size: int | None = None,
     sigma: float = 4.0,
 ) -> pd.DataFrame:
-    """Detectors without a flow on the features of these runs, in the form of `evaluate`.
+    """Detectors without a flow on the features of these runs, in the form of
+    `evaluate`.
 
-    How to read it: nothing a category's detector knows is ever touched again, so what it scores is the same at every
-    step, and nothing is forgotten. A flow that stays below has not earned its keep.
+    How to read it: nothing a category's detector knows is ever touched again, so what
+    it scores is the same at every step, and nothing is forgotten. A flow that stays
+    below has not earned its keep.
 
     Args:
         runs: Whose features, tasks and test images are used.
@@ -92,31 +105,64 @@ def baselines(
         sigma: Smoothing of the maps in pixels.
 
     Returns:
-        The columns of `evaluate`, with the detector as `strategy`, and `kept_bytes` after the last task. The parts
-        `logp` and `product` are the same: there is no entropy.
+        The columns of `evaluate`, with the detector as `strategy`, and `kept_bytes`
+        after the last task. The parts `logp` and `product` are the same: there is no
+        entropy.
     """
     unknown = sorted(set(detector) - set(DETECTORS))
     if unknown:
-        raise KeyError(f"Unknown detector {', '.join(unknown)}; known: {', '.join(sorted(DETECTORS))}.")
-    frame = _detected(runs, detector=tuple(detector), metric=tuple(metric), size=size, sigma=sigma)
+        raise KeyError(
+            f"Unknown detector {', '.join(unknown)}; known: {', '.join(sorted(DETECTORS))}."
+        )
+    frame = _detected(
+        runs, detector=tuple(detector), metric=tuple(metric), size=size, sigma=sigma
+    )
     return frame.assign(strategy=frame.pop("detector"))
 
 
 @table
 def _detected(
-    run: Run, *, detector: Sequence[str], metric: Sequence[str], size: int | None, sigma: float
+    run: Run,
+    *,
+    detector: Sequence[str],
+    metric: Sequence[str],
+    size: int | None,
+    sigma: float,
 ) -> pd.DataFrame:
     side, rows = size or min(256, run.config.features.image_size), []
     for name in detector:
         kept, values = 0, []
         for task, names in enumerate(run.tasks):
             for category in names:
-                n_bytes, measured = _test(DETECTORS[name], run.features.where(category=category), metric, side, sigma)
+                n_bytes, measured = _test(
+                    DETECTORS[name],
+                    run.features.where(category=category),
+                    metric,
+                    side,
+                    sigma,
+                )
                 kept += n_bytes
-                values += [(task, category, key, value) for key, value in measured.items()]
+                values += [
+                    (task, category, key, value) for key, value in measured.items()
+                ]
         steps = range(len(run.tasks))
-        rows += [(name, step, *row, part, kept) for step in steps for row in values if row[0] <= step for part in PARTS]
-    columns = ["detector", "step", "task", "category", "metric", "value", "part", "kept_bytes"]
+        rows += [
+            (name, step, *row, part, kept)
+            for step in steps
+            for row in values
+            if row[0] <= step
+            for part in PARTS
+        ]
+    columns = [
+        "detector",
+        "step",
+        "task",
+        "category",
+        "metric",
+        "value",
+        "part",
+        "kept_bytes",
+    ]
     return pd.DataFrame(rows, columns=columns).assign(given="category")
 
 
@@ -124,19 +170,33 @@ PARTS = ("logp", "product")
 
 
 def _test(
-    fit: Callable[[Tensor], Detector], images: Features, metric: Sequence[str], side: int, sigma: float
+    fit: Callable[[Tensor], Detector],
+    images: Features,
+    metric: Sequence[str],
+    side: int,
+    sigma: float,
 ) -> tuple[int, dict[str, float]]:
-    """Bytes kept for one category, and its metrics, scored as `cl_flow.scoring.scores` does: 1/(1 + exp(s − median s))."""
+    """Bytes kept for one category, and its metrics, scored as `cl_flow.scoring.scores`
+    does: 1/(1 + exp(s − median s)).
+    """
     train, test = images.where(split="train", label=0), images.where(split="test")
     levels, kept = [], 0
     for i, dim in enumerate(images.dims):
         x = torch.from_numpy(train.levels[i][train.rows]).reshape(-1, dim).float()
         detector = fit(x)
         typical = detector.normality(x).median()
-        normality = torch.cat([detector.normality(batch[i].reshape(-1, dim).float()) for batch in test.batches()])
+        normality = torch.cat(
+            [
+                detector.normality(batch[i].reshape(-1, dim).float())
+                for batch in test.batches()
+            ]
+        )
         levels.append(torch.sigmoid(typical - normality).view(len(test), -1))
         kept += detector.n_bytes
     maps = anomaly_maps(levels, images.grids, (side, side), sigma)
     labels, masks = test.samples["label"].to_numpy(), true_masks(test, (side, side))
     scores, maps = maps.flatten(1).amax(1).numpy(), maps.numpy()
-    return kept, {key: METRICS[key](*((labels, scores) if key[:5] == "image" else (masks, maps))) for key in metric}
+    return kept, {
+        key: METRICS[key](*((labels, scores) if key[:5] == "image" else (masks, maps)))
+        for key in metric
+    }

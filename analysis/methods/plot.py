@@ -1,4 +1,6 @@
-"""Methods beside each other: what they reach for the bytes they keep, and what stability costs in plasticity."""
+"""Methods beside each other: what they reach for the bytes they keep, and what
+stability costs in plasticity.
+"""
 
 __all__ = ["plot_bytes", "plot_stability"]
 
@@ -12,17 +14,31 @@ from matplotlib.axes import Axes
 from analysis.style import MARKERS, NAMES, TASK_COLORS
 
 DODGE = 1.3  # between methods that keep nothing, so that none hides another
-KIND = re.compile(r" [a-z]+[,)]")  # an option whose value is a word: such methods are no strengths of one another
-LINES = {"joint": "-", "finetune": "--", "x_gaussian": ":", "x_knn": "-."}  # references that span the axes
+KIND = re.compile(
+    r" [a-z]+[,)]"
+)  # an option whose value is a word: such methods are no strengths of one another
+LINES = {
+    "joint": "-",
+    "finetune": "--",
+    "x_gaussian": ":",
+    "x_knn": "-.",
+}  # references that span the axes
 
 
 def plot_bytes(
-    compared: pd.DataFrame, *, ax: Axes | None = None, metric: str = "image_auroc", legend: bool = True, **kwargs: Any
+    compared: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    metric: str = "image_auroc",
+    legend: bool = True,
+    **kwargs: Any,
 ) -> Axes:
-    """AUROC of the last model against the bytes kept between tasks, on a logarithmic axis; a line joins strengths.
+    """AUROC of the last model against the bytes kept between tasks, on a logarithmic
+    axis; a line joins strengths.
 
-    How to read it: up and to the left is better. Compare methods on a vertical line, at equal bytes; those that keep
-    nothing stand at the left edge. Horizontal lines are references.
+    How to read it: up and to the left is better. Compare methods on a vertical line, at
+    equal bytes; those that keep nothing stand at the left edge. Horizontal lines are
+    references.
 
     Args:
         compared: Of `analysis.methods`.
@@ -32,19 +48,32 @@ def plot_bytes(
         **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    rows = _wide(compared, metric, "final_mean").assign(bytes=_wide(compared, "", "kept_bytes")["value"])
+    rows = _wide(compared, metric, "final_mean").assign(
+        bytes=_wide(compared, "", "kept_bytes")["value"]
+    )
     peers = rows[~rows["strategy"].isin(LINES)].dropna(subset=["bytes"])
-    least, most = peers.loc[peers["bytes"] > 0, "bytes"].agg(["min", "max"]).fillna(10.0)
-    edge = 10.0 ** (len(f"{least:.0f}") - 2)  # where nothing is drawn: a decade left of the fewest bytes
+    least, most = (
+        peers.loc[peers["bytes"] > 0, "bytes"].agg(["min", "max"]).fillna(10.0)
+    )
+    edge = 10.0 ** (
+        len(f"{least:.0f}") - 2
+    )  # where nothing is drawn: a decade left of the fewest bytes
     styles = _styles(compared)
-    free = [name for name, group in peers.groupby("strategy", sort=False) if not group["bytes"].any()]
+    free = [
+        name
+        for name, group in peers.groupby("strategy", sort=False)
+        if not group["bytes"].any()
+    ]
     for name, group in peers.groupby("strategy", sort=False):
         place = edge * DODGE ** free.index(name) if name in free else edge
         group = group.assign(x=group["bytes"].clip(lower=place)).sort_values("x")
         _points(ax, group["x"], group, name, {**styles[name], **kwargs})
     _references(ax, rows)
     ax.set_xscale("log")
-    ax.set(xlabel="bytes kept between tasks", ylabel=f"{NAMES.get(metric, metric)} of the last model")
+    ax.set(
+        xlabel="bytes kept between tasks",
+        ylabel=f"{NAMES.get(metric, metric)} of the last model",
+    )
     ticks = [tick for tick in ax.get_xticks() if edge < tick <= 10 * most]
     ax.set_xticks([edge, *ticks], ["none", *(_bytes(tick) for tick in ticks)])
     ax.minorticks_off()
@@ -53,12 +82,19 @@ def plot_bytes(
 
 
 def plot_stability(
-    compared: pd.DataFrame, *, ax: Axes | None = None, metric: str = "image_auroc", legend: bool = True, **kwargs: Any
+    compared: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    metric: str = "image_auroc",
+    legend: bool = True,
+    **kwargs: Any,
 ) -> Axes:
-    """How well tasks are learnt against how well they are kept: every strength of every method; a line joins strengths.
+    """How well tasks are learnt against how well they are kept: every strength of every
+    method; a line joins strengths.
 
-    How to read it: right learns better, up forgets less. A line that runs from lower right to upper left trades one for
-    the other; a point above and right of fine-tuning gains both. No strength is picked.
+    How to read it: right learns better, up forgets less. A line that runs from lower
+    right to upper left trades one for the other; a point above and right of fine-tuning
+    gains both. No strength is picked.
 
     Args:
         compared: Of `analysis.methods`.
@@ -68,32 +104,52 @@ def plot_stability(
         **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    rows = _wide(compared, metric, "bwt").assign(learnt=_wide(compared, metric, "learning_score")["value"])
+    rows = _wide(compared, metric, "bwt").assign(
+        learnt=_wide(compared, metric, "learning_score")["value"]
+    )
     rows = rows[~rows["strategy"].str.startswith("x_")]
     styles = _styles(compared)
     for name, group in rows.groupby("strategy", sort=False):
         _points(ax, group["learnt"], group, name, {**styles[name], **kwargs})
     ax.axhline(0, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set(xlabel=f"learning score, {NAMES.get(metric, metric)}", ylabel="bwt (negative: loss)")
+    ax.set(
+        xlabel=f"learning score, {NAMES.get(metric, metric)}",
+        ylabel="bwt (negative: loss)",
+    )
     return _finish(ax, legend)
 
 
 def _wide(compared: pd.DataFrame, metric: str, quantity: str) -> pd.DataFrame:
     rows = compared[(compared["metric"] == metric) & (compared["quantity"] == quantity)]
     if rows.empty:
-        raise ValueError(f"Expected rows with metric={metric!r} and quantity={quantity!r}; got none in the table.")
+        raise ValueError(
+            f"Expected rows with metric={metric!r} and quantity={quantity!r}; got none in the table."
+        )
     return rows.set_index("method")[["strategy", "value", "low", "high"]]
 
 
 def _styles(compared: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """A colour and a marker for each strategy, the same in every figure of one table."""
-    names = [name for name in compared["strategy"].unique() if name != "joint" and not name.startswith("x_")]
+    names = [
+        name
+        for name in compared["strategy"].unique()
+        if name != "joint" and not name.startswith("x_")
+    ]
     common = {"ls": "-", "lw": 1.5, "elinewidth": 1.5}
-    return {name: {"color": TASK_COLORS[i % 7], "marker": MARKERS[i % 8], **common} for i, name in enumerate(names)}
+    return {
+        name: {"color": TASK_COLORS[i % 7], "marker": MARKERS[i % 8], **common}
+        for i, name in enumerate(names)
+    }
 
 
-def _points(ax: Axes, x: pd.Series, group: pd.DataFrame, name: str, style: dict[str, Any]) -> None:
-    error = None if group["low"].isna().all() else [group["value"] - group["low"], group["high"] - group["value"]]
+def _points(
+    ax: Axes, x: pd.Series, group: pd.DataFrame, name: str, style: dict[str, Any]
+) -> None:
+    error = (
+        None
+        if group["low"].isna().all()
+        else [group["value"] - group["low"], group["high"] - group["value"]]
+    )
     if any(KIND.search(method) for method in group.index):
         style = {**style, "ls": "none"}
     _, caps, bars = ax.errorbar(x, group["value"], yerr=error, label=name, **style)
@@ -104,7 +160,14 @@ def _points(ax: Axes, x: pd.Series, group: pd.DataFrame, name: str, style: dict[
 def _references(ax: Axes, rows: pd.DataFrame) -> None:
     for name, style in LINES.items():
         if name in rows.index:
-            ax.axhline(rows.loc[name, "value"], color="0.35", lw=2, ls=style, label=name, zorder=0)
+            ax.axhline(
+                rows.loc[name, "value"],
+                color="0.35",
+                lw=2,
+                ls=style,
+                label=name,
+                zorder=0,
+            )
 
 
 def _bytes(n: float) -> str:

@@ -1,6 +1,16 @@
-"""Every method at every strength, measured once and kept: what `make methods` makes, and notebook 06 shows."""
+"""Every method at every strength, measured once and kept: what `make methods` makes,
+and notebook 06 shows.
+"""
 
-__all__ = ["PEERS", "Suite", "fit_few_methods", "fit_methods", "load_methods", "measure_methods", "suite_hours"]
+__all__ = [
+    "PEERS",
+    "Suite",
+    "fit_few_methods",
+    "fit_methods",
+    "load_methods",
+    "measure_methods",
+    "suite_hours",
+]
 
 import os
 from pathlib import Path
@@ -20,7 +30,13 @@ from cl_flow.strategies import STRATEGIES
 
 BOUNDS = ("finetune", "joint", "cumulative")
 PEERS = tuple(name for name in STRATEGIES if name not in (*BOUNDS, "single"))
-REHEARSING = ("feature_gaussian", "functional", "gauge_free", "generative_replay", "replay")
+REHEARSING = (
+    "feature_gaussian",
+    "functional",
+    "gauge_free",
+    "generative_replay",
+    "replay",
+)
 FEW = (("replay", {"budget_bytes": 1_000_000}), ("ewc", {"strength": 1e6}))
 
 
@@ -32,43 +48,71 @@ class Suite(NamedTuple):
 
 
 def fit_methods(plan: Study) -> list[Run]:
-    """The bounds, every method at every strength of its grid, replay of everything and at equal bytes; every seed."""
+    """The bounds, every method at every strength of its grid, replay of everything and
+    at equal bytes; every seed.
+    """
     everything = plan.fit("replay", options={"budget_bytes": None, "ratio": None})
-    return [*plan.fit(*BOUNDS), *plan.fit_grid(*PEERS), *everything, *_fit_at_equal_bytes(plan)]
+    return [
+        *plan.fit(*BOUNDS),
+        *plan.fit_grid(*PEERS),
+        *everything,
+        *_fit_at_equal_bytes(plan),
+    ]
 
 
 def _fit_at_equal_bytes(plan: Study) -> list[Run]:
-    """Replay of as many bytes as `feature_gaussian` keeps with one Gaussian per class, and `gauge_free` too."""
+    """Replay of as many bytes as `feature_gaussian` keeps with one Gaussian per class,
+    and `gauge_free` too.
+    """
     budget = kept_bytes(plan.fit("feature_gaussian", options={"components": 1})[0])
     return plan.fit("replay", options={"budget_bytes": int(budget)})
 
 
 def fit_few_methods(plan: Study) -> list[Run]:
-    """Fine-tuning, joint training, and a method of each kind at one strength: a minute or two."""
-    few = [plan.config(name, seed=seed, options=options) for name, options in FEW for seed in plan.seeds]
+    """Fine-tuning, joint training, and a method of each kind at one strength: a minute
+    or two.
+    """
+    few = [
+        plan.config(name, seed=seed, options=options)
+        for name, options in FEW
+        for seed in plan.seeds
+    ]
     return [*plan.fit("finetune", "joint"), *fit_all(few)]
 
 
 def suite_hours(plan: Study) -> float:
-    """About how long `fit_methods` takes here when nothing of it is there, from the seconds of one fine-tuning run.
+    """About how long `fit_methods` takes here when nothing of it is there, from the
+    seconds of one fine-tuning run.
 
-    A method that rehearses takes twice the steps of every task but the first; with all classes alike in a batch, task t
-    takes t times the steps.
+    A method that rehearses takes twice the steps of every task but the first; with all
+    classes alike in a batch, task t takes t times the steps.
     """
     finetune = plan.fit("finetune")[0]
-    seconds, n_tasks = sum(step["seconds"] for step in finetune.facts["steps"]), len(plan.tasks)
+    seconds, n_tasks = (
+        sum(step["seconds"] for step in finetune.facts["steps"]),
+        len(plan.tasks),
+    )
     growing, double = (n_tasks + 1) / 2, 2 - 1 / n_tasks
-    weights = [len(STRATEGIES[name].GRID) * (double if name in REHEARSING else 1.2) for name in PEERS]
-    # Cumulative, replay of everything and of balanced dreams; replay at equal bytes; the bounds.
+    weights = [
+        len(STRATEGIES[name].GRID) * (double if name in REHEARSING else 1.2)
+        for name in PEERS
+    ]
+    # Cumulative, replay of everything and of balanced dreams; replay at equal bytes;
+    # the bounds.
     runs = sum(weights) + 3 * growing + double + 2
     return seconds * len(plan.seeds) * runs / 3600 / (os.cpu_count() or 1)
 
 
 def measure_methods(plan: Study) -> Suite:
-    """Train and measure everything, and keep it below the data folder as Parquet, CSV and LaTeX."""
+    """Train and measure everything, and keep it below the data folder as Parquet, CSV
+    and LaTeX.
+    """
     runs = fit_methods(plan)
     others = baselines([run for run in runs if run.strategy == "finetune"])
-    suite = Suite(compare_methods(runs, baselines=others), contrast_methods(runs, baselines=others))
+    suite = Suite(
+        compare_methods(runs, baselines=others),
+        contrast_methods(runs, baselines=others),
+    )
     for name, frame in suite._asdict().items():
         with atomic(_folder(plan) / f"methods-{name}.parquet") as path:
             frame.to_parquet(path)
@@ -83,7 +127,11 @@ def measure_methods(plan: Study) -> Suite:
 def load_methods(plan: Study) -> Suite | None:
     """What `measure_methods` kept of this study, or None."""
     paths = [_folder(plan) / f"methods-{name}.parquet" for name in Suite._fields]
-    return Suite(*map(pd.read_parquet, paths)) if all(path.is_file() for path in paths) else None
+    return (
+        Suite(*map(pd.read_parquet, paths))
+        if all(path.is_file() for path in paths)
+        else None
+    )
 
 
 def _folder(plan: Study) -> Path:

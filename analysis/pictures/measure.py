@@ -10,8 +10,11 @@ import pandas as pd
 from cl_flow.data.images import read_image, read_mask
 
 
-def examples(samples: pd.DataFrame, tasks: Sequence[Sequence[str]], *, per_category: int = 4) -> pd.DataFrame:
-    """Images to look at: of each category, in order of arrival, a normal test image and one of each kind of defect.
+def examples(
+    samples: pd.DataFrame, tasks: Sequence[Sequence[str]], *, per_category: int = 4
+) -> pd.DataFrame:
+    """Images to look at: of each category, in order of arrival, a normal test image and
+    one of each kind of defect.
 
     Args:
         samples: One row per image.
@@ -19,13 +22,18 @@ def examples(samples: pd.DataFrame, tasks: Sequence[Sequence[str]], *, per_categ
         per_category: Images of each category, at most.
 
     Returns:
-        One row per image: `task category defect image mask`, images (H, W, 3) in 8 bit, masks (H, W) boolean.
+        One row per image: `task category defect image mask`, images (H, W, 3) in 8 bit,
+        masks (H, W) boolean.
     """
     rows = []
     for task, names in enumerate(tasks):
         for category in names:
-            test = samples[(samples["split"] == "test") & (samples["category"] == category)]
-            chosen = test.drop_duplicates("defect").sort_values("label", kind="stable")[:per_category]
+            test = samples[
+                (samples["split"] == "test") & (samples["category"] == category)
+            ]
+            chosen = test.drop_duplicates("defect").sort_values("label", kind="stable")[
+                :per_category
+            ]
             for row in chosen.itertuples():
                 image = np.asarray(read_image(row.image_path))
                 mask = read_mask(row.mask_path, image.shape[1::-1])

@@ -13,14 +13,21 @@ from analysis.style import task_color
 
 
 def plot_examples(
-    examples: pd.DataFrame, *, per_category: int, figure: Figure | None = None, columns: int = 3
+    examples: pd.DataFrame,
+    *,
+    per_category: int,
+    figure: Figure | None = None,
+    columns: int = 3,
 ) -> Figure:
-    """Contact sheet: each category's images side by side, defects outlined, a frame in the colour of its task.
+    """Contact sheet: each category's images side by side, defects outlined, a frame in
+    the colour of its task.
 
-    How to read it: left to right in order of arrival; each category shows a normal image, then its defects.
+    How to read it: left to right in order of arrival; each category shows a normal
+    image, then its defects.
 
     Args:
-        examples: Of `analysis.pictures.examples`: `category task defect image mask`, images (H, W, 3), masks (H, W).
+        examples: Of `analysis.pictures.examples`: `category task defect image mask`,
+            images (H, W, 3), masks (H, W).
         per_category: Images of each category.
         figure: Where to draw; a new figure by default.
         columns: Categories per row.
@@ -28,16 +35,25 @@ def plot_examples(
     categories = list(dict.fromkeys(examples["category"]))
     rows = -(-len(categories) // columns)
     figure = figure or plt.figure(figsize=(2.0 * per_category * columns, 2.4 * rows))
-    for place, subfigure in enumerate(np.ravel(figure.subfigures(rows, columns, wspace=0.02, hspace=0.02))):
+    for place, subfigure in enumerate(
+        np.ravel(figure.subfigures(rows, columns, wspace=0.02, hspace=0.02))
+    ):
         if place < len(categories):
-            _draw_category(subfigure, examples[examples["category"] == categories[place]], per_category)
+            _draw_category(
+                subfigure,
+                examples[examples["category"] == categories[place]],
+                per_category,
+            )
     return figure
 
 
 def _draw_category(subfigure: Any, rows: pd.DataFrame, n: int) -> None:
     color = task_color(int(rows["task"].iloc[0]))
     subfigure.suptitle(
-        f"task {rows['task'].iloc[0] + 1}: {rows['category'].iloc[0]}", size=16, color=color, weight="bold"
+        f"task {rows['task'].iloc[0] + 1}: {rows['category'].iloc[0]}",
+        size=16,
+        color=color,
+        weight="bold",
     )
     axes = np.ravel(subfigure.subplots(1, n))
     for ax, row in zip(axes, rows.itertuples()):

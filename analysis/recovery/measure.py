@@ -1,6 +1,16 @@
-"""Few-shot recovery: a few steps on a few images of the first task, and controls that tell reminding from teaching."""
+"""Few-shot recovery: a few steps on a few images of the first task, and controls that
+tell reminding from teaching.
+"""
 
-__all__ = ["PROBES", "UPDATES", "Trial", "few_shots", "never_learned_config", "measure_recovery", "retrain_"]
+__all__ = [
+    "PROBES",
+    "UPDATES",
+    "Trial",
+    "few_shots",
+    "never_learned_config",
+    "measure_recovery",
+    "retrain_",
+]
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -49,12 +59,16 @@ PROBES: Registry = Registry("probe")
 @PROBES
 def forgotten(run: Run, step: int) -> Iterator[Trial]:
     """The model after a later task, on images of the first; tested on both."""
-    yield Trial(run[step].model(pick_device()), run.tasks[0], run.tasks[0] + run.tasks[step])
+    yield Trial(
+        run[step].model(pick_device()), run.tasks[0], run.tasks[0] + run.tasks[step]
+    )
 
 
 @PROBES
 def never_learned(run: Run, step: int) -> Iterator[Trial]:
-    """A model trained on the later tasks only, with new centers for the first: what these steps teach anyone."""
+    """A model trained on the later tasks only, with new centers for the first: what
+    these steps teach anyone.
+    """
     control = fit(never_learned_config(run), folder=run.folder.parent)
     model = control[step - 1].model(pick_device())
     yield Trial(model.expand_(run.tasks[0]), run.tasks[0], run.tasks[0])
@@ -72,12 +86,16 @@ def untrained(run: Run, step: int) -> Iterator[Trial]:
 @PROBES
 def sham(run: Run, step: int) -> Iterator[Trial]:
     """The forgotten model on as many images of the newest task: what any training does."""
-    yield Trial(run[step].model(pick_device()), run.tasks[step], run.tasks[0] + run.tasks[step])
+    yield Trial(
+        run[step].model(pick_device()), run.tasks[step], run.tasks[0] + run.tasks[step]
+    )
 
 
 @PROBES
 def held_out(run: Run, step: int) -> Iterator[Trial]:
-    """The forgotten model on all categories of the first task but one, tested on that one; each in turn."""
+    """The forgotten model on all categories of the first task but one, tested on that
+    one; each in turn.
+    """
     for name in run.tasks[0]:
         others = tuple(other for other in run.tasks[0] if other != name)
         if others:
@@ -86,7 +104,9 @@ def held_out(run: Run, step: int) -> Iterator[Trial]:
 
 def never_learned_config(run: Run) -> RunConfig:
     """The config of the same run over a stream in which the first task never arrives."""
-    return run.config.replace(stream=dataclasses.replace(run.config.stream, without=run.tasks[0]))
+    return run.config.replace(
+        stream=dataclasses.replace(run.config.stream, without=run.tasks[0])
+    )
 
 
 # ---- the experiment
@@ -109,16 +129,19 @@ def measure_recovery(
     sigma: float = 4.0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How the first task comes back over a few training steps on a few of its images, beside the controls.
+    """How the first task comes back over a few training steps on a few of its images,
+    beside the controls.
 
-    How to read it: `forgotten` that rises faster than `never_learned` was reminded; as fast, it was taught. `held_out`
-    is tested on a category that the steps never saw, `sham` trained on images of the newest task, whose own rows under
-    `forgotten` are the cost.
+    How to read it: `forgotten` that rises faster than `never_learned` was reminded; as
+    fast, it was taught. `held_out` is tested on a category that the steps never saw,
+    `sham` trained on images of the newest task, whose own rows under `forgotten` are
+    the cost.
 
     Args:
-        run: One run, or many, that learn task after task. The never-learned model is a run of its own, trained when
-            it is missing.
-        after: Steps of the run to start from: index of the last task learnt, 1 or more, or counted from the end.
+        run: One run, or many, that learn task after task. The never-learned model is a
+            run of its own, trained when it is missing.
+        after: Steps of the run to start from: index of the last task learnt, 1 or more,
+            or counted from the end.
         probe: Names in `PROBES`.
         update: `"both"`, `"centers"` (the mixtures only) or `"flow"`.
         shots: Normal training images per category; the fewer are among the more.
@@ -126,38 +149,67 @@ def measure_recovery(
         lr: Constant learning rate; the run's peak rate by default.
         metric: Names in `analysis.scoring.METRICS`.
         part: Score parts.
-        calibrate_on: Training images per category that scores are calibrated on at every point of a curve; None takes
-            all, as `evaluate` does, a few halve the time.
+        calibrate_on: Training images per category that scores are calibrated on at
+            every point of a curve; None takes all, as `evaluate` does, a few halve the
+            time.
         size: Side of the maps in pixels; None is the image size, 256 at most.
         sigma: Smoothing of the maps in pixels.
         seed: Seeds the choice of images and the batches.
 
     Returns:
-        One row per `step probe update shots n_steps task category metric part`, with its `value` and, for image
-        metrics, the `labels` and `scores` of the images. The probe `learned` is the first task just learnt.
+        One row per `step probe update shots n_steps task category metric part`, with
+        its `value` and, for image metrics, the `labels` and `scores` of the images. The
+        probe `learned` is the first task just learnt.
     """
     places = _places(run, after)
     side = size or min(256, run.config.features.image_size)
-    test = {"metric": metric, "part": part, "calibrate_on": calibrate_on, "size": side, "sigma": sigma}
+    test = {
+        "metric": metric,
+        "part": part,
+        "calibrate_on": calibrate_on,
+        "size": side,
+        "sigma": sigma,
+    }
     learned = measure(run[0].model(pick_device()), run.features, run.tasks[0], **test)
-    frames = [learned.assign(step=t, probe="learned", update="none", shots=0, n_steps=0) for t in places]
+    frames = [
+        learned.assign(step=t, probe="learned", update="none", shots=0, n_steps=0)
+        for t in places
+    ]
     grid = list(product(places, probe, update, shots))
-    for step, name, what, n in tqdm(grid, desc=f"recovering {run.name}", unit="curve", leave=False):
+    for step, name, what, n in tqdm(
+        grid, desc=f"recovering {run.name}", unit="curve", leave=False
+    ):
         for trial in PROBES[name](run, step):
             images = few_shots(run.features, trial.taught, n, seed=seed)
             curve = _curve(run, trial, images, what, steps, lr, seed, test)
             frames.append(curve.assign(step=step, probe=name, update=what, shots=n))
     rows = pd.concat(frames, ignore_index=True)
-    rows["task"] = rows["category"].map({name: t for t, names in enumerate(run.tasks) for name in names})
-    keys = ["step", "probe", "update", "shots", "n_steps", "task", "category", "metric", "part"]
+    rows["task"] = rows["category"].map(
+        {name: t for t, names in enumerate(run.tasks) for name in names}
+    )
+    keys = [
+        "step",
+        "probe",
+        "update",
+        "shots",
+        "n_steps",
+        "task",
+        "category",
+        "metric",
+        "part",
+    ]
     return rows[[*keys, "value", "labels", "scores"]]
 
 
 def _places(run: Run, after: Sequence[int]) -> list[int]:
-    """The steps to start from, each once; every model there has to know the first task's categories."""
+    """The steps to start from, each once; every model there has to know the first
+    task's categories.
+    """
     places = sorted({run[step].step for step in after})
     first = set(run.tasks[0])
-    if set(run[0].categories) != first or not all(first < set(run[step].categories) for step in places):
+    if set(run[0].categories) != first or not all(
+        first < set(run[step].categories) for step in places
+    ):
         raise ValueError(
             f"Expected a run that learns task after task and keeps its centers, and steps after the first; got "
             f"{run.name} and steps {places}."
@@ -180,9 +232,22 @@ def _curve(
 
     def look(n_steps: int, model: FlowModel) -> None:
         if n_steps in wanted:
-            frames.append(measure(model, run.features, trial.tested, **test).assign(n_steps=n_steps))
+            frames.append(
+                measure(model, run.features, trial.tested, **test).assign(
+                    n_steps=n_steps
+                )
+            )
 
-    retrain_(trial.model, images, run.config.train, update=update, n_steps=max(steps), lr=lr, seed=seed, watch=look)
+    retrain_(
+        trial.model,
+        images,
+        run.config.train,
+        update=update,
+        n_steps=max(steps),
+        lr=lr,
+        seed=seed,
+        watch=look,
+    )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -197,7 +262,8 @@ def retrain_(
     seed: int = 0,
     watch: Callable[[int, FlowModel], None] | None = None,
 ) -> FlowModel:
-    """Train a model in place under all of its losses at a constant rate; what is not updated keeps its bits.
+    """Train a model in place under all of its losses at a constant rate; what is not
+    updated keeps its bits.
 
     Args:
         model: The model.
@@ -216,19 +282,32 @@ def retrain_(
         level.mixture.requires_grad_("mixture" in UPDATES[update])
     per_epoch = max(1, len(images) // config.batch_images)
     constant = dataclasses.replace(
-        config, epochs=-(-n_steps // per_epoch), lr=lr or config.lr, warmup=0.0, final_lr=1.0, inter_only=0.0
+        config,
+        epochs=-(-n_steps // per_epoch),
+        lr=lr or config.lr,
+        warmup=0.0,
+        final_lr=1.0,
+        inter_only=0.0,
     )
     train(model, images, constant, watch=watch, seed=seed, progress=False)
     return model
 
 
-def few_shots(features: Features, categories: Sequence[str], n: int, *, seed: int = 0) -> Features:
-    """`n` normal training images of each category, drawn without replacement; fewer are the first of more."""
+def few_shots(
+    features: Features, categories: Sequence[str], n: int, *, seed: int = 0
+) -> Features:
+    """`n` normal training images of each category, drawn without replacement; fewer are
+    the first of more.
+    """
     parts = []
     for category in categories:
         images = features.where(split="train", label=0, category=category)
         if not 1 <= n <= len(images):
-            raise ValueError(f"Expected 1 to {len(images)} shots of {category}, its training images; got {n}.")
-        order = np.random.default_rng([seed, *category.encode()]).permutation(len(images))
+            raise ValueError(
+                f"Expected 1 to {len(images)} shots of {category}, its training images; got {n}."
+            )
+        order = np.random.default_rng([seed, *category.encode()]).permutation(
+            len(images)
+        )
         parts.append(images.take(order[:n]))
     return union(parts)

@@ -1,4 +1,6 @@
-"""Recovery curves: how the first task comes back step by step beside its controls, and what that costs the newest."""
+"""Recovery curves: how the first task comes back step by step beside its controls, and
+what that costs the newest.
+"""
 
 __all__ = ["PROBES", "plot_recovery", "plot_recovery_cost"]
 
@@ -10,12 +12,28 @@ from matplotlib.axes import Axes
 
 from analysis.style import task_color
 
-# In the colour of the task whose images are trained on; models that never knew the first task are grey.
+# In the colour of the task whose images are trained on; models that never knew the
+# first task are grey.
 PROBES = {
-    "forgotten": {"label": "forgotten", "color": task_color(0), "ls": "-", "marker": "o"},
-    "held_out": {"label": "category left out", "color": task_color(0), "ls": ":", "marker": "s"},
+    "forgotten": {
+        "label": "forgotten",
+        "color": task_color(0),
+        "ls": "-",
+        "marker": "o",
+    },
+    "held_out": {
+        "label": "category left out",
+        "color": task_color(0),
+        "ls": ":",
+        "marker": "s",
+    },
     "sham": {"label": "newest task's images", "ls": "-.", "marker": "^"},
-    "never_learned": {"label": "never learned", "color": "black", "ls": "--", "marker": "D"},
+    "never_learned": {
+        "label": "never learned",
+        "color": "black",
+        "ls": "--",
+        "marker": "D",
+    },
     "untrained": {"label": "untrained", "color": "0.55", "ls": "--", "marker": "v"},
 }
 BANDS = ("forgotten", "never_learned")  # five would hide each other
@@ -31,13 +49,16 @@ def plot_recovery(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The first task's image AUROC over the steps of a few-shot training, one line a probe.
+    """The first task's image AUROC over the steps of a few-shot training, one line a
+    probe.
 
-    The two that are to be compared, forgotten and never learned, have a band: the interval over test images.
+    The two that are to be compared, forgotten and never learned, have a band: the
+    interval over test images.
 
-    How to read it: the gap between the forgotten model and the dashed lines is what was kept; where they run together
-    the steps teach rather than remind. The thin horizontal lines are the task just learnt, and the forgotten model
-    before the first step.
+    How to read it: the gap between the forgotten model and the dashed lines is what was
+    kept; where they run together the steps teach rather than remind. The thin
+    horizontal lines are the task just learnt, and the forgotten model before the first
+    step.
 
     Args:
         curves: Of `recovery_curves`.
@@ -53,10 +74,21 @@ def plot_recovery(
     learned = curves[(curves["step"] == step) & (curves["probe"] == "learned")]["value"]
     _draw(ax, rows, step, kwargs)
     forgotten = rows[(rows["probe"] == "forgotten") & (rows["n_steps"] == 0)]["value"]
-    levels = sorted([*zip(learned, ["just learnt"]), *zip(forgotten, ["before the steps"])])
-    for (value, name), side in zip(levels, ("top", "bottom") if len(levels) == 2 else ("bottom",)):
+    levels = sorted(
+        [*zip(learned, ["just learnt"]), *zip(forgotten, ["before the steps"])]
+    )
+    for (value, name), side in zip(
+        levels, ("top", "bottom") if len(levels) == 2 else ("bottom",)
+    ):
         ax.axhline(value, color=task_color(0), lw=1.5, ls=(0, (5, 3)), zorder=0)
-        ax.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va=side, size="small")
+        ax.annotate(
+            name,
+            (0.99, value),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va=side,
+            size="small",
+        )
     ax.set(ylabel="image AUROC of task 1")
     return _finish(ax, legend)
 
@@ -71,10 +103,11 @@ def plot_recovery_cost(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The newest task's image AUROC over the same steps: what recovering the first costs.
+    """The newest task's image AUROC over the same steps: what recovering the first
+    costs.
 
-    How to read it: a line that falls is paid for with the newest task; the sham, trained on that task's own images,
-    shows what the steps do anyway.
+    How to read it: a line that falls is paid for with the newest task; the sham,
+    trained on that task's own images, shows what the steps do anyway.
 
     The arguments are those of `plot_recovery`.
     """
@@ -90,7 +123,14 @@ def _draw(ax: Axes, rows: pd.DataFrame, step: int, kwargs: dict[str, Any]) -> No
         line = rows[rows["probe"] == name].sort_values("n_steps")
         ax.plot(line["n_steps"], line["value"], **style)
         if name in BANDS:
-            ax.fill_between(line["n_steps"], line["low"], line["high"], color=style["color"], alpha=0.15, lw=0)
+            ax.fill_between(
+                line["n_steps"],
+                line["low"],
+                line["high"],
+                color=style["color"],
+                alpha=0.15,
+                lw=0,
+            )
     ticks = sorted(rows["n_steps"].unique())
     ax.set_xscale("symlog", linthresh=1, linscale=0.5)
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -105,8 +145,14 @@ def _finish(ax: Axes, legend: bool) -> Axes:
     return ax
 
 
-def _chosen(curves: pd.DataFrame, step: int, update: str, shots: int | None, *, task: int) -> pd.DataFrame:
-    rows = curves[(curves["step"] == step) & (curves["update"] == update) & (curves["task"] == task)]
+def _chosen(
+    curves: pd.DataFrame, step: int, update: str, shots: int | None, *, task: int
+) -> pd.DataFrame:
+    rows = curves[
+        (curves["step"] == step)
+        & (curves["update"] == update)
+        & (curves["task"] == task)
+    ]
     rows = rows[rows["shots"] == (rows["shots"].max() if shots is None else shots)]
     if rows.empty:
         raise ValueError(

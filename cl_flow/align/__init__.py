@@ -1,4 +1,6 @@
-"""Mixtures learnt incrementally, and aligners that move a mixture after its flow has moved."""
+"""Mixtures learnt incrementally, and aligners that move a mixture after its flow has
+moved.
+"""
 
 __all__ = [
     "ALIGNERS",

@@ -1,4 +1,6 @@
-"""Aligners: what moves a mixture after its flow has moved, by evidence that needs no image of an old class."""
+"""Aligners: what moves a mixture after its flow has moved, by evidence that needs no
+image of an old class.
+"""
 
 __all__ = [
     "ALIGNERS",
@@ -30,7 +32,11 @@ from cl_flow.registry import Registry
 ALIGNERS: Registry = Registry("aligner")
 HEADS = ("means", "full")
 
-KEPT = {"refit": "images", "transport": "latents", "pushforward": "features"}  # of old classes; the others, nothing
+KEPT = {
+    "refit": "images",
+    "transport": "latents",
+    "pushforward": "features",
+}  # of old classes; the others, nothing
 
 Law = Mapping[int, GaussianStats]
 Map = Callable[[Tensor, Tensor], Tensor]
@@ -39,18 +45,20 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one level of a model has to show for classes that it learnt before; an aligner takes what it needs.
+    """What one level of a model has to show for classes that it learnt before; an
+    aligner takes what it needs.
 
     Args:
         classes: Ids of the classes to align; all others keep their bits.
-        drift: Latents of the newest task's patches under the flow before that task, and of the same under the flow as
-            it is, (n, D) each.
+        drift: Latents of the newest task's patches under the flow before that task, and
+            of the same under the flow as it is, (n, D) each.
         features: Per class the Gaussians of its backbone features, which never drift.
-        latents: Per class the Gaussians of its latents under the flow before the task: the empirical law, taken when
-            they were last at hand.
-        images: Latents (N, D) and class ids (N,) of the classes' own patches under the flow as it is; whoever has
-            these is an oracle, or keeps exemplars.
-        flow: Patches (N, D) and their grid cells (N,) to latents (N, D) under the flow as it is.
+        latents: Per class the Gaussians of its latents under the flow before the task:
+            the empirical law, taken when they were last at hand.
+        images: Latents (N, D) and class ids (N,) of the classes' own patches under the
+            flow as it is; whoever has these is an oracle, or keeps exemplars.
+        flow: Patches (N, D) and their grid cells (N,) to latents (N, D) under the flow
+            as it is.
         inverse: Latents and cells back to patches, under the flow before the task.
         n_cells: Cells of the grid.
         n_draws: Latents to draw per class where they are drawn.
@@ -76,19 +84,29 @@ class Evidence:
         """
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
-            raise ValueError(f"Expected evidence with {', '.join(names)}; got none of {', '.join(missing)}.")
+            raise ValueError(
+                f"Expected evidence with {', '.join(names)}; got none of {', '.join(missing)}."
+            )
 
 
 Aligner = Callable[..., Mixture]
 """`(mixture, evidence, *, head, shrinkage) -> mixture`, pure; `head` is `"means"` or `"full"`."""
 
 
-def moved(mixture: Mixture, classes: tuple[int, ...], weight: Tensor, bias: Tensor, *, head: str = "full") -> Mixture:
+def moved(
+    mixture: Mixture,
+    classes: tuple[int, ...],
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    head: str = "full",
+) -> Mixture:
     r"""The mixture after the latents of some classes have moved by z′ = Az + b.
 
-    With the head `full` the class moves along, shape and all: a class that looks at u = Wz + c then looks at
-    $WA^{-1}z' + c - WA^{-1}b$, and its density at z′ is that at z over |det A|. With `means` only its main center goes
-    where the map takes it, and everything else of the class goes with the center.
+    With the head `full` the class moves along, shape and all: a class that looks at u =
+    Wz + c then looks at $WA^{-1}z' + c - WA^{-1}b$, and its density at z′ is that at z
+    over |det A|. With `means` only its main center goes where the map takes it, and
+    everything else of the class goes with the center.
 
     Args:
         mixture: What it was.
@@ -110,7 +128,9 @@ def moved(mixture: Mixture, classes: tuple[int, ...], weight: Tensor, bias: Tens
     W, c = (values.clone() for values in frames_of(mixture))
     if head == "means":
         z = centers(mixture)[ids]
-        c[ids] -= (W[ids] @ ((weight @ z[..., None])[..., 0] + bias - z)[..., None])[..., 0]
+        c[ids] -= (W[ids] @ ((weight @ z[..., None])[..., 0] + bias - z)[..., None])[
+            ..., 0
+        ]
         return mixture.framed(W, c)
     W[ids] = torch.linalg.solve(weight.mT, W[ids].mT).mT
     c[ids] -= (W[ids] @ bias[..., None])[..., 0]
@@ -137,14 +157,20 @@ def centers(mixture: Mixture) -> Tensor:
 
 
 @ALIGNERS
-def identity(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3) -> Mixture:
+def identity(
+    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+) -> Mixture:
     """The mixture as it is."""
     return mixture
 
 
 @ALIGNERS("refit")
-def refit_images(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3) -> Mixture:
-    """Every class refitted to latents of its own images: the oracle where these are all images, else exemplars."""
+def refit_images(
+    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+) -> Mixture:
+    """Every class refitted to latents of its own images: the oracle where these are all
+    images, else exemplars.
+    """
     evidence.need("images")
     return refit(mixture, *evidence.images, family=head, shrinkage=shrinkage)
 
@@ -153,47 +179,74 @@ def refit_images(mixture: Mixture, evidence: Evidence, *, head: str = "full", sh
 
 
 @ALIGNERS
-def mean_shift(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3) -> Mixture:
+def mean_shift(
+    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+) -> Mixture:
     """Every old class moves by as much as the new task's patches do on average."""
     before, after = _drift(evidence)
-    return _along(mixture, evidence, torch.eye(mixture.dim), (after - before).mean(0), head)
+    return _along(
+        mixture, evidence, torch.eye(mixture.dim), (after - before).mean(0), head
+    )
 
 
 @ALIGNERS
-def procrustes(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3) -> Mixture:
-    """Every old class moves by the rigid map that carries the new task's patches best: a rotation and a shift.
+def procrustes(
+    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+) -> Mixture:
+    """Every old class moves by the rigid map that carries the new task's patches best:
+    a rotation and a shift.
 
     References:
         A generalized solution of the orthogonal Procrustes problem (Schönemann, 1966)
         https://doi.org/10.1007/BF02289451
     """
     before, after = _drift(evidence)
-    left, _, right = torch.linalg.svd((after - after.mean(0)).T @ (before - before.mean(0)))
+    left, _, right = torch.linalg.svd(
+        (after - after.mean(0)).T @ (before - before.mean(0))
+    )
     rotation = left @ right
-    return _along(mixture, evidence, rotation, after.mean(0) - rotation @ before.mean(0), head)
+    return _along(
+        mixture, evidence, rotation, after.mean(0) - rotation @ before.mean(0), head
+    )
 
 
 @ALIGNERS
-def sdc(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3) -> Mixture:
+def sdc(
+    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+) -> Mixture:
     r"""Semantic drift compensation: each center moves as the new patches near it do.
 
-    Weights are $\exp(-\|z - \mu_k\|^2 / 2\sigma^2)$ with σ² = D, the squared radius of a class.
+    Weights are $\exp(-\|z - \mu_k\|^2 / 2\sigma^2)$ with σ² = D, the squared radius of
+    a class.
 
     References:
-        Semantic drift compensation for class-incremental learning (Yu et al., 2020) https://arxiv.org/abs/2004.00440
+        Semantic drift compensation for class-incremental learning (Yu et al., 2020)
+        https://arxiv.org/abs/2004.00440
     """
     before, after = _drift(evidence)
-    near = torch.cdist(centers(mixture)[list(evidence.classes)].to(before), before).square()
+    near = torch.cdist(
+        centers(mixture)[list(evidence.classes)].to(before), before
+    ).square()
     shift = (-near / (2 * mixture.dim)).softmax(1) @ (after - before)
-    return moved(mixture, evidence.classes, torch.eye(mixture.dim).repeat(len(shift), 1, 1), shift, head=head)
+    return moved(
+        mixture,
+        evidence.classes,
+        torch.eye(mixture.dim).repeat(len(shift), 1, 1),
+        shift,
+        head=head,
+    )
 
 
 @ALIGNERS
-def ldc(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3) -> Mixture:
-    """Learnable drift compensation: one affine map of all latents, by ridge regression towards the identity.
+def ldc(
+    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+) -> Mixture:
+    """Learnable drift compensation: one affine map of all latents, by ridge regression
+    towards the identity.
 
     References:
-        Exemplar-free continual representation learning via learnable drift compensation (Gomez-Villa et al., 2024)
+        Exemplar-free continual representation learning via learnable drift compensation
+        (Gomez-Villa et al., 2024)
         https://arxiv.org/abs/2407.08536
     """
     before, after = _drift(evidence)
@@ -201,7 +254,9 @@ def ldc(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: 
     gram, eye = x.T @ x, torch.eye(mixture.dim).to(x)
     ridge = shrinkage * gram.diagonal().mean() * eye
     weight = torch.linalg.solve(gram + ridge, x.T @ y + ridge).T
-    return _along(mixture, evidence, weight, after.mean(0) - weight @ before.mean(0), head)
+    return _along(
+        mixture, evidence, weight, after.mean(0) - weight @ before.mean(0), head
+    )
 
 
 def _drift(evidence: Evidence) -> Pair:
@@ -209,31 +264,45 @@ def _drift(evidence: Evidence) -> Pair:
     return evidence.drift[0].double(), evidence.drift[1].double()
 
 
-def _along(mixture: Mixture, evidence: Evidence, weight: Tensor, bias: Tensor, head: str) -> Mixture:
+def _along(
+    mixture: Mixture, evidence: Evidence, weight: Tensor, bias: Tensor, head: str
+) -> Mixture:
     """All classes moved by one map."""
     n = len(evidence.classes)
-    return moved(mixture, evidence.classes, weight.repeat(n, 1, 1), bias.repeat(n, 1), head=head)
+    return moved(
+        mixture, evidence.classes, weight.repeat(n, 1, 1), bias.repeat(n, 1), head=head
+    )
 
 
 # ---- by draws that stand for the old classes
 
 
 @ALIGNERS
-def transport(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3) -> Mixture:
-    """Draws of each class's latents, back through the old flow and forward through the new one; then a refit."""
+def transport(
+    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+) -> Mixture:
+    """Draws of each class's latents, back through the old flow and forward through the
+    new one; then a refit.
+    """
     return refit(mixture, *transported(evidence), family=head, shrinkage=shrinkage)
 
 
 @ALIGNERS
-def pushforward(mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3) -> Mixture:
-    """Draws of each class's backbone features, which never drift, through the flow as it is; then a refit."""
+def pushforward(
+    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+) -> Mixture:
+    """Draws of each class's backbone features, which never drift, through the flow as
+    it is; then a refit.
+    """
     return refit(mixture, *pushed(evidence), family=head, shrinkage=shrinkage)
 
 
 def transported(evidence: Evidence) -> Pair:
-    """Latents under the flow as it is, and class ids, of draws from the latent laws under the flow before.
+    """Latents under the flow as it is, and class ids, of draws from the latent laws
+    under the flow before.
 
-    Where the old flow's inverse explodes, as it does now and then where no patch ever was, the draw is left out.
+    Where the old flow's inverse explodes, as it does now and then where no patch ever
+    was, the draw is left out.
     """
     evidence.need("latents", "flow", "inverse")
     z, y, cells = _drawn(evidence, evidence.latents)
@@ -243,7 +312,9 @@ def transported(evidence: Evidence) -> Pair:
 
 
 def _near_the_median(z: Tensor, *, times: float = 5.0) -> Tensor:
-    """Which latents (N,) lie within so many times the median distance from the median: of a Gaussian's draws, all."""
+    """Which latents (N,) lie within so many times the median distance from the median:
+    of a Gaussian's draws, all.
+    """
     finite = z.isfinite().all(1)
     distance = (z - z[finite].median(0).values).norm(dim=1)
     return finite & (distance <= times * distance[finite].median())
@@ -257,7 +328,9 @@ def pushed(evidence: Evidence) -> Pair:
 
 
 def _drawn(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws of every class to align, class ids, and cells drawn uniformly; no draw lies in a law's outer twentieth."""
+    """Draws of every class to align, class ids, and cells drawn uniformly; no draw lies
+    in a law's outer twentieth.
+    """
     generator, n = torch.Generator().manual_seed(evidence.seed), evidence.n_draws
     draws = [_inner(law[k], n, generator) for k in evidence.classes]
     y = torch.tensor(evidence.classes, device=draws[0].device).repeat_interleave(n)
@@ -265,8 +338,12 @@ def _drawn(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat(draws), y, cells
 
 
-def _inner(stats: GaussianStats, n: int, generator: torch.Generator, *, kept: float = 0.95) -> Tensor:
-    """`n` draws, the likeliest `kept` of more: a flow was never trained on what lies far out, and inverts it badly."""
+def _inner(
+    stats: GaussianStats, n: int, generator: torch.Generator, *, kept: float = 0.95
+) -> Tensor:
+    """`n` draws, the likeliest `kept` of more: a flow was never trained on what lies
+    far out, and inverts it badly.
+    """
     state = MixtureState(_regular(stats))
     draws, _ = state.sample(int(n / kept) + 1, generator=generator)
     chosen = state.log_prob(draws).topk(n).indices

@@ -34,7 +34,8 @@ def gathered(
     Args:
         old: The model before the newest task.
         model: The model as it is.
-        newest: Training images of the newest task; some of their patches, under both flows, are the drift.
+        newest: Training images of the newest task; some of their patches, under both
+            flows, are the drift.
         features: Gaussians of the old classes' features.
         latents: Gaussians of their latents under the old model.
         n_draws: Latents to draw per class where they are drawn.
@@ -60,10 +61,15 @@ def gathered(
 
 
 def realigned(
-    old: Sequence[Mixture], new: Sequence[Mixture], evidence: Sequence[Evidence], aligner: str, *, head: str = "full"
+    old: Sequence[Mixture],
+    new: Sequence[Mixture],
+    evidence: Sequence[Evidence],
+    aligner: str,
+    *,
+    head: str = "full",
 ) -> list[Mixture]:
-    """Per level the mixture whose old classes are aligned, from where they were before the task, and whose new ones
-    are as the task left them.
+    """Per level the mixture whose old classes are aligned, from where they were before
+    the task, and whose new ones are as the task left them.
     """
     return [
         ALIGNERS[aligner](stitched(before, after), known, head=head)
@@ -85,7 +91,9 @@ def stitched(old: Mixture, new: Mixture) -> Mixture:
 
 @torch.no_grad()
 def carried(evidence: Sequence[Evidence]) -> Gaussians:
-    """The latent laws after a task: the moments of the old laws' draws, carried from the old flow into the new."""
+    """The latent laws after a task: the moments of the old laws' draws, carried from
+    the old flow into the new.
+    """
     levels = []
     for known in evidence:
         z, y = transported(known)
@@ -95,7 +103,10 @@ def carried(evidence: Sequence[Evidence]) -> Gaussians:
 
 def with_latents(evidence: Sequence[Evidence], latents: Gaussians) -> list[Evidence]:
     """The evidence with other latent laws."""
-    return [dataclasses.replace(known, latents=_laws(latents, i)) for i, known in enumerate(evidence)]
+    return [
+        dataclasses.replace(known, latents=_laws(latents, i))
+        for i, known in enumerate(evidence)
+    ]
 
 
 def _laws(kept: Gaussians | None, level: int) -> dict[int, GaussianStats] | None:
@@ -114,7 +125,9 @@ def _backward(level: Level) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _some_patches(images: Features, i: int, level: Level) -> tuple[Tensor, Tensor]:
-    """Patches (N, D) of level i and their cells, from images spread evenly over those given."""
+    """Patches (N, D) of level i and their cells, from images spread evenly over those
+    given.
+    """
     n_cells = len(level.codes)
     n = min(len(images), max(1, DRIFT_PATCHES // n_cells))
     chosen = images.take(torch.linspace(0, len(images) - 1, n).round().long().numpy())

@@ -1,6 +1,14 @@
 """Gaussians of each class, fitted, packed into few bytes, and drawn from."""
 
-__all__ = ["Gaussians", "SHRINKAGE", "TRUNCATION", "feature_gaussians", "joined", "latent_gaussians", "pushed"]
+__all__ = [
+    "Gaussians",
+    "SHRINKAGE",
+    "TRUNCATION",
+    "feature_gaussians",
+    "joined",
+    "latent_gaussians",
+    "pushed",
+]
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +28,8 @@ EM_STEPS, EM_PATCHES = 20, 20_000
 
 @dataclass(frozen=True)
 class Gaussians:
-    """Per level the statistics of K classes of M components each, class after class (K·M rows).
+    """Per level the statistics of K classes of M components each, class after class
+    (K·M rows).
 
     Args:
         levels: Statistics per level.
@@ -37,17 +46,29 @@ class Gaussians:
 
     def followed_by(self, other: "Gaussians") -> "Gaussians":
         """These classes and then those of another."""
-        return Gaussians([joined(pair) for pair in zip(self.levels, other.levels)], self.n_components)
+        return Gaussians(
+            [joined(pair) for pair in zip(self.levels, other.levels)], self.n_components
+        )
 
     def sample(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
-        """Per level `n` draws of each class (K, n, D), components by their weight, no coordinate beyond 2.5σ."""
+        """Per level `n` draws of each class (K, n, D), components by their weight, no
+        coordinate beyond 2.5σ.
+        """
         return [self._sample_level(stats, n, generator) for stats in self.levels]
 
-    def _sample_level(self, stats: GaussianStats, n: int, generator: torch.Generator) -> Tensor:
+    def _sample_level(
+        self, stats: GaussianStats, n: int, generator: torch.Generator
+    ) -> Tensor:
         k, m, dim = self.n_classes, self.n_components, stats.mean.shape[1]
-        which = torch.multinomial(stats.n.cpu().view(k, m), n, replacement=True, generator=generator)
+        which = torch.multinomial(
+            stats.n.cpu().view(k, m), n, replacement=True, generator=generator
+        )
         rows = (which + m * torch.arange(k)[:, None]).to(stats.mean.device)
-        noise = torch.empty(k, n, dim).normal_(generator=generator).clamp_(-TRUNCATION, TRUNCATION)
+        noise = (
+            torch.empty(k, n, dim)
+            .normal_(generator=generator)
+            .clamp_(-TRUNCATION, TRUNCATION)
+        )
         root = torch.linalg.cholesky(stats.covariance(shrinkage=SHRINKAGE))
         out = stats.mean[rows]
         noise = noise.to(out)
@@ -56,7 +77,9 @@ class Gaussians:
             out[chosen] += noise[chosen] @ root[row].T
         return out
 
-    def bag(self, n: int, n_cells: Sequence[int], *, generator: torch.Generator) -> PatchPool:
+    def bag(
+        self, n: int, n_cells: Sequence[int], *, generator: torch.Generator
+    ) -> PatchPool:
         """`n` draws of each class and level, at cells drawn uniformly."""
         x = [draws.flatten(0, 1) for draws in self.sample(n, generator=generator)]
         cells = [
@@ -66,19 +89,30 @@ class Gaussians:
         return PatchPool(x, cells, [torch.full((self.n_classes,), n)] * len(x))
 
     def tensors(self) -> dict[str, Tensor]:
-        """As a strategy keeps them in `memory`: counts, means, and one half of each scatter."""
+        """As a strategy keeps them in `memory`: counts, means, and one half of each
+        scatter.
+        """
         out = {}
         for i, stats in enumerate(self.levels):
             rows, columns = torch.tril_indices(*stats.scatter.shape[1:])
-            out |= {f"n{i}": stats.n, f"mean{i}": stats.mean, f"scatter{i}": stats.scatter[:, rows, columns]}
+            out |= {
+                f"n{i}": stats.n,
+                f"mean{i}": stats.mean,
+                f"scatter{i}": stats.scatter[:, rows, columns],
+            }
         return out
 
     @classmethod
-    def stored(cls, memory: Mapping[str, Tensor], n_components: int, device: torch.device) -> "Gaussians":
+    def stored(
+        cls, memory: Mapping[str, Tensor], n_components: int, device: torch.device
+    ) -> "Gaussians":
         """The inverse of `tensors`."""
         levels = []
         while f"mean{len(levels)}" in memory:
-            n, mean, half = (memory[f"{name}{len(levels)}"].to(device) for name in ("n", "mean", "scatter"))
+            n, mean, half = (
+                memory[f"{name}{len(levels)}"].to(device)
+                for name in ("n", "mean", "scatter")
+            )
             rows, columns = torch.tril_indices(mean.shape[1], mean.shape[1])
             scatter = mean.new_zeros(*mean.shape, mean.shape[1])
             scatter[:, rows, columns] = half
@@ -95,27 +129,44 @@ def feature_gaussians(
     device: torch.device,
     generator: torch.Generator,
 ) -> Gaussians:
-    """Each category's patches pooled over positions: a Gaussian, or a small mixture by expectation–maximisation."""
+    """Each category's patches pooled over positions: a Gaussian, or a small mixture by
+    expectation–maximisation.
+    """
     levels = []
     for i, (level, (h, w)) in enumerate(zip(features.levels, features.grids)):
         parts = []
         for name in categories:
             images = features.where(category=name)
-            whole = _merged(GaussianStats.of(x[i].flatten(0, 1).float().to(device)) for x in images.batches())
+            whole = _merged(
+                GaussianStats.of(x[i].flatten(0, 1).float().to(device))
+                for x in images.batches()
+            )
             if n_components == 1:
                 parts.append(whole)
                 continue
-            chosen = torch.randperm(len(images) * h * w, generator=generator)[:EM_PATCHES].numpy()
-            x = torch.from_numpy(level[images.rows[chosen // (h * w)], chosen % (h * w)]).float().to(device)
+            chosen = torch.randperm(len(images) * h * w, generator=generator)[
+                :EM_PATCHES
+            ].numpy()
+            x = (
+                torch.from_numpy(
+                    level[images.rows[chosen // (h * w)], chosen % (h * w)]
+                )
+                .float()
+                .to(device)
+            )
             parts.append(_mixture(x, whole, n_components, generator))
         levels.append(joined(parts))
     return Gaussians(levels, n_components)
 
 
 @torch.no_grad()
-def latent_gaussians(model: FlowModel, images: Features, categories: Sequence[str]) -> Gaussians:
+def latent_gaussians(
+    model: FlowModel, images: Features, categories: Sequence[str]
+) -> Gaussians:
     """Each category's latents under the model, of whole images, as one Gaussian."""
-    per_class = [list(_latent_stats(model, images.where(category=name))) for name in categories]
+    per_class = [
+        list(_latent_stats(model, images.where(category=name))) for name in categories
+    ]
     return Gaussians([joined(parts) for parts in zip(*per_class)])
 
 
@@ -125,17 +176,26 @@ def pushed(model: FlowModel, bag: PatchPool) -> Gaussians:
     levels = []
     for level, x, cells, counts in zip(model.levels, bag.x, bag.cells, bag.counts):
         z, _ = level(x, cells)
-        levels.append(joined([GaussianStats.of(part) for part in z.split(counts.tolist())]))
+        levels.append(
+            joined([GaussianStats.of(part) for part in z.split(counts.tolist())])
+        )
     return Gaussians(levels)
 
 
 def _latent_stats(model: FlowModel, images: Features) -> Iterator[GaussianStats]:
     for i, level in enumerate(model.levels):
-        yield _merged(GaussianStats.of(level(x[i].flatten(0, 1).to(level.codes))[0]) for x in images.batches())
+        yield _merged(
+            GaussianStats.of(level(x[i].flatten(0, 1).to(level.codes))[0])
+            for x in images.batches()
+        )
 
 
-def _mixture(x: Tensor, whole: GaussianStats, m: int, generator: torch.Generator) -> GaussianStats:
-    """M components of patches (N, D); each also holds one patch's worth of the whole, so that none dies."""
+def _mixture(
+    x: Tensor, whole: GaussianStats, m: int, generator: torch.Generator
+) -> GaussianStats:
+    """M components of patches (N, D); each also holds one patch's worth of the whole,
+    so that none dies.
+    """
     prior = joined([whole.decay(1.0 / whole.n)] * m)
     seeds = x[torch.randperm(len(x), generator=generator)[:m].to(x.device)]
     weights = torch.nn.functional.one_hot(torch.cdist(x, seeds).argmin(1), m).to(x)
@@ -155,4 +215,9 @@ def _merged(parts: Iterable[GaussianStats]) -> GaussianStats:
 
 def joined(parts: Sequence[GaussianStats]) -> GaussianStats:
     """The components of all parts, one after the other."""
-    return GaussianStats(*(torch.cat([getattr(part, name) for part in parts]) for name in ("n", "mean", "scatter")))
+    return GaussianStats(
+        *(
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("n", "mean", "scatter")
+        )
+    )

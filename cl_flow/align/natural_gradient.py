@@ -1,4 +1,6 @@
-"""Moments inside a training step: what gradient flows through them, and centers that follow a natural gradient."""
+"""Moments inside a training step: what gradient flows through them, and centers that
+follow a natural gradient.
+"""
 
 __all__ = ["MODES", "moments", "natural_step"]
 
@@ -11,7 +13,8 @@ MODES = ("stop", "pathwise")
 
 
 def moments(z: Tensor, weights: Tensor, *, mode: str = "stop") -> GaussianStats:
-    r"""The statistics of latents in a graph, for a loss that holds its mixture at their maximum-likelihood values.
+    r"""The statistics of latents in a graph, for a loss that holds its mixture at their
+    maximum-likelihood values.
 
     - `stop`: no gradient flows through them. Of a loss that they minimise, such as $-\sum r \ln \mathcal N(z; m, S/n)$,
       that is the exact gradient nevertheless (the envelope theorem).
@@ -20,7 +23,8 @@ def moments(z: Tensor, weights: Tensor, *, mode: str = "stop") -> GaussianStats:
     The third mode keeps centers of its own beside the graph: `natural_step`.
 
     References:
-        Envelope theorems for arbitrary choice sets (Milgrom and Segal, 2002) https://doi.org/10.1111/1468-0262.00296
+        Envelope theorems for arbitrary choice sets (Milgrom and Segal, 2002)
+        https://doi.org/10.1111/1468-0262.00296
 
     Args:
         z: Latents (N, D).
@@ -31,22 +35,35 @@ def moments(z: Tensor, weights: Tensor, *, mode: str = "stop") -> GaussianStats:
         KeyError: Unknown mode.
     """
     if mode not in MODES:
-        raise KeyError(f"Unknown gradient mode {mode!r}; known: {', '.join(MODES)}, and the function natural_step.")
-    return GaussianStats.of(z.detach(), weights.detach()) if mode == "stop" else GaussianStats.of(z, weights)
+        raise KeyError(
+            f"Unknown gradient mode {mode!r}; known: {', '.join(MODES)}, and the function natural_step."
+        )
+    return (
+        GaussianStats.of(z.detach(), weights.detach())
+        if mode == "stop"
+        else GaussianStats.of(z, weights)
+    )
 
 
 def natural_step(
-    mu: Tensor, batch: GaussianStats, gradient: Tensor | None = None, *, rate: float, weight: float = 1.0
+    mu: Tensor,
+    batch: GaussianStats,
+    gradient: Tensor | None = None,
+    *,
+    rate: float,
+    weight: float = 1.0,
 ) -> Tensor:
-    r"""Centers (K, D) after one step of natural gradient on generative plus `weight` times discriminative loss.
+    r"""Centers (K, D) after one step of natural gradient on generative plus `weight`
+    times discriminative loss.
 
     The Fisher information of unit-covariance centers is $\mathrm{diag}(\pi_k)$, so that
     $$\mu_k \leftarrow \mu_k + \gamma\,(m_k - \mu_k) - \gamma \tfrac{\lambda}{\pi_k} \nabla_{\mu_k} L_\mathrm{disc}.$$
-    Without the last term and with γ = 1/t it is the running mean of the batch means; centers of classes that the batch
-    does not hold stay.
+    Without the last term and with γ = 1/t it is the running mean of the batch means;
+    centers of classes that the batch does not hold stay.
 
     References:
-        Natural gradient works efficiently in learning (Amari, 1998) https://doi.org/10.1162/089976698300017746
+        Natural gradient works efficiently in learning (Amari, 1998)
+        https://doi.org/10.1162/089976698300017746
 
     Args:
         mu: Centers (K, D).
@@ -58,5 +75,8 @@ def natural_step(
     share = batch.n / batch.n.sum()
     step = batch.mean - mu
     if gradient is not None:
-        step = step - weight * gradient / share.clamp(min=torch.finfo(mu.dtype).tiny)[:, None]
+        step = (
+            step
+            - weight * gradient / share.clamp(min=torch.finfo(mu.dtype).tiny)[:, None]
+        )
     return torch.where(batch.n[:, None] > 0, mu + rate * step, mu).detach()

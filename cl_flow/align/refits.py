@@ -1,4 +1,6 @@
-"""Classes fitted anew to latents at hand, as one could who still has their images: from a mere shift to any shape."""
+"""Classes fitted anew to latents at hand, as one could who still has their images: from
+a mere shift to any shape.
+"""
 
 __all__ = ["FAMILIES", "refit"]
 
@@ -15,7 +17,9 @@ FAMILIES = ("means", "offsets", "diagonal", "full", "affine")
 
 
 class Head(NamedTuple):
-    """One class: the components (M, D) and log weights (M,) that it has in its frame u = weight·z + bias."""
+    """One class: the components (M, D) and log weights (M,) that it has in its frame u
+    = weight·z + bias.
+    """
 
     components: Tensor
     log_weights: Tensor
@@ -25,42 +29,58 @@ class Head(NamedTuple):
 
 @torch.no_grad()
 def refit(
-    mixture: Mixture, z: Tensor, y: Tensor, *, family: str = "full", shrinkage: float = 1e-3, n_iterations: int = 10
+    mixture: Mixture,
+    z: Tensor,
+    y: Tensor,
+    *,
+    family: str = "full",
+    shrinkage: float = 1e-3,
+    n_iterations: int = 10,
 ) -> Mixture:
-    r"""The mixture with every class in `y` fitted anew to its latents; the other classes keep their bits.
+    r"""The mixture with every class in `y` fitted anew to its latents; the other
+    classes keep their bits.
 
-    The families say what may change, by maximum likelihood but for the first. Four of them are nested, each begun at
-    the optimum of the one before, so that the likelihood of the latents never falls along them:
+    The families say what may change, by maximum likelihood but for the first. Four of
+    them are nested, each begun at the optimum of the one before, so that the likelihood
+    of the latents never falls along them:
 
     - `means`: the class moves as it is, until its main center is the mean of its latents;
     - `offsets`: around that mean, offsets and weights of the components are learnt anew;
     - `diagonal`: the components also share a diagonal covariance;
     - `full`: they share a full covariance.
 
-    The fifth contains `means` and stands beside the rest, for it keeps the shape that the class had:
+    The fifth contains `means` and stands beside the rest, for it keeps the shape that
+    the class had:
 
     - `affine`: offsets and weights stay, and the class looks at its latents through $u = W z + b$: what moved it by an
-      affine map is undone, as far as the shape of the class tells one direction from another. Given responsibilities
-      r, targets $t_n = \sum_m r_{nm} \mu_m$ and scatters $S = \sum \tilde z \tilde z^\top$,
-      $C = \sum \tilde t \tilde z^\top$, the maximum of $N \log|\det W| - \tfrac12 \sum \|W z_n + b - t_n\|^2$ has the
-      singular vectors of $C S^{-1/2} = U \,\mathrm{diag}(k)\, V^\top$:
-      $W = U \,\mathrm{diag}\big(\tfrac12 (k + \sqrt{k^2 + 4N})\big)\, V^\top S^{-1/2}$. It is begun at the shift and
-      at the map that whitens the latents and colours them as the class was; the likelier end is kept.
+      affine map is undone, as far as the shape of the class tells one direction from
+      another. Given responsibilities r, targets $t_n = \sum_m r_{nm} \mu_m$ and
+      scatters $S = \sum \tilde z \tilde z^\top$, $C = \sum \tilde t \tilde z^\top$, the
+      maximum of $N \log|\det W| - \tfrac12 \sum \|W z_n + b - t_n\|^2$ has the singular
+      vectors of $C S^{-1/2} = U \,\mathrm{diag}(k)\, V^\top$: $W = U
+      \,\mathrm{diag}\big(\tfrac12 (k + \sqrt{k^2 + 4N})\big)\, V^\top S^{-1/2}$. It is
+      begun at the shift and at the map that whitens the latents and colours them as the
+      class was; the likelier end is kept.
 
-    A covariance becomes a frame; the main center, and with it the old geometry of centers, stays where it is there.
+    A covariance becomes a frame; the main center, and with it the old geometry of
+    centers, stays where it is there.
 
     References:
-        Maximum likelihood linear transformations for HMM-based speech recognition (Gales, 1998)
+        Maximum likelihood linear transformations for HMM-based speech recognition
+        (Gales, 1998)
         https://doi.org/10.1006/csla.1998.0043
-        Maximum likelihood from incomplete data via the EM algorithm (Dempster, Laird and Rubin, 1977)
+        Maximum likelihood from incomplete data via the EM algorithm (Dempster, Laird
+        and Rubin, 1977)
         https://doi.org/10.1111/j.2517-6161.1977.tb01600.x
 
     Args:
         mixture: What the classes were, their frames included.
         z: Latents (N, D) of normal images.
-        y: Class ids (N,), or (B,) with N a multiple of B: N/B consecutive latents then share a class.
+        y: Class ids (N,), or (B,) with N a multiple of B: N/B consecutive latents then
+            share a class.
         family: Name in `FAMILIES`.
-        shrinkage: Share of I, at the trace of a class's latents, in its covariance: a fit then exists for few of them.
+        shrinkage: Share of I, at the trace of a class's latents, in its covariance: a
+            fit then exists for few of them.
         n_iterations: Of expectation and maximisation, per family.
 
     Raises:
@@ -70,7 +90,9 @@ def refit(
     if family not in FAMILIES:
         raise KeyError(f"Unknown family {family!r}; known: {', '.join(FAMILIES)}.")
     if z.ndim != 2 or z.shape[1] != mixture.dim or not len(y) or len(z) % len(y):
-        raise ValueError(f"Expected latents (N, {mixture.dim}), N a multiple of {len(y)}; got {tuple(z.shape)}.")
+        raise ValueError(
+            f"Expected latents (N, {mixture.dim}), N a multiple of {len(y)}; got {tuple(z.shape)}."
+        )
     y, out = y.repeat_interleave(len(z) // len(y)), mixture
     for k in y.unique().tolist():
         head = _head(mixture, k)
@@ -80,20 +102,30 @@ def refit(
     return out
 
 
-def _fit(head: Head, u: Tensor, family: str, shrinkage: float, n_iterations: int) -> Head:
+def _fit(
+    head: Head, u: Tensor, family: str, shrinkage: float, n_iterations: int
+) -> Head:
     """The class refitted to its latents as they look in its frame."""
     mean = u.mean(0)
     shift = mean - head.components[0]
     if family == "affine":
         return _through(head, *_affine(head, u, shrinkage, n_iterations))
-    components, log_weights, root = head.components + shift, head.log_weights, torch.eye(len(mean)).to(u)
+    components, log_weights, root = (
+        head.components + shift,
+        head.log_weights,
+        torch.eye(len(mean)).to(u),
+    )
     for name in FAMILIES[1 : FAMILIES.index(family) + 1]:
-        components, log_weights, root = _tied(u, components, log_weights, root, name, shrinkage, n_iterations)
+        components, log_weights, root = _tied(
+            u, components, log_weights, root, name, shrinkage, n_iterations
+        )
     if family in ("means", "offsets"):
         return head._replace(components=components, log_weights=log_weights)
     kept = head.components[0]  # in the new frame the main center lies where it lay
     moved = kept + (components - components[0]) @ root.T
-    return _through(Head(moved, log_weights, head.weight, head.bias), root, kept - root @ mean)
+    return _through(
+        Head(moved, log_weights, head.weight, head.bias), root, kept - root @ mean
+    )
 
 
 def _through(head: Head, weight: Tensor, bias: Tensor) -> Head:
@@ -105,9 +137,17 @@ def _through(head: Head, weight: Tensor, bias: Tensor) -> Head:
 
 
 def _tied(
-    u: Tensor, components: Tensor, log_weights: Tensor, root: Tensor, family: str, shrinkage: float, n_iterations: int
+    u: Tensor,
+    components: Tensor,
+    log_weights: Tensor,
+    root: Tensor,
+    family: str,
+    shrinkage: float,
+    n_iterations: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """EM over components, weights and the inverse root of their covariance; the first component stays."""
+    """EM over components, weights and the inverse root of their covariance; the first
+    component stays.
+    """
     whole = GaussianStats.of(u)
     for _ in range(n_iterations):
         r = _responsibilities(u @ root.T, components @ root.T, log_weights)
@@ -116,24 +156,49 @@ def _tied(
         components = torch.cat([components[:1], means[1:]])
         log_weights = (n / n.sum()).log()
         if family != "offsets":
-            root = _root(whole, n, means, components[0], shrinkage, diagonal=family == "diagonal")
+            root = _root(
+                whole, n, means, components[0], shrinkage, diagonal=family == "diagonal"
+            )
     return components, log_weights, root
 
 
-def _root(whole: GaussianStats, n: Tensor, means: Tensor, first: Tensor, shrinkage: float, *, diagonal: bool) -> Tensor:
-    """Inverse root (D, D) of the scatter of all points around their components: the whole less that between them."""
+def _root(
+    whole: GaussianStats,
+    n: Tensor,
+    means: Tensor,
+    first: Tensor,
+    shrinkage: float,
+    *,
+    diagonal: bool,
+) -> Tensor:
+    """Inverse root (D, D) of the scatter of all points around their components: the
+    whole less that between them.
+    """
     between = means - whole.mean
     around_first = means[0] - first
-    scatter = whole.scatter[0] - (between * n[:, None]).T @ between + n[0] * torch.outer(around_first, around_first)
-    level = whole.covariance()[0].diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
-    within = (1 - shrinkage) * scatter / whole.n + shrinkage * level * torch.eye(len(scatter)).to(scatter)
+    scatter = (
+        whole.scatter[0]
+        - (between * n[:, None]).T @ between
+        + n[0] * torch.outer(around_first, around_first)
+    )
+    level = (
+        whole.covariance()[0]
+        .diagonal()
+        .mean()
+        .clamp(min=torch.finfo(torch.float32).tiny)
+    )
+    within = (1 - shrinkage) * scatter / whole.n + shrinkage * level * torch.eye(
+        len(scatter)
+    ).to(scatter)
     return within.diagonal().rsqrt().diag() if diagonal else _power(within, -0.5)
 
 
 # ---- an affine map onto components that stay
 
 
-def _affine(head: Head, u: Tensor, shrinkage: float, n_iterations: int) -> tuple[Tensor, Tensor]:
+def _affine(
+    head: Head, u: Tensor, shrinkage: float, n_iterations: int
+) -> tuple[Tensor, Tensor]:
     """Weight and bias of the likeliest affine map of latents onto the class as it is."""
     stats = GaussianStats.of(u)
     covariance = stats.covariance(shrinkage=shrinkage)[0]
@@ -147,10 +212,18 @@ def _affine(head: Head, u: Tensor, shrinkage: float, n_iterations: int) -> tuple
 
 
 def _onto(
-    head: Head, u: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, covariance: Tensor
+    head: Head,
+    u: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    covariance: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """One step of EM: the map that maximises the expected likelihood, in closed form."""
-    targets = _responsibilities(u @ weight.T + bias, head.components, head.log_weights) @ head.components
+    targets = (
+        _responsibilities(u @ weight.T + bias, head.components, head.log_weights)
+        @ head.components
+    )
     inverse_root = _power(covariance, -0.5)
     cross = (targets - targets.mean(0)).T @ (u - mean) / len(u)
     left, k, right = torch.linalg.svd(cross @ inverse_root)
@@ -159,8 +232,12 @@ def _onto(
 
 
 def _colouring(covariance: Tensor, head: Head) -> Tensor:
-    """The symmetric map that gives latents the covariance that the class has by itself: whitening, then colouring."""
-    spread = GaussianStats.of(head.components, head.log_weights.exp()[:, None]).covariance()[0]
+    """The symmetric map that gives latents the covariance that the class has by itself:
+    whitening, then colouring.
+    """
+    spread = GaussianStats.of(
+        head.components, head.log_weights.exp()[:, None]
+    ).covariance()[0]
     root, inverse_root = _power(covariance, 0.5), _power(covariance, -0.5)
     own = spread + torch.eye(len(spread)).to(spread)
     return inverse_root @ _power(root @ own @ root, 0.5) @ inverse_root
@@ -172,33 +249,51 @@ def _colouring(covariance: Tensor, head: Head) -> Tensor:
 def _responsibilities(u: Tensor, components: Tensor, log_weights: Tensor) -> Tensor:
     """p(m | u) (N, M); what all components share of the exponent is left out."""
     own = log_weights - 0.5 * components.square().sum(1)
-    return torch.addmm(own[:, None], components, u.T).softmax(0).T  # four times as fast as along rows of M
+    return (
+        torch.addmm(own[:, None], components, u.T).softmax(0).T
+    )  # four times as fast as along rows of M
 
 
 def _log_likelihood(head: Head, u: Tensor, weight: Tensor, bias: Tensor) -> float:
     """Mean log-density of latents behind a frame."""
     square = torch.cdist(u @ weight.T + bias, head.components).square()
-    inside = (head.log_weights - 0.5 * square).logsumexp(1).mean() - 0.5 * u.shape[1] * math.log(2 * math.pi)
+    inside = (head.log_weights - 0.5 * square).logsumexp(1).mean() - 0.5 * u.shape[
+        1
+    ] * math.log(2 * math.pi)
     return (inside + torch.linalg.slogdet(weight).logabsdet).item()
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:
     """A power of a symmetric positive matrix."""
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=torch.finfo(values.dtype).tiny) ** exponent) @ vectors.T
+    return (
+        vectors * values.clamp(min=torch.finfo(values.dtype).tiny) ** exponent
+    ) @ vectors.T
 
 
 def _head(mixture: Mixture, k: int) -> Head:
     """A class in double precision."""
     dim, like = mixture.dim, mixture.mu
-    weight, bias = mixture.frames or (torch.eye(dim).expand(mixture.n_classes, -1, -1), torch.zeros(like.shape))
-    values = (mixture.components()[k], mixture.psi[k].log_softmax(0), weight[k], bias[k])
-    return Head(*(value.to(device=like.device, dtype=torch.float64) for value in values))
+    weight, bias = mixture.frames or (
+        torch.eye(dim).expand(mixture.n_classes, -1, -1),
+        torch.zeros(like.shape),
+    )
+    values = (
+        mixture.components()[k],
+        mixture.psi[k].log_softmax(0),
+        weight[k],
+        bias[k],
+    )
+    return Head(
+        *(value.to(device=like.device, dtype=torch.float64) for value in values)
+    )
 
 
 def _with_head(mixture: Mixture, k: int, head: Head, *, mu_moves: bool) -> Mixture:
     """The mixture with one class set; one that only moves needs no frame."""
-    rows = {name: getattr(mixture, name).detach().clone() for name in ("mu", "delta", "psi")}
+    rows = {
+        name: getattr(mixture, name).detach().clone() for name in ("mu", "delta", "psi")
+    }
     if mu_moves:
         rows["mu"][k] = head.components[0].to(rows["mu"])
     rows["delta"][k] = (head.components[1:] - head.components[0]).to(rows["delta"])
@@ -207,7 +302,10 @@ def _with_head(mixture: Mixture, k: int, head: Head, *, mu_moves: bool) -> Mixtu
     if mu_moves:
         return out
     dim, like = mixture.dim, rows["mu"]
-    weight, bias = mixture.frames or (torch.eye(dim).repeat(len(like), 1, 1).to(like), torch.zeros_like(like))
+    weight, bias = mixture.frames or (
+        torch.eye(dim).repeat(len(like), 1, 1).to(like),
+        torch.zeros_like(like),
+    )
     weight, bias = weight.clone(), bias.clone()
     weight[k], bias[k] = head.weight.to(weight), head.bias.to(bias)
     return out.framed(weight, bias)

@@ -21,12 +21,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """What is extracted: every stage of `out_indices` at every size of the image pyramid; the defaults are HGAD's.
+    """What is extracted: every stage of `out_indices` at every size of the image
+    pyramid; the defaults are HGAD's.
 
     Args:
-        backbone: timm model name with its weight tag (the untagged name changed weights between versions).
-        weights: File of weights, absolute or below the data folder; None looks in the local cache, then on the hub;
-            `"random"` draws them from seed 0 (for trying shapes).
+        backbone: timm model name with its weight tag (the untagged name changed weights
+            between versions).
+        weights: File of weights, absolute or below the data folder; None looks in the
+            local cache, then on the hub; `"random"` draws them from seed 0 (for trying
+            shapes).
         image_size: Side in pixels that images are resized to.
         scales: The pyramid: the image is scaled by 1/s for each s.
         out_indices: Stages of the backbone that become levels.
@@ -40,28 +43,42 @@ class FeatureConfig:
 
 
 def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
-    """The frozen backbone in evaluation mode, and its facts: `source`, `sha`, `mean`, `std`, `interpolation`.
+    """The frozen backbone in evaluation mode, and its facts: `source`, `sha`, `mean`,
+    `std`, `interpolation`.
 
-    Weights come from the explicit file, else from the local cache, else from the hub; the log says which.
+    Weights come from the explicit file, else from the local cache, else from the hub;
+    the log says which.
 
     Raises:
         FileNotFoundError: The explicit file is not there.
-        ConnectionError: No weights in the cache, and the hub is out of reach or switched off.
+        ConnectionError: No weights in the cache, and the hub is out of reach or
+            switched off.
         ValueError: timm does not know the name.
     """
     name = config.backbone
     if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:6]) or "see timm.list_models()"
+        close = (
+            ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:6])
+            or "see timm.list_models()"
+        )
         raise ValueError(f"Unknown timm model {name!r}; known, for example: {close}.")
     path = None if config.weights == "random" else _find_weights(config)
     overlay = {} if path is None else {"pretrained_cfg_overlay": {"file": str(path)}}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = timm.create_model(
-            name, pretrained=path is not None, features_only=True, out_indices=config.out_indices, **overlay
+            name,
+            pretrained=path is not None,
+            features_only=True,
+            out_indices=config.out_indices,
+            **overlay,
         )
     facts = {key: model.pretrained_cfg[key] for key in ("mean", "std", "interpolation")}
-    sha = "random" if path is None else blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    sha = (
+        "random"
+        if path is None
+        else blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    )
     source = "drawn from seed 0" if path is None else str(path)
     log.info("backbone %s: weights %s", name, source)
     return model.eval().requires_grad_(False), {**facts, "source": source, "sha": sha}
@@ -69,7 +86,11 @@ def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
 
 def _find_weights(config: FeatureConfig) -> Path:
     if config.weights is not None:
-        places = [Path(config.weights).expanduser(), DATA / config.weights, ASSETS / config.weights]
+        places = [
+            Path(config.weights).expanduser(),
+            DATA / config.weights,
+            ASSETS / config.weights,
+        ]
         for place in places:
             if place.is_file():
                 return place
@@ -86,14 +107,20 @@ def _find_weights(config: FeatureConfig) -> Path:
 
 
 def _download(backbone: str, repository: str, file: str) -> Path:
-    """From the hub, if it answers within seconds: its client would retry for a minute where there is no network."""
+    """From the hub, if it answers within seconds: its client would retry for a minute
+    where there is no network.
+    """
     endpoint = huggingface_hub.constants.ENDPOINT
     way_out = f"put {repository}'s {file} on this machine and name it in FeatureConfig(weights=…)"
     if huggingface_hub.constants.HF_HUB_OFFLINE:
-        raise ConnectionError(f"No weights of {backbone!r} in the local cache, and HF_HUB_OFFLINE is set; {way_out}.")
+        raise ConnectionError(
+            f"No weights of {backbone!r} in the local cache, and HF_HUB_OFFLINE is set; {way_out}."
+        )
     try:
         address = urlsplit(endpoint)
-        socket.create_connection((address.hostname, address.port or 443), timeout=3).close()
+        socket.create_connection(
+            (address.hostname, address.port or 443), timeout=3
+        ).close()
     except OSError as error:
         raise ConnectionError(
             f"No weights of {backbone!r} in the local cache, and {endpoint} is out of reach ({error}); {way_out}."

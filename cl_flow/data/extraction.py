@@ -37,7 +37,9 @@ from cl_flow.paths import DATA, atomic
 
 log = logging.getLogger(__name__)
 
-PIECE = 2**18  # pixels that a core infers at a time: what a layer hands to the next then stays in its cache
+PIECE = (
+    2**18
+)  # pixels that a core infers at a time: what a layer hands to the next then stays in its cache
 
 
 def load_features(
@@ -49,7 +51,8 @@ def load_features(
     batch_size: int = 32,
     progress: bool = True,
 ) -> Features:
-    """Features of the samples, from disk or extracted now; an interrupted extraction goes on where it stopped.
+    """Features of the samples, from disk or extracted now; an interrupted extraction
+    goes on where it stopped.
 
     The folder is keyed by backbone, weights, transform and the images' bytes.
 
@@ -58,7 +61,8 @@ def load_features(
         config: What to extract.
         root: Folder of all feature caches.
         device: Where the backbone runs; None takes the GPU when there is one.
-        batch_size: Images per forward pass, at most; on a CPU, no more cores than that infer at a time.
+        batch_size: Images per forward pass, at most; on a CPU, no more cores than that
+            infer at a time.
         progress: Whether to show a bar.
 
     Raises:
@@ -71,31 +75,64 @@ def load_features(
     if batch_size < 1:
         raise ValueError(f"Expected a batch of one image or more; got {batch_size}.")
     model, facts = load_backbone(config)
-    facts = {**dataclasses.asdict(config), **facts, "data": fingerprint(samples), "images": len(samples)}
-    identity = {key: value for key, value in facts.items() if key not in ("source", "weights")}
+    facts = {
+        **dataclasses.asdict(config),
+        **facts,
+        "data": fingerprint(samples),
+        "images": len(samples),
+    }
+    identity = {
+        key: value for key, value in facts.items() if key not in ("source", "weights")
+    }
     dataset = samples["dataset"].iloc[0]
-    folder = Path(root) / f"{dataset}-{config.backbone.split('.')[0]}-{config.image_size}px-{digest(identity, 8)}"
+    folder = (
+        Path(root)
+        / f"{dataset}-{config.backbone.split('.')[0]}-{config.image_size}px-{digest(identity, 8)}"
+    )
     if not (folder / "complete.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if not (folder / "complete.json").is_file():
                 device = pick_device(device)
-                _extract(samples, config, model.to(device), facts, folder, device, batch_size, progress)
+                _extract(
+                    samples,
+                    config,
+                    model.to(device),
+                    facts,
+                    folder,
+                    device,
+                    batch_size,
+                    progress,
+                )
     grids = json.loads((folder / "complete.json").read_text())["grids"]
     levels = open_levels(folder, len(grids))
-    return Features(samples.reset_index(drop=True), levels, tuple(map(tuple, grids)), np.arange(len(samples)), folder)
+    return Features(
+        samples.reset_index(drop=True),
+        levels,
+        tuple(map(tuple, grids)),
+        np.arange(len(samples)),
+        folder,
+    )
 
 
 def fingerprint(samples: pd.DataFrame) -> str:
-    """Digest of the images: name, size and both ends of each file, which hold every compressed format's checksums."""
+    """Digest of the images: name, size and both ends of each file, which hold every
+    compressed format's checksums.
+    """
     digest = blake2b(digest_size=16)
-    for path, category, defect in zip(samples["image_path"], samples["category"], samples["defect"]):
+    for path, category, defect in zip(
+        samples["image_path"], samples["category"], samples["defect"]
+    ):
         with open(path, "rb") as file:
             size = file.seek(0, 2)
             file.seek(0)
             head = file.read(4096)
             file.seek(max(0, size - 4096))
-            digest.update(f"{category}/{defect}/{Path(path).name}:{size}".encode() + head + file.read(4096))
+            digest.update(
+                f"{category}/{defect}/{Path(path).name}:{size}".encode()
+                + head
+                + file.read(4096)
+            )
     return digest.hexdigest()
 
 
@@ -110,9 +147,18 @@ def _extract(
     progress: bool,
 ) -> None:
     done, grids = _progress(folder)
-    levels, saved = open_levels(folder, len(grids), mode="r+") if grids else None, time.monotonic()
+    levels, saved = (
+        open_levels(folder, len(grids), mode="r+") if grids else None,
+        time.monotonic(),
+    )
     paths = list(samples["image_path"])
-    bar = tqdm(total=len(paths), initial=done, desc="features", unit="image", disable=not progress)
+    bar = tqdm(
+        total=len(paths),
+        initial=done,
+        desc="features",
+        unit="image",
+        disable=not progress,
+    )
     inferred = _inferred(config, model, facts, paths[done:], device, batch_size)
     with bar, closing(inferred):
         try:
@@ -120,7 +166,10 @@ def _extract(
                 n = len(features[0])
                 if levels is None:
                     grids = [tuple(values.shape[2:]) for values in features]
-                    shapes = [(len(paths), math.prod(values.shape[2:]), values.shape[1]) for values in features]
+                    shapes = [
+                        (len(paths), math.prod(values.shape[2:]), values.shape[1])
+                        for values in features
+                    ]
                     levels = _allocate(folder, shapes)
                 for level, values in zip(levels, features, strict=True):
                     level[done : done + n] = values.flatten(2).mT.cpu().numpy()
@@ -137,12 +186,18 @@ def _extract(
 
 
 def _inferred(
-    config: FeatureConfig, model: nn.Module, facts: dict, paths: Sequence[str], device: torch.device, batch_size: int
+    config: FeatureConfig,
+    model: nn.Module,
+    facts: dict,
+    paths: Sequence[str],
+    device: torch.device,
+    batch_size: int,
 ) -> Iterator[list[Tensor]]:
     """Per level the features (B, D, H, W) of consecutive images, some at a time.
 
-    On a CPU every core decodes and infers a few images alone, so that none waits for another; how many does not depend
-    on the number of cores, nor do the bits. A GPU infers whole batches, while the next ones are decoded.
+    On a CPU every core decodes and infers a few images alone, so that none waits for
+    another; how many does not depend on the number of cores, nor do the bits. A GPU
+    infers whole batches, while the next ones are decoded.
     """
     fit, normalize = _transforms(config, facts)
 
@@ -153,9 +208,14 @@ def _inferred(
         return _forward(model, normalize(decode(piece)), config.scales)
 
     if device.type == "cpu":
-        size, cores = min(batch_size, PIECE // config.image_size**2) or 1, torch.get_num_threads()
+        size, cores = (
+            min(batch_size, PIECE // config.image_size**2) or 1,
+            torch.get_num_threads(),
+        )
         pieces = [paths[start : start + size] for start in range(0, len(paths), size)]
-        one_at_a_time = isinstance(model, timm.models.FeatureHookNet)  # it keeps what its layers gave in itself
+        one_at_a_time = isinstance(
+            model, timm.models.FeatureHookNet
+        )  # it keeps what its layers gave in itself
         n = 1 if one_at_a_time else max(1, min(cores, batch_size, len(pieces)))
         with _workers(n, cores // n) as pool:
             yield from _ahead(pool, alone, pieces, 2 * n)
@@ -163,21 +223,29 @@ def _inferred(
         with _workers(max(2, os.cpu_count() or 1)) as pool:
             images = _ahead(pool, decode, [[path] for path in paths], 2 * batch_size)
             while batch := list(islice(images, batch_size)):
-                yield _forward(model, normalize(torch.cat(batch).to(device)), config.scales)
+                yield _forward(
+                    model, normalize(torch.cat(batch).to(device)), config.scales
+                )
 
 
 @contextmanager
 def _workers(n: int, cores: int = 1) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute on so many cores each; what they have not begun when one leaves is never done."""
+    """Threads that compute on so many cores each; what they have not begun when one
+    leaves is never done.
+    """
     pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(cores,))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(torch.get_num_threads())  # or every new thread would compute on as few
+        torch.set_num_threads(
+            torch.get_num_threads()
+        )  # or every new thread would compute on as few
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable, n: int) -> Iterator:
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable, n: int
+) -> Iterator:
     """The function of each item in order, `n` items ahead of the one that is asked for."""
     items = iter(items)
     waiting = deque(pool.submit(function, item) for item in islice(items, n))
@@ -188,20 +256,36 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iter
 
 
 def _transforms(config: FeatureConfig, facts: dict) -> tuple[v2.Compose, v2.Compose]:
-    """From a picture to pixels of the wanted size, and from such images (B, 3, H, W) to what the backbone takes."""
+    """From a picture to pixels of the wanted size, and from such images (B, 3, H, W) to
+    what the backbone takes.
+    """
     mode = v2.InterpolationMode(facts["interpolation"])
-    fit = [v2.ToImage(), v2.Resize((config.image_size, config.image_size), interpolation=mode, antialias=True)]
-    normalize = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(facts["mean"], facts["std"])]
+    fit = [
+        v2.ToImage(),
+        v2.Resize(
+            (config.image_size, config.image_size), interpolation=mode, antialias=True
+        ),
+    ]
+    normalize = [
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(facts["mean"], facts["std"]),
+    ]
     return v2.Compose(fit), v2.Compose(normalize)
 
 
 @torch.inference_mode()
 def _forward(model: nn.Module, images: Tensor, scales: Sequence[int]) -> list[Tensor]:
-    """Every stage of every scale (B, D, H, W); smaller scales are resampled as HGAD does."""
+    """Every stage of every scale (B, D, H, W); smaller scales are resampled as HGAD
+    does.
+    """
     out: list[Tensor] = []
     for scale in scales:
         size = [side // scale for side in images.shape[-2:]]
-        small = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", align_corners=True)
+        small = (
+            images
+            if scale == 1
+            else F.interpolate(images, size=size, mode="bilinear", align_corners=True)
+        )
         out += model(small)
     return [values.half() for values in out]
 
@@ -215,18 +299,31 @@ def _progress(folder: Path) -> tuple[int, list[tuple[int, int]] | None]:
     return values["done"], values["grids"]
 
 
-def _allocate(folder: Path, shapes: list[tuple[int, int, int]]) -> tuple[np.memmap, ...]:
-    need, free = sum(2 * math.prod(shape) for shape in shapes), shutil.disk_usage(folder).free
+def _allocate(
+    folder: Path, shapes: list[tuple[int, int, int]]
+) -> tuple[np.memmap, ...]:
+    need, free = (
+        sum(2 * math.prod(shape) for shape in shapes),
+        shutil.disk_usage(folder).free,
+    )
     log.info("features of %d images: %.2f GB in %s", shapes[0][0], need / 1e9, folder)
     if need > 0.95 * free:
         raise OSError(
             f"Expected {need / 1e9:.1f} GB of free disk for the features; got {free / 1e9:.1f} GB at {folder}. "
             "Point CL_FLOW_DATA at a larger disk, or take a smaller image_size."
         )
-    return tuple(np.lib.format.open_memmap(folder / f"level{i}.npy", "w+", np.float16, s) for i, s in enumerate(shapes))
+    return tuple(
+        np.lib.format.open_memmap(folder / f"level{i}.npy", "w+", np.float16, s)
+        for i, s in enumerate(shapes)
+    )
 
 
-def _checkpoint(folder: Path, levels: Sequence[np.memmap], done: int, grids: Sequence[tuple[int, int]]) -> None:
+def _checkpoint(
+    folder: Path,
+    levels: Sequence[np.memmap],
+    done: int,
+    grids: Sequence[tuple[int, int]],
+) -> None:
     for level in levels:
         level.flush()
     with atomic(folder / "progress.json") as path:

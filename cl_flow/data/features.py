@@ -1,4 +1,6 @@
-"""Frozen timm features of samples, extracted once and kept on disk as float16 memory maps, one file per level."""
+"""Frozen timm features of samples, extracted once and kept on disk as float16 memory
+maps, one file per level.
+"""
 
 __all__ = ["Features", "union"]
 
@@ -51,7 +53,8 @@ class Features:
         return len(self.samples)
 
     def where(self, **values: object) -> "Features":
-        """The images whose columns hold the given values: `features.where(split="train", category="bottle")`.
+        """The images whose columns hold the given values:
+        `features.where(split="train", category="bottle")`.
 
         A list, tuple or set selects every value in it.
         """
@@ -64,10 +67,14 @@ class Features:
     def take(self, indices: Sequence[int]) -> "Features":
         """The images at the given positions."""
         samples = self.samples.iloc[indices].reset_index(drop=True)
-        return dataclasses.replace(self, samples=samples, rows=self.rows[np.asarray(indices, dtype=int)])
+        return dataclasses.replace(
+            self, samples=samples, rows=self.rows[np.asarray(indices, dtype=int)]
+        )
 
     def read(self, indices: Sequence[int] | slice = slice(None)) -> list[Tensor]:
-        """Per level the features (images, H·W, D) of the images at the given positions, in the stored precision."""
+        """Per level the features (images, H·W, D) of the images at the given positions,
+        in the stored precision.
+        """
         rows = self.rows[indices]
         return [torch.from_numpy(np.asarray(level[rows])) for level in self.levels]
 
@@ -76,12 +83,16 @@ class Features:
         for start in range(0, len(self), size):
             yield self.read(slice(start, start + size))
 
-    def whitened(self, dim: int, *, fit_on: Sequence[str], shrinkage: float = 1e-3) -> "Features":
-        """Each level's `dim` leading principal directions at unit variance, kept on disk beside the original.
+    def whitened(
+        self, dim: int, *, fit_on: Sequence[str], shrinkage: float = 1e-3
+    ) -> "Features":
+        """Each level's `dim` leading principal directions at unit variance, kept on
+        disk beside the original.
 
         Args:
             dim: Channels to keep; levels with fewer keep what they have.
-            fit_on: Categories whose normal training images decide the directions: those of the first task.
+            fit_on: Categories whose normal training images decide the directions: those
+                of the first task.
             shrinkage: Added to the variances, as a share of the largest.
         """
         facts = {
@@ -90,32 +101,49 @@ class Features:
             "shrinkage": shrinkage,
             "of": str(self.folder and self.folder.name),
         }
-        folder = None if self.folder is None else self.folder.with_name(f"{self.folder.name}-w{dim}-{digest(facts, 6)}")
+        folder = (
+            None
+            if self.folder is None
+            else self.folder.with_name(f"{self.folder.name}-w{dim}-{digest(facts, 6)}")
+        )
         if folder is None or not (folder / "complete.json").is_file():
             training = self.where(split="train", label=0, category=list(fit_on))
             if not len(training):
-                raise ValueError(f"Expected normal training images of {sorted(fit_on)} to whiten with; got none.")
-            maps = [principal_directions(level[training.rows], dim, shrinkage) for level in self.levels]
+                raise ValueError(
+                    f"Expected normal training images of {sorted(fit_on)} to whiten with; got none."
+                )
+            maps = [
+                principal_directions(level[training.rows], dim, shrinkage)
+                for level in self.levels
+            ]
             levels = tuple(project(level, *m) for level, m in zip(self.levels, maps))
             if folder is None:
                 return dataclasses.replace(self, levels=levels)
             store_levels(folder, levels, facts)
-        return dataclasses.replace(self, levels=open_levels(folder, len(self.levels)), folder=folder)
+        return dataclasses.replace(
+            self, levels=open_levels(folder, len(self.levels)), folder=folder
+        )
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>{self.samples.groupby(['category', 'split']).size().unstack().to_html()}"
 
     def __repr__(self) -> str:
-        levels = ", ".join(f"{h}×{w}×{dim}" for (h, w), dim in zip(self.grids, self.dims))
+        levels = ", ".join(
+            f"{h}×{w}×{dim}" for (h, w), dim in zip(self.grids, self.dims)
+        )
         return f"Features({len(self)} images of {len(self.categories)} categories; levels {levels})"
 
 
 def union(parts: Sequence[Features]) -> Features:
     """The images of several selections of the same features, in order."""
     if not parts or any(part.levels is not parts[0].levels for part in parts):
-        raise ValueError("Expected selections of the same features; got none, or features of different extractions.")
+        raise ValueError(
+            "Expected selections of the same features; got none, or features of different extractions."
+        )
     samples = pd.concat([part.samples for part in parts], ignore_index=True)
-    return dataclasses.replace(parts[0], samples=samples, rows=np.concatenate([part.rows for part in parts]))
+    return dataclasses.replace(
+        parts[0], samples=samples, rows=np.concatenate([part.rows for part in parts])
+    )
 
 
 # ---- whitening

@@ -1,4 +1,6 @@
-"""Images and masks from disk: whatever a camera or a labelling tool wrote becomes 8-bit RGB or a boolean array."""
+"""Images and masks from disk: whatever a camera or a labelling tool wrote becomes 8-bit
+RGB or a boolean array.
+"""
 
 __all__ = ["image_size", "read_image", "read_mask"]
 
@@ -8,23 +10,33 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-# What Pillow raises, beside OSError, on files that are cut short, damaged or beyond its limit of pixels.
-_UNREADABLE = (SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+# What Pillow raises, beside OSError, on files that are cut short, damaged or beyond its
+# limit of pixels.
+_UNREADABLE = (
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 def read_image(path: str | Path) -> Image.Image:
     """Read an image as 8-bit RGB, turned upright by its EXIF orientation.
 
-    Grey and palette images become RGB, transparency is dropped. 16-bit grey is scaled linearly, 65535 to 255, whatever
-    range the picture uses: two pictures keep their relative brightness. Floating-point pixels are read as fractions
-    of white and must lie in [0, 1].
+    Grey and palette images become RGB, transparency is dropped. 16-bit grey is scaled
+    linearly, 65535 to 255, whatever range the picture uses: two pictures keep their
+    relative brightness. Floating-point pixels are read as fractions of white and must
+    lie in [0, 1].
 
     Args:
         path: A PNG, JPEG, BMP or TIFF file.
 
     Raises:
         FileNotFoundError: If there is no file.
-        ValueError: If the file is no image, is cut short, or holds numbers outside its range.
+        ValueError: If the file is no image, is cut short, or holds numbers outside its
+            range.
     """
     image = _decode(path)
     if image.mode == "F" or image.mode.startswith("I"):
@@ -36,8 +48,8 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     """Read a mask: every pixel that is not black is a defect.
 
     Args:
-        path: A mask in any mode that `read_image` knows, transparency ignored; `""`, the mask of a normal image,
-            reads as a mask without defects.
+        path: A mask in any mode that `read_image` knows, transparency ignored; `""`,
+            the mask of a normal image, reads as a mask without defects.
         size: Width and height of the image in pixels, as `image.size`.
 
     Returns:
@@ -51,13 +63,16 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         return np.zeros(size[::-1], dtype=bool)
     mask = _decode(path)
     if mask.size != tuple(size):
-        raise ValueError(f"Expected a mask of its image's size, {_by(size)} pixels; got {_by(mask.size)}: {path}")
+        raise ValueError(
+            f"Expected a mask of its image's size, {_by(size)} pixels; got {_by(mask.size)}: {path}"
+        )
     pixels = np.asarray(_opaque(mask))
     return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Return width and height in pixels as `read_image` would; of JPEG and BMP, only the header is read.
+    """Return width and height in pixels as `read_image` would; of JPEG and BMP, only
+    the header is read.
 
     Args:
         path: A PNG, JPEG, BMP or TIFF file.
@@ -68,7 +83,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
-            if image.format == "TIFF":  # Pillow turns these itself, at some point that depends on its version
+            if (
+                image.format == "TIFF"
+            ):  # Pillow turns these itself, at some point that depends on its version
                 image.load()
             sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             return image.size[::-1] if sideways else image.size
@@ -89,10 +106,16 @@ def _decode(path: str | Path) -> Image.Image:
 
 def _unreadable(path: str | Path, error: Exception) -> Exception:
     if isinstance(error, UnidentifiedImageError):
-        return ValueError(f"Expected an image; got a file that is empty, cut short or no image: {path}")
-    if isinstance(error, OSError) and error.errno is not None:  # the system's own: no such file, no permission
+        return ValueError(
+            f"Expected an image; got a file that is empty, cut short or no image: {path}"
+        )
+    if (
+        isinstance(error, OSError) and error.errno is not None
+    ):  # the system's own: no such file, no permission
         return error
-    return ValueError(f"Expected a whole image; got one that is cut short or unreadable ({error}): {path}")
+    return ValueError(
+        f"Expected a whole image; got one that is cut short or unreadable ({error}): {path}"
+    )
 
 
 def _to_8_bit(pixels: np.ndarray, path: str | Path) -> np.ndarray:
@@ -100,12 +123,17 @@ def _to_8_bit(pixels: np.ndarray, path: str | Path) -> np.ndarray:
     low, high = pixels.min(), pixels.max()
     if not (low >= 0 and high <= white):
         kind = "floating-point" if white == 1.0 else "integer"
-        raise ValueError(f"Expected {kind} pixels in [0, {white:g}]; got [{low:g}, {high:g}]: {path}")
+        raise ValueError(
+            f"Expected {kind} pixels in [0, {white:g}]; got [{low:g}, {high:g}]: {path}"
+        )
     return np.rint(pixels * (255 / white)).astype(np.uint8)
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    if image.mode in ("P", "PA"):  # by way of RGBA, or Pillow warns of transparency in the palette
+    if image.mode in (
+        "P",
+        "PA",
+    ):  # by way of RGBA, or Pillow warns of transparency in the palette
         image = image.convert("RGBA")
     return image.convert({"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode))
 

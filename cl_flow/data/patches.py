@@ -1,4 +1,6 @@
-"""Patches of earlier classes, kept or made up, from which batches are drawn with every class equally likely."""
+"""Patches of earlier classes, kept or made up, from which batches are drawn with every
+class equally likely.
+"""
 
 __all__ = ["PatchPool", "Batch", "stored"]
 
@@ -13,10 +15,12 @@ from cl_flow.data.features import Features
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees: per level the patches (N, D) and their grid cells (N,) or None, and a class id per image.
+    """What one step sees: per level the patches (N, D) and their grid cells (N,) or
+    None, and a class id per image.
 
-    The patches of an image are consecutive: N is a multiple of the number of images B. HGAD's losses are taken over the
-    first `taught` images, all of them by default; the others are there for the penalty.
+    The patches of an image are consecutive: N is a multiple of the number of images B.
+    HGAD's losses are taken over the first `taught` images, all of them by default; the
+    others are there for the penalty.
     """
 
     x: list[Tensor]
@@ -25,7 +29,9 @@ class Batch:
     taught: int | None = None
 
     def untaught(self, values: Tensor) -> Tensor:
-        """The rows of a tensor (N, …), one a patch, that belong to the images beyond `taught`."""
+        """The rows of a tensor (N, …), one a patch, that belong to the images beyond
+        `taught`.
+        """
         return values[len(values) * len(self.y[: self.taught]) // len(self.y) :]
 
 
@@ -44,10 +50,18 @@ class PatchPool:
     counts: list[Tensor]
 
     @classmethod
-    def of(cls, features: Features, categories: Sequence[str], generator: torch.Generator) -> "PatchPool":
-        """All patches of these categories as stored on file, those of each class in random order."""
-        levels = [_shuffled(features.where(category=name), generator) for name in categories]
-        x, cells = ([[pair[i] for pair in level] for level in zip(*levels)] for i in (0, 1))
+    def of(
+        cls, features: Features, categories: Sequence[str], generator: torch.Generator
+    ) -> "PatchPool":
+        """All patches of these categories as stored on file, those of each class in
+        random order.
+        """
+        levels = [
+            _shuffled(features.where(category=name), generator) for name in categories
+        ]
+        x, cells = (
+            [[pair[i] for pair in level] for level in zip(*levels)] for i in (0, 1)
+        )
         return cls(
             [torch.cat(parts) for parts in x],
             [torch.cat(parts) for parts in cells],
@@ -61,52 +75,84 @@ class PatchPool:
 
     def followed_by(self, other: "PatchPool") -> "PatchPool":
         """These classes and then those of another bag."""
-        pairs = zip((self.x, self.cells, self.counts), (other.x, other.cells, other.counts))
+        pairs = zip(
+            (self.x, self.cells, self.counts), (other.x, other.cells, other.counts)
+        )
         return PatchPool(*([torch.cat(both) for both in zip(*pair)] for pair in pairs))
 
     def first(self, quotas: Sequence[int]) -> "PatchPool":
         """The first patches of each class, as many as each level's quota allows."""
         x, cells, counts = [], [], []
-        for quota, level_x, level_cells, level_counts in zip(quotas, self.x, self.cells, self.counts):
+        for quota, level_x, level_cells, level_counts in zip(
+            quotas, self.x, self.cells, self.counts
+        ):
             sizes = level_counts.tolist()
             x.append(torch.cat([part[:quota] for part in level_x.split(sizes)]))
             cells.append(torch.cat([part[:quota] for part in level_cells.split(sizes)]))
             counts.append(level_counts.clamp(max=quota))
         return PatchPool(x, cells, counts)
 
-    def draw(self, n_images: int, n_patches: Sequence[int], generator: torch.Generator) -> Batch:
-        """So many images, each of one class and of so many patches per level, with replacement."""
+    def draw(
+        self, n_images: int, n_patches: Sequence[int], generator: torch.Generator
+    ) -> Batch:
+        """So many images, each of one class and of so many patches per level, with
+        replacement.
+        """
         y = torch.randint(self.n_classes, (n_images,), generator=generator)
         xs, indices = [], []
         for x, cells, counts, n in zip(self.x, self.cells, self.counts, n_patches):
             size, begin = counts[y][:, None], (counts.cumsum(0) - counts)[y][:, None]
-            nth = (torch.rand(n_images, n, generator=generator, dtype=torch.float64) * size).long()
+            nth = (
+                torch.rand(n_images, n, generator=generator, dtype=torch.float64) * size
+            ).long()
             rows = (begin + nth).flatten().to(x.device)
             xs.append(x[rows].float())
             indices.append(cells[rows].long())
         return Batch(xs, indices, y.to(self.x[0].device))
 
     def to(self, device: torch.device) -> "PatchPool":
-        """The patches on a device; the counts stay, as what is drawn is decided on the CPU."""
-        return PatchPool([x.to(device) for x in self.x], [cells.to(device) for cells in self.cells], self.counts)
+        """The patches on a device; the counts stay, as what is drawn is decided on the
+        CPU.
+        """
+        return PatchPool(
+            [x.to(device) for x in self.x],
+            [cells.to(device) for cells in self.cells],
+            self.counts,
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """As a strategy keeps it in `memory`."""
         columns = {"x": self.x, "cells": self.cells, "counts": self.counts}
-        return {f"{name}{i}": values for name, levels in columns.items() for i, values in enumerate(levels)}
+        return {
+            f"{name}{i}": values
+            for name, levels in columns.items()
+            for i, values in enumerate(levels)
+        }
 
 
 def stored(memory: Mapping[str, Tensor]) -> PatchPool:
     """The bag that a strategy keeps in its memory."""
     n_levels = sum(name.startswith("counts") for name in memory)
-    return PatchPool(*([memory[f"{name}{i}"] for i in range(n_levels)] for name in ("x", "cells", "counts")))
+    return PatchPool(
+        *(
+            [memory[f"{name}{i}"] for i in range(n_levels)]
+            for name in ("x", "cells", "counts")
+        )
+    )
 
 
-def _shuffled(images: Features, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+def _shuffled(
+    images: Features, generator: torch.Generator
+) -> list[tuple[Tensor, Tensor]]:
     """Per level the patches (M, D) and cells (M,) of images, in random order."""
     out = []
     for level, (h, w) in zip(images.levels, images.grids):
         order = torch.randperm(len(images) * h * w, generator=generator)
         image, cell = order // (h * w), order % (h * w)
-        out.append((torch.from_numpy(level[images.rows[image.numpy()], cell.numpy()]), cell.to(torch.int16)))
+        out.append(
+            (
+                torch.from_numpy(level[images.rows[image.numpy()], cell.numpy()]),
+                cell.to(torch.int16),
+            )
+        )
     return out

@@ -25,4 +25,6 @@ def open_levels(folder: Path, n: int, mode: str = "r") -> tuple[np.memmap, ...]:
 
 
 def digest(facts: object, length: int) -> str:
-    return blake2b(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:length]
+    return blake2b(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[
+        :length
+    ]

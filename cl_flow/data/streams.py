@@ -1,4 +1,6 @@
-"""A stream: the training features of the categories that arrive together, task after task."""
+"""A stream: the training features of the categories that arrive together, task after
+task.
+"""
 
 __all__ = ["StreamConfig", "Task", "make_stream", "task_order"]
 
@@ -15,12 +17,14 @@ class StreamConfig:
     """In which order categories arrive, and how many at a time.
 
     Args:
-        split: Categories per task: a number that repeats (3 is 3-3-3-3-3 for 15), or one number a task ((10, 5),
-            (14, 1)).
-        order: `"alphabetical"`, `"random"`, or the categories themselves, all of them, in order.
+        split: Categories per task: a number that repeats (3 is 3-3-3-3-3 for 15), or
+            one number a task ((10, 5), (14, 1)).
+        order: `"alphabetical"`, `"random"`, or the categories themselves, all of them,
+            in order.
         seed: Seeds the random order; nothing else depends on it.
-        without: Categories that never arrive. The others keep their tasks, and the features their whitening, which is
-            that of the whole stream; a task left empty falls out.
+        without: Categories that never arrive. The others keep their tasks, and the
+            features their whitening, which is that of the whole stream; a task left
+            empty falls out.
     """
 
     split: int | tuple[int, ...] = 3
@@ -31,7 +35,8 @@ class StreamConfig:
 
 @dataclass(frozen=True)
 class Task:
-    """Categories that arrive together, with their normal training images; there is no test image to leak.
+    """Categories that arrive together, with their normal training images; there is no
+    test image to leak.
 
     Args:
         index: Position in the stream, from 0.
@@ -46,21 +51,29 @@ class Task:
     def __post_init__(self) -> None:
         samples = self.features.samples
         if (samples["split"] != "train").any() or samples["label"].any():
-            raise ValueError("Expected normal training images only; got test or anomalous ones among them.")
-        empty = [name for name in self.categories if not (samples["category"] == name).any()]
+            raise ValueError(
+                "Expected normal training images only; got test or anomalous ones among them."
+            )
+        empty = [
+            name for name in self.categories if not (samples["category"] == name).any()
+        ]
         if empty:
-            raise ValueError(f"Expected training images of every category; got none of {', '.join(empty)}.")
+            raise ValueError(
+                f"Expected training images of every category; got none of {', '.join(empty)}."
+            )
 
     def __repr__(self) -> str:
         return f"Task({self.index}: {', '.join(self.categories)}; {len(self.features)} images)"
 
 
-def task_order(categories: Sequence[str], config: StreamConfig | None = None) -> list[tuple[str, ...]]:
+def task_order(
+    categories: Sequence[str], config: StreamConfig | None = None
+) -> list[tuple[str, ...]]:
     """The categories of each task.
 
     Raises:
-        ValueError: The order does not name each category once, the split does not add up to all of them, or what is
-            left out is not among them or all there is.
+        ValueError: The order does not name each category once, the split does not add
+            up to all of them, or what is left out is not among them or all there is.
     """
     config = config or StreamConfig()
     names = _ordered(sorted(set(categories)), config)
@@ -71,33 +84,48 @@ def task_order(categories: Sequence[str], config: StreamConfig | None = None) ->
             f"Expected a split of {len(names)} categories into tasks; got {split} = {sum(sizes)} categories."
         )
     stops = np.cumsum(sizes)
-    return _left([tuple(names[stop - size : stop]) for size, stop in zip(sizes, stops)], config.without)
+    return _left(
+        [tuple(names[stop - size : stop]) for size, stop in zip(sizes, stops)],
+        config.without,
+    )
 
 
 def make_stream(features: Features, config: StreamConfig | None = None) -> list[Task]:
     """Cut features into tasks; only normal training images enter."""
     training = features.where(split="train", label=0)
     order = task_order(features.categories, config)
-    return [Task(i, names, training.where(category=names)) for i, names in enumerate(order)]
+    return [
+        Task(i, names, training.where(category=names)) for i, names in enumerate(order)
+    ]
 
 
 def _ordered(names: list[str], config: StreamConfig) -> list[str]:
     if config.order == "alphabetical":
         return names
     if config.order == "random":
-        return [names[i] for i in np.random.default_rng(config.seed).permutation(len(names))]
+        return [
+            names[i] for i in np.random.default_rng(config.seed).permutation(len(names))
+        ]
     if isinstance(config.order, str):
-        raise ValueError(f"Unknown order {config.order!r}; known: alphabetical, random, or a tuple of category names.")
+        raise ValueError(
+            f"Unknown order {config.order!r}; known: alphabetical, random, or a tuple of category names."
+        )
     if sorted(config.order) != names:
-        raise ValueError(f"Expected an order that names each category once: {', '.join(names)}; got {config.order}.")
+        raise ValueError(
+            f"Expected an order that names each category once: {', '.join(names)}; got {config.order}."
+        )
     return list(config.order)
 
 
-def _left(tasks: list[tuple[str, ...]], without: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _left(
+    tasks: list[tuple[str, ...]], without: tuple[str, ...]
+) -> list[tuple[str, ...]]:
     """The tasks less some categories, less those that this leaves empty."""
     names = {name for task in tasks for name in task}
     if not set(without) < names:
-        raise ValueError(f"Expected to leave out some of {', '.join(sorted(names))}, not all; got {without}.")
+        raise ValueError(
+            f"Expected to leave out some of {', '.join(sorted(names))}, not all; got {without}."
+        )
     left = [tuple(name for name in task if name not in without) for task in tasks]
     return [task for task in left if task]
 

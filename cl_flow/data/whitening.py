@@ -5,14 +5,20 @@ __all__ = ["principal_directions", "project"]
 import numpy as np
 
 
-def principal_directions(x: np.ndarray, dim: int, shrinkage: float) -> tuple[np.ndarray, np.ndarray]:
+def principal_directions(
+    x: np.ndarray, dim: int, shrinkage: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and whitening matrix (D, d) of patches (…, D)."""
     x = x.reshape(-1, x.shape[-1]).astype(np.float64)
     mean = x.mean(0)
-    variance, directions = np.linalg.eigh(np.cov(x.T - mean[:, None]).reshape(x.shape[1], -1))
+    variance, directions = np.linalg.eigh(
+        np.cov(x.T - mean[:, None]).reshape(x.shape[1], -1)
+    )
     order = np.argsort(variance)[::-1][:dim]
     variance = variance[order] + shrinkage * variance.max()
-    signs = np.sign(directions[np.abs(directions).argmax(0), range(len(directions))])[order]
+    signs = np.sign(directions[np.abs(directions).argmax(0), range(len(directions))])[
+        order
+    ]
     return mean, directions[:, order] * signs / np.sqrt(variance)
 
 
@@ -20,5 +26,7 @@ def project(level: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarr
     out = np.empty((*level.shape[:-1], matrix.shape[1]), dtype=np.float16)
     for start in range(0, len(level), 64):
         chunk = level[start : start + 64].astype(np.float32)
-        out[start : start + 64] = (chunk - mean.astype(np.float32)) @ matrix.astype(np.float32)
+        out[start : start + 64] = (chunk - mean.astype(np.float32)) @ matrix.astype(
+            np.float32
+        )
     return out

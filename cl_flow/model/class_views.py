@@ -1,4 +1,6 @@
-"""A model whose flow differs from task to task: the weights that some classes have of their own."""
+"""A model whose flow differs from task to task: the weights that some classes have of
+their own.
+"""
 
 __all__ = ["views"]
 
@@ -13,13 +15,16 @@ from cl_flow.model.flow import FlowModel
 def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
     """The models that a model is made of, each with the ids of the classes it is for.
 
-    That is the model itself and all classes, unless `model.own` holds tensors under `<expansion>/<parameter>`. For the
-    classes of that expansion they replace the shared weight, or, as a pair `….up` (n, r) and `….down` (r, m), their
-    product is added to it. Under `owner/<parameter>` stands, for each element of a weight, the first expansion that may
-    use it (uint8): for the earlier ones it is 0.
+    That is the model itself and all classes, unless `model.own` holds tensors under
+    `<expansion>/<parameter>`. For the classes of that expansion they replace the shared
+    weight, or, as a pair `….up` (n, r) and `….down` (r, m), their product is added to
+    it. Under `owner/<parameter>` stands, for each element of a weight, the first
+    expansion that may use it (uint8): for the earlier ones it is 0.
     """
     if not model.own:
-        return [(model, torch.arange(model.n_classes, device=model.levels[0].codes.device))]
+        return [
+            (model, torch.arange(model.n_classes, device=model.levels[0].codes.device))
+        ]
     out, begin = [], 0
     for expansion, block in enumerate(model.levels[0].mixture.blocks()):
         ids = torch.arange(begin, begin + len(block["mu"]), device=block["mu"].device)

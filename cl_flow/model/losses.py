@@ -20,7 +20,8 @@ class LossConfig:
 
     Args:
         mutual_information: Weight λ of the class term L_mi.
-        label_smoothing: ε of the smoothed one-hot target. The margin between classes that it aims at grows with K.
+        label_smoothing: ε of the smoothed one-hot target. The margin between classes
+            that it aims at grows with K.
     """
 
     mutual_information: float = 100.0
@@ -28,19 +29,25 @@ class LossConfig:
 
 
 def hgad_losses(
-    mixture: Mixture, z: Tensor, log_det: Tensor, y: Tensor, *, intra: bool, label_smoothing: float = 0.02
+    mixture: Mixture,
+    z: Tensor,
+    log_det: Tensor,
+    y: Tensor,
+    *,
+    intra: bool,
+    label_smoothing: float = 0.02,
 ) -> dict[str, Tensor]:
     r"""Every term of HGAD's objective, as means over the patches.
 
-    With ℓ_k = −½‖z−mu_k‖² and π = softmax(phi):
-    `g` = −[logsumexp_k(ℓ_k + log π_k) + log_det]/D;
-    `mi` = Σ_k y_k (log softmax(ℓ + log π)_k − log π_k), y smoothed, π detached;
-    `entropy` of softmax(ℓ); and, in the second phase,
-    `intra` = −[logsumexp_m(−½‖z−mu_y−delta_ym‖² + log softmax(psi_y)_m) + log_det]/D and
-    `z` = −log σ((log p(z|y) + log_det)/D), both with mu detached.
+    With ℓ_k = −½‖z−mu_k‖² and π = softmax(phi): `g` = −[logsumexp_k(ℓ_k + log π_k) +
+    log_det]/D; `mi` = Σ_k y_k (log softmax(ℓ + log π)_k − log π_k), y smoothed, π
+    detached; `entropy` of softmax(ℓ); and, in the second phase, `intra` =
+    −[logsumexp_m(−½‖z−mu_y−delta_ym‖² + log softmax(psi_y)_m) + log_det]/D and `z` =
+    −log σ((log p(z|y) + log_det)/D), both with mu detached.
 
     References:
-        Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly detection (Yao et al., 2024)
+        Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly
+        detection (Yao et al., 2024)
         https://arxiv.org/abs/2403.13349
 
     Args:
@@ -56,7 +63,9 @@ def hgad_losses(
     """
     if mixture.frames is None:
         centers = mixture.mu, mixture.delta, mixture.phi, mixture.psi
-        values = objective(z, log_det, y, *centers, smoothing=label_smoothing, intra=intra)
+        values = objective(
+            z, log_det, y, *centers, smoothing=label_smoothing, intra=intra
+        )
         return dict(zip(("g", "mi", "entropy", "intra", "z"), values.unbind()))
     kernel = mixture.log_kernel(z)
     log_pi = mixture.phi.log_softmax(0)
@@ -71,17 +80,26 @@ def hgad_losses(
 def hgad_total(terms: dict[str, Tensor], config: LossConfig = LossConfig()) -> Tensor:  # noqa: B008  (frozen)
     """L_g − λ L_mi + L_e, and + L_intra + L_z where the terms hold them."""
     values = torch.stack(list(terms.values()))
-    return values @ _weights(tuple(terms), config.mutual_information, values.device, values.dtype)
+    return values @ _weights(
+        tuple(terms), config.mutual_information, values.device, values.dtype
+    )
 
 
 @cache
-def _weights(names: tuple[str, ...], mutual_information: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _weights(
+    names: tuple[str, ...],
+    mutual_information: float,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
     """Made once: a tensor sent to a GPU in every step would have the step wait for it."""
     weights = [-mutual_information if name == "mi" else 1.0 for name in names]
     return torch.tensor(weights, device=device, dtype=dtype)
 
 
-def _mutual_information(kernel: Tensor, log_pi: Tensor, y: Tensor, smoothing: float) -> Tensor:
+def _mutual_information(
+    kernel: Tensor, log_pi: Tensor, y: Tensor, smoothing: float
+) -> Tensor:
     gain = (kernel + log_pi).log_softmax(1) - log_pi
     given = gain.gather(1, y.repeat_interleave(len(kernel) // len(y))[:, None])
     return (1 - smoothing) * given.mean() + smoothing * gain.mean()
@@ -92,8 +110,13 @@ def _entropy(kernel: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(1).mean()
 
 
-def _within_class(mixture: Mixture, z: Tensor, log_det: Tensor, y: Tensor) -> dict[str, Tensor]:
-    log_joint = mixture.log_kernel_within(z, y, detach_mu=True).logsumexp(-1).flatten() + log_det
+def _within_class(
+    mixture: Mixture, z: Tensor, log_det: Tensor, y: Tensor
+) -> dict[str, Tensor]:
+    log_joint = (
+        mixture.log_kernel_within(z, y, detach_mu=True).logsumexp(-1).flatten()
+        + log_det
+    )
     constant = 0.5 * mixture.dim * math.log(2 * math.pi)
     return {
         "intra": -log_joint.mean() / mixture.dim,

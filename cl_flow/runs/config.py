@@ -23,15 +23,18 @@ from cl_flow.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run; the same config gives the same bytes on the same machine.
+    """Everything that decides a run; the same config gives the same bytes on the same
+    machine.
 
     Args:
         dataset: Name in `DATASETS`.
         root: Its folder; None is `raw/<dataset>` below the data folder.
         strategy: Name in `STRATEGIES`.
         options: Keyword arguments of the strategy.
-        centers: `"train"` lets old centers learn on, as HGAD does; `"freeze_old"` stops them.
-        whiten: Channels to whiten each level to, fitted on the first task; None keeps the features as they are.
+        centers: `"train"` lets old centers learn on, as HGAD does; `"freeze_old"` stops
+            them.
+        whiten: Channels to whiten each level to, fitted on the first task; None keeps
+            the features as they are.
         features: What is extracted.
         stream: Which categories arrive when; its own seed orders them.
         flow: Shape of the model.
@@ -55,13 +58,19 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.centers not in ("train", "freeze_old"):
-            raise ValueError(f"Expected centers='train' or 'freeze_old'; got {self.centers!r}.")
+            raise ValueError(
+                f"Expected centers='train' or 'freeze_old'; got {self.centers!r}."
+            )
         if self.root is not None:
-            object.__setattr__(self, "root", str(Path(self.root).expanduser().resolve()))
+            object.__setattr__(
+                self, "root", str(Path(self.root).expanduser().resolve())
+            )
         DATASETS[self.dataset]
 
     def replace(self, **changes: Any) -> "RunConfig":
-        """A copy with other values; `seed` changes the seeds of model and data together."""
+        """A copy with other values; `seed` changes the seeds of model and data
+        together.
+        """
         if "seed" in changes:
             seed = changes.pop("seed")
             changes = {"seed_model": seed, "seed_data": seed, **changes}
@@ -69,7 +78,9 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON stores it."""
-        return json.loads(json.dumps({**dataclasses.asdict(self), "options": dict(self.options)}))
+        return json.loads(
+            json.dumps({**dataclasses.asdict(self), "options": dict(self.options)})
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -79,8 +90,14 @@ class RunConfig:
     @property
     def name(self) -> str:
         """Folder name: readable, then six digits of the config's hash."""
-        digest = blake2b(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:6]
-        dataset = Path(self.root).name if self.dataset == "folder" and self.root else self.dataset
+        digest = blake2b(
+            json.dumps(self.to_dict(), sort_keys=True).encode()
+        ).hexdigest()[:6]
+        dataset = (
+            Path(self.root).name
+            if self.dataset == "folder" and self.root
+            else self.dataset
+        )
         return f"{dataset}-{self.strategy}-s{self.seed_model}-{digest}"
 
 
@@ -96,4 +113,6 @@ def build_config(cls: type, values: Mapping[str, Any]) -> Any:
 
 def load_samples(config: RunConfig) -> pd.DataFrame:
     """The samples of a config's dataset."""
-    return DATASETS[config.dataset](Path(config.root) if config.root else DATA / "raw" / config.dataset)
+    return DATASETS[config.dataset](
+        Path(config.root) if config.root else DATA / "raw" / config.dataset
+    )

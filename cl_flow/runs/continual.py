@@ -17,13 +17,17 @@ from cl_flow.strategies import Strategy
 from cl_flow.training.loop import train
 
 
-def learn_stream(run: Run, strategy: Strategy, device: torch.device, progress: bool) -> None:
+def learn_stream(
+    run: Run, strategy: Strategy, device: torch.device, progress: bool
+) -> None:
     stream = strategy.arrange(run.stream())
     model = _last_model(run, strategy, device)
     for task in stream[len(run) :]:
         begun = time.perf_counter()
         title = f"{run.name} task {task.index + 1}/{len(stream)}" if progress else False
-        model, losses = learn(model, strategy, task, run.config, past=stream[: task.index], progress=title)
+        model, losses = learn(
+            model, strategy, task, run.config, past=stream[: task.index], progress=title
+        )
         strategy.consolidate(model, task)
         run.write(model, task, losses, strategy.memory, time.perf_counter() - begun)
     run.finish()
@@ -39,7 +43,8 @@ def learn(
     watch: Callable[[int, FlowModel], None] | None = None,
     progress: bool | str = False,
 ) -> tuple[FlowModel, pd.DataFrame]:
-    """The model after training on one task as a strategy has it, and the losses; what follows is to consolidate.
+    """The model after training on one task as a strategy has it, and the losses; what
+    follows is to consolidate.
 
     Args:
         model: The model after the tasks before; changed in place.
@@ -54,7 +59,9 @@ def learn(
     if config.centers == "freeze_old":
         for level in model.levels:
             level.mixture.freeze_old_()
-    data = strategy.prepare(model, task, past={t.index: t for t in past} if strategy.sees_past else {})
+    data = strategy.prepare(
+        model, task, past={t.index: t for t in past} if strategy.sees_past else {}
+    )
     losses = train(
         model,
         data,
@@ -69,20 +76,28 @@ def learn(
     return model, losses
 
 
-def _tell(watchers: Sequence[Callable[[int, FlowModel], None]], step: int, model: FlowModel) -> None:
+def _tell(
+    watchers: Sequence[Callable[[int, FlowModel], None]], step: int, model: FlowModel
+) -> None:
     for watcher in watchers:
         watcher(step, model)
 
 
 def _last_model(run: Run, strategy: Strategy, device: torch.device) -> FlowModel:
-    """The model of the last finished task with the strategy's memory restored, or a new one."""
+    """The model of the last finished task with the strategy's memory restored, or a new
+    one.
+    """
     if len(run):
         strategy.memory.update(run[-1].memory())
         return run[-1].model(device)
     features = run.features
-    return FlowModel(features.dims, features.grids, run.config.flow, seed=run.config.seed_model).to(device)
+    return FlowModel(
+        features.dims, features.grids, run.config.flow, seed=run.config.seed_model
+    ).to(device)
 
 
 def _task_seed(config: RunConfig, task: Task) -> int:
-    """A seed of its own for every task, so that a resumed run draws what an uninterrupted one would."""
+    """A seed of its own for every task, so that a resumed run draws what an
+    uninterrupted one would.
+    """
     return 1000 * config.seed_data + task.index

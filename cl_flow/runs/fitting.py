@@ -27,10 +27,12 @@ def fit(
     progress: bool = True,
     folder: str | Path | None = None,
 ) -> Run:
-    """The run of a config: the one on disk, or trained now, or continued after its last finished task.
+    """The run of a config: the one on disk, or trained now, or continued after its last
+    finished task.
 
-    Training sees normal training images only and is never evaluated here; ask `analysis` later, of any snapshot.
-    Interrupting it at any moment leaves a run that the next call continues.
+    Training sees normal training images only and is never evaluated here; ask
+    `analysis` later, of any snapshot. Interrupting it at any moment leaves a run that
+    the next call continues.
 
     Args:
         config: What to train.
@@ -55,11 +57,16 @@ def fit(
 
 
 def fit_all(
-    configs: Sequence[RunConfig], *, processes: int | None = None, device: str | torch.device | None = None
+    configs: Sequence[RunConfig],
+    *,
+    processes: int | None = None,
+    device: str | torch.device | None = None,
 ) -> list[Run]:
-    """`fit` for several configs, in their order; on a CPU several processes of one thread share the work.
+    """`fit` for several configs, in their order; on a CPU several processes of one
+    thread share the work.
 
-    One thread per run wastes nothing: the products in a step are too small to be worth splitting.
+    One thread per run wastes nothing: the products in a step are too small to be worth
+    splitting.
 
     Args:
         configs: What to train.
@@ -67,13 +74,22 @@ def fit_all(
         device: None takes the GPU when there is one.
 
     Raises:
-        RuntimeError: A training process was ended from outside, or could not import the script it was begun in.
+        RuntimeError: A training process was ended from outside, or could not import the
+            script it was begun in.
     """
-    waiting = [config for config in configs if not Run.at(config).is_complete and _travels(config)]
+    waiting = [
+        config
+        for config in configs
+        if not Run.at(config).is_complete and _travels(config)
+    ]
     n = processes or (os.cpu_count() if pick_device(device).type == "cpu" else 1)
     if n > 1 and len(waiting) > 1:
         try:
-            fit_in_processes(partial(fit, progress=False, device=device), waiting, min(n, len(waiting)))
+            fit_in_processes(
+                partial(fit, progress=False, device=device),
+                waiting,
+                min(n, len(waiting)),
+            )
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "Expected training processes that live; one was ended from outside, or this is a script whose code "
@@ -84,6 +100,8 @@ def fit_all(
 
 
 def _travels(config: RunConfig) -> bool:
-    """Whether another process knows the strategy and the dataset: one defined in a notebook is known there alone."""
+    """Whether another process knows the strategy and the dataset: one defined in a
+    notebook is known there alone.
+    """
     entries = (STRATEGIES[config.strategy], DATASETS[config.dataset])
     return all(entry.__module__ != "__main__" for entry in entries)

@@ -29,7 +29,8 @@ from cl_flow.runs.snapshot import Snapshot
 
 
 class Run:
-    """One training on disk: a folder with `run.json`, `losses.csv`, a snapshot per task and, last, `complete`.
+    """One training on disk: a folder with `run.json`, `losses.csv`, a snapshot per task
+    and, last, `complete`.
 
     A run is a sequence: `run[t]` is the snapshot after task t, `run[-1]` the last one.
 
@@ -41,25 +42,34 @@ class Run:
     def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
         self.folder = Path(folder)
         if not (self.folder / "run.json").is_file():
-            raise FileNotFoundError(f"Expected a run (a folder with run.json); got {self.folder}.")
+            raise FileNotFoundError(
+                f"Expected a run (a folder with run.json); got {self.folder}."
+            )
         self.config = RunConfig.from_dict(self.facts["config"])
         if root is not None:
             self.config = self.config.replace(root=str(root))
 
     @classmethod
     def at(cls, config: RunConfig, *, folder: str | Path | None = None) -> "Run":
-        """The run of a config below `folder` (the data folder's `runs`), begun if there is none."""
+        """The run of a config below `folder` (the data folder's `runs`), begun if there
+        is none.
+        """
         place = Path(folder or DATA / "runs") / config.name
         if not (place / "run.json").is_file():
             place.mkdir(parents=True, exist_ok=True)
-            _write_json(place / "run.json", {"config": config.to_dict(), **_provenance(), "steps": []})
+            _write_json(
+                place / "run.json",
+                {"config": config.to_dict(), **_provenance(), "steps": []},
+            )
         return cls(place)
 
     # ---- what it holds
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The contents of run.json: config, versions, and per step its categories, seconds and device."""
+        """The contents of run.json: config, versions, and per step its categories,
+        seconds and device.
+        """
         return json.loads((self.folder / "run.json").read_text())
 
     @property
@@ -89,7 +99,9 @@ class Run:
     def __getitem__(self, step: int) -> Snapshot:
         n = len(self)
         if not -n <= step < n:
-            raise IndexError(f"Expected a step between {-n} and {n - 1} of {self.name}; got {step}.")
+            raise IndexError(
+                f"Expected a step between {-n} and {n - 1} of {self.name}; got {step}."
+            )
         return Snapshot(self._snapshot(step % n), step % n)
 
     @property
@@ -104,7 +116,9 @@ class Run:
 
     @cached_property
     def tasks(self) -> list[tuple[str, ...]]:
-        """The categories of each task of the stream (also for a joint run, which learns them at once)."""
+        """The categories of each task of the stream (also for a joint run, which learns
+        them at once).
+        """
         return task_order(load_samples(self.config)["category"], self.config.stream)
 
     def stream(self) -> list[Task]:
@@ -118,10 +132,17 @@ class Run:
         return FileLock(self.folder / ".lock")
 
     def write(
-        self, model: FlowModel, task: Task, losses: pd.DataFrame, memory: Mapping[str, Tensor], seconds: float
+        self,
+        model: FlowModel,
+        task: Task,
+        losses: pd.DataFrame,
+        memory: Mapping[str, Tensor],
+        seconds: float,
     ) -> None:
         """Add one learnt task; its snapshot is written last, and makes it count."""
-        losses = losses.assign(step=task.index)[["step", "epoch", "level", "term", "value"]]
+        losses = losses.assign(step=task.index)[
+            ["step", "epoch", "level", "term", "value"]
+        ]
         if task.index:
             before = self.losses
             losses = pd.concat([before[before["step"] < task.index], losses])
@@ -134,7 +155,10 @@ class Run:
             "device": str(model.levels[0].codes.device),
             "threads": torch.get_num_threads(),
         }
-        _write_json(self.folder / "run.json", {**self.facts, "steps": [*self.facts["steps"][: task.index], step]})
+        _write_json(
+            self.folder / "run.json",
+            {**self.facts, "steps": [*self.facts["steps"][: task.index], step]},
+        )
         Snapshot.write(self._snapshot(task.index), model, memory)
 
     def finish(self) -> None:
@@ -162,7 +186,11 @@ class Run:
 
     def _repr_html_(self) -> str:
         steps = pd.DataFrame(self.facts["steps"])
-        table = steps.assign(categories=steps["categories"].map(", ".join)).to_html() if len(steps) else ""
+        table = (
+            steps.assign(categories=steps["categories"].map(", ".join)).to_html()
+            if len(steps)
+            else ""
+        )
         return f"<p><b>{html.escape(repr(self))}</b><br><code>{html.escape(str(self.folder))}</code></p>{table}"
 
 
@@ -172,13 +200,19 @@ def _features(config: RunConfig) -> Features:
     if config.whiten is None:
         return features
     whole = dataclasses.replace(config.stream, without=())
-    return features.whitened(config.whiten, fit_on=task_order(samples["category"], whole)[0])
+    return features.whitened(
+        config.whiten, fit_on=task_order(samples["category"], whole)[0]
+    )
 
 
 def _provenance() -> dict[str, Any]:
     names = ("torch", "timm", "FrEIA", "numpy")
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.strip()
     return {
         "commit": commit or None,

@@ -46,14 +46,23 @@ class Snapshot:
     def model(self, device: str | torch.device = "cpu") -> FlowModel:
         """A new copy of the model, in evaluation mode."""
         facts = self.facts
-        model = FlowModel(facts["dims"], facts["grids"], build_config(FlowConfig, facts["config"]), seed=facts["seed"])
+        model = FlowModel(
+            facts["dims"],
+            facts["grids"],
+            build_config(FlowConfig, facts["config"]),
+            seed=facts["seed"],
+        )
         tensors = self._tensors("model.")
         for i, level in enumerate(model.levels):
-            level.mixture.allocate_(facts["blocks"], frames=f"levels.{i}.mixture._frame_weight" in tensors)
+            level.mixture.allocate_(
+                facts["blocks"], frames=f"levels.{i}.mixture._frame_weight" in tensors
+            )
             level.class_codes = tensors.get(f"levels.{i}.class_codes")
         model.categories = self.categories
         model.load_state_dict(tensors)
-        model.own = {key: value.to(device) for key, value in self._tensors("own.").items()}
+        model.own = {
+            key: value.to(device) for key, value in self._tensors("own.").items()
+        }
         return model.to(device).eval()
 
     def memory(self) -> dict[str, Tensor]:
@@ -62,12 +71,22 @@ class Snapshot:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes that the strategy keeps for the next task beside the model: its memory, and weights of single tasks."""
-        return sum(value.nbytes for prefix in ("memory.", "own.") for value in self._tensors(prefix).values())
+        """Bytes that the strategy keeps for the next task beside the model: its memory,
+        and weights of single tasks.
+        """
+        return sum(
+            value.nbytes
+            for prefix in ("memory.", "own.")
+            for value in self._tensors(prefix).values()
+        )
 
     def _tensors(self, prefix: str) -> dict[str, Tensor]:
         with safe_open(self.path, framework="pt") as file:
-            return {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
+            return {
+                key.removeprefix(prefix): file.get_tensor(key)
+                for key in file.keys()
+                if key.startswith(prefix)
+            }
 
     @staticmethod
     def write(path: Path, model: FlowModel, memory: Mapping[str, Tensor]) -> None:
@@ -83,7 +102,10 @@ class Snapshot:
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
         tensors |= {f"own.{key}": value for key, value in model.own.items()}
         tensors |= {f"memory.{key}": value for key, value in memory.items()}
-        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        tensors = {
+            key: value.detach().cpu().contiguous().clone()
+            for key, value in tensors.items()
+        }
         with atomic(path) as temporary:
             save_file(tensors, temporary, metadata={"cl_flow": json.dumps(facts)})
 

@@ -1,6 +1,16 @@
 """Models and features to anomaly maps."""
 
-__all__ = ["Calibration", "Latents", "PARTS", "Scores", "anomaly_maps", "calibrate", "encode", "encoded", "score"]
+__all__ = [
+    "Calibration",
+    "Latents",
+    "PARTS",
+    "Scores",
+    "anomaly_maps",
+    "calibrate",
+    "encode",
+    "encoded",
+    "score",
+]
 
 from cl_flow.scoring.latents import Latents, encode, encoded
 from cl_flow.scoring.maps import anomaly_maps

@@ -11,30 +11,53 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 
-def anomaly_maps(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
-    """Patch scores (n, S) per level as maps: upsampled, summed over levels, smoothed (n, H, W), on the CPU.
+def anomaly_maps(
+    levels: list[Tensor],
+    grids: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+    sigma: float,
+) -> Tensor:
+    """Patch scores (n, S) per level as maps: upsampled, summed over levels, smoothed
+    (n, H, W), on the CPU.
 
-    One small matrix per side does the first and the last, where the scores are; beside the maps themselves it takes
-    memory for a few images.
+    One small matrix per side does the first and the last, where the scores are; beside
+    the maps themselves it takes memory for a few images.
     """
     maps = torch.empty(len(levels[0]), *size)
-    sides = [[_resampler(*side, sigma).to(values) for side in zip(grid, size)] for values, grid in zip(levels, grids)]
+    sides = [
+        [_resampler(*side, sigma).to(values) for side in zip(grid, size)]
+        for values, grid in zip(levels, grids)
+    ]
     for start in range(0, len(maps), 32):
         total = 0.0
         for values, grid, (rows, columns) in zip(levels, grids, sides):
-            total = total + rows @ values[start : start + 32].reshape(-1, *grid) @ columns.T
+            total = (
+                total + rows @ values[start : start + 32].reshape(-1, *grid) @ columns.T
+            )
         maps[start : start + 32] = total
     return maps
 
 
-def maps_of_set(levels: list[Tensor], grids: Sequence[tuple[int, int]], size: tuple[int, int], sigma: float) -> Tensor:
-    anomaly = [-torch.expm1(values - values.max()) for values in levels]  # precise near 0, where entropies lie
-    return anomaly_maps(anomaly, grids, size, sigma) - anomaly_maps(anomaly, grids, size, 0.0).min()
+def maps_of_set(
+    levels: list[Tensor],
+    grids: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+    sigma: float,
+) -> Tensor:
+    anomaly = [
+        -torch.expm1(values - values.max()) for values in levels
+    ]  # precise near 0, where entropies lie
+    return (
+        anomaly_maps(anomaly, grids, size, sigma)
+        - anomaly_maps(anomaly, grids, size, 0.0).min()
+    )
 
 
 @cache
 def _resampler(n_in: int, n_out: int, sigma: float) -> Tensor:
-    """The matrix (n_out, n_in) of bilinear upsampling (corners aligned) followed by a Gaussian; its rows sum to 1."""
+    """The matrix (n_out, n_in) of bilinear upsampling (corners aligned) followed by a
+    Gaussian; its rows sum to 1.
+    """
     eye = torch.eye(n_in, dtype=torch.float64)[:, None]
     up = F.interpolate(eye, size=n_out, mode="linear", align_corners=True)[:, 0].numpy()
     smooth = gaussian_filter1d(up, sigma, axis=1) if sigma else up

@@ -13,13 +13,21 @@ from cl_flow.model.class_views import views
 from cl_flow.model.flow import FlowModel, Level
 from cl_flow.scoring.latents import through
 
-LevelBatch = list[Tensor] | list[tuple[Tensor, Tensor]]  # per level patches, or latents and their log-determinants
+LevelBatch = (
+    list[Tensor] | list[tuple[Tensor, Tensor]]
+)  # per level patches, or latents and their log-determinants
 
 
 def all_factors(
-    model: FlowModel, features: Features, given: str | None, known: Sequence[str] | None, per_log_k: bool
+    model: FlowModel,
+    features: Features,
+    given: str | None,
+    known: Sequence[str] | None,
+    per_log_k: bool,
 ) -> tuple[list[Tensor], Tensor]:
-    """Per level both factors of every image (n, 2, S), and the class of each image (n,)."""
+    """Per level both factors of every image (n, 2, S), and the class of each image
+    (n,).
+    """
     ids = None if given is None else model.class_ids(list(features.samples["category"]))
     parts = views(model)
     factors, classes = [], []
@@ -40,27 +48,44 @@ def _factors_of(
     """`_factors` of every image under the view of its class."""
     if len(parts) == 1:
         return _factors(parts[0][0], batch, y, known, per_log_k)
-    out = [torch.empty(len(y), 2, len(level.codes), device=y.device) for level in parts[0][0].levels]
+    out = [
+        torch.empty(len(y), 2, len(level.codes), device=y.device)
+        for level in parts[0][0].levels
+    ]
     for model, classes in parts:
         mine = torch.isin(y, classes)
         if mine.any():
-            values = _factors(model, [_chosen(x, mine.cpu()) for x in batch], y[mine], known, per_log_k)
+            values = _factors(
+                model,
+                [_chosen(x, mine.cpu()) for x in batch],
+                y[mine],
+                known,
+                per_log_k,
+            )
             for level, part in zip(out, values):
                 level[mine] = part
     return out
 
 
-def _chosen(x: Tensor | tuple[Tensor, Tensor], images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+def _chosen(
+    x: Tensor | tuple[Tensor, Tensor], images: Tensor
+) -> Tensor | tuple[Tensor, Tensor]:
     return tuple(values[images] for values in x) if isinstance(x, tuple) else x[images]
 
 
 def _factors(
-    model: FlowModel, batch: LevelBatch, y: Tensor, known: Sequence[str] | None, per_log_k: bool
+    model: FlowModel,
+    batch: LevelBatch,
+    y: Tensor,
+    known: Sequence[str] | None,
+    per_log_k: bool,
 ) -> list[Tensor]:
     """Per level log p(x|y)/D and Σ p log p of a batch, stacked (n, 2, S)."""
     classes = None if known is None else model.class_ids(known)
     n_classes = model.n_classes if known is None else len(known)
-    unit = math.log(n_classes) if per_log_k and n_classes > 1 else 1.0  # a single class has no entropy to divide
+    unit = (
+        math.log(n_classes) if per_log_k and n_classes > 1 else 1.0
+    )  # a single class has no entropy to divide
     out = []
     for level, x in zip(model.levels, batch):
         z, log_det = through(level, x, y)
@@ -72,7 +97,9 @@ def _factors(
 
 def _route(parts: Sequence[tuple[FlowModel, Tensor]], batch: LevelBatch) -> Tensor:
     """The class of highest mean log-likelihood per image (n,)."""
-    return torch.cat([_likelihoods(model, batch, classes) for model, classes in parts], 1).argmax(1)
+    return torch.cat(
+        [_likelihoods(model, batch, classes) for model, classes in parts], 1
+    ).argmax(1)
 
 
 def _likelihoods(model: FlowModel, batch: LevelBatch, classes: Tensor) -> Tensor:
@@ -84,7 +111,9 @@ def _likelihoods(model: FlowModel, batch: LevelBatch, classes: Tensor) -> Tensor
             logp = level.mixture.log_prob_each(z)[:, classes] + log_det[:, None]
         else:
             logp = torch.stack([_given_class(level, x, k[None]) for k in classes], 1)
-        total = total + logp.view(-1, len(level.codes), len(classes)).mean(1) / level.dim
+        total = (
+            total + logp.view(-1, len(level.codes), len(classes)).mean(1) / level.dim
+        )
     return total
 
 

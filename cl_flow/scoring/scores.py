@@ -1,4 +1,6 @@
-"""From a model and features to anomaly maps: HGAD's two factors, their product, and how they are made comparable."""
+"""From a model and features to anomaly maps: HGAD's two factors, their product, and how
+they are made comparable.
+"""
 
 __all__ = ["Calibration", "PARTS", "Scores", "calibrate", "score"]
 
@@ -20,9 +22,11 @@ PARTS = ("logp", "entropy", "product")
 
 @dataclass(frozen=True)
 class Calibration:
-    """The typical (median) normality of each class, level and factor over normal training patches: (K, L, 2).
+    """The typical (median) normality of each class, level and factor over normal
+    training patches: (K, L, 2).
 
-    The two factors are log p(x|y)/D and Σ p log p. A class that was never measured holds NaN.
+    The two factors are log p(x|y)/D and Σ p log p. A class that was never measured
+    holds NaN.
     """
 
     values: Tensor
@@ -61,27 +65,38 @@ class Scores:
 @torch.inference_mode()
 @one_thread
 def calibrate(
-    model: FlowModel, reference: Features, *, known: Sequence[str] | None = None, per_log_k: bool = False
+    model: FlowModel,
+    reference: Features,
+    *,
+    known: Sequence[str] | None = None,
+    per_log_k: bool = False,
 ) -> Calibration:
-    """How normal the normal training patches of each class typically are, under this model.
+    """How normal the normal training patches of each class typically are, under this
+    model.
 
     Args:
         model: The model that will score.
-        reference: Normal training images of the classes to calibrate, or their latents under this model's flow.
+        reference: Normal training images of the classes to calibrate, or their latents
+            under this model's flow.
         known: Categories whose centers enter the entropy; all by default.
-        per_log_k: Whether the entropy is divided by ln K, its largest value among the K classes that enter it.
+        per_log_k: Whether the entropy is divided by ln K, its largest value among the K
+            classes that enter it.
 
     Raises:
         ValueError: The reference holds anomalous images.
     """
     if reference.samples["label"].any():
-        raise ValueError("Expected normal images to calibrate with; got anomalous ones among them.")
+        raise ValueError(
+            "Expected normal images to calibrate with; got anomalous ones among them."
+        )
     values = torch.full((model.n_classes, len(model.levels), 2), math.nan)
     for category in reference.categories:
         images = reference.where(category=category)
         (y,) = model.class_ids([category]).tolist()
         factors, _ = all_factors(model, images, "category", known, per_log_k)
-        values[y] = torch.stack([level.transpose(0, 1).flatten(1).median(1).values for level in factors])
+        values[y] = torch.stack(
+            [level.transpose(0, 1).flatten(1).median(1).values for level in factors]
+        )
     return Calibration(values)
 
 
@@ -100,22 +115,26 @@ def score(
 ) -> Scores:
     """Anomaly maps of every image.
 
-    Per level the normality s = log p(x|y)/D (and s = Σ_k p_k log p_k) becomes an anomaly 1/(1 + exp(s − c)), where c is
-    the median of s over normal training patches: the posterior of a uniform alternative as dense as a typical normal
-    patch. It is upsampled bilinearly, summed over levels and smoothed by a Gaussian. The published protocol takes
-    1 − exp(s − c) with c the maximum over the images at hand, and flips the sum at its own maximum.
+    Per level the normality s = log p(x|y)/D (and s = Σ_k p_k log p_k) becomes an
+    anomaly 1/(1 + exp(s − c)), where c is the median of s over normal training patches:
+    the posterior of a uniform alternative as dense as a typical normal patch. It is
+    upsampled bilinearly, summed over levels and smoothed by a Gaussian. The published
+    protocol takes 1 − exp(s − c) with c the maximum over the images at hand, and flips
+    the sum at its own maximum.
 
     References:
-        Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly detection (Yao et al., 2024)
+        Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly
+        detection (Yao et al., 2024)
         https://arxiv.org/abs/2403.13349
 
     Args:
         model: The model.
         features: Images to score, or their latents under this model's flow.
-        calibration: From `calibrate`: the score of a patch then depends on nothing but the patch and the model. Or
-            `"set"`, the published protocol: maxima over the images scored here, so a score depends on its companions.
-        given: `"category"` scores each image under its true class, as HGAD does; None under the class of highest
-            likelihood.
+        calibration: From `calibrate`: the score of a patch then depends on nothing but
+            the patch and the model. Or `"set"`, the published protocol: maxima over the
+            images scored here, so a score depends on its companions.
+        given: `"category"` scores each image under its true class, as HGAD does; None
+            under the class of highest likelihood.
         known: Categories whose centers enter the entropy; all by default.
         per_log_k: Whether the entropy is divided by ln K; as in the calibration.
         size: Height and width of the maps in pixels.
@@ -127,10 +146,16 @@ def score(
         raise ValueError(f"Expected a Calibration or 'set'; got {calibration!r}.")
     factors, classes = all_factors(model, features, given, known, per_log_k)
     if calibration == "set":
-        maps = [maps_of_set([level[:, f] for level in factors], model.grids, size, sigma) for f in (0, 1)]
+        maps = [
+            maps_of_set([level[:, f] for level in factors], model.grids, size, sigma)
+            for f in (0, 1)
+        ]
     else:
         anomalies = _calibrated(model, factors, classes, calibration)
-        maps = [anomaly_maps([level[:, f] for level in anomalies], model.grids, size, sigma) for f in (0, 1)]
+        maps = [
+            anomaly_maps([level[:, f] for level in anomalies], model.grids, size, sigma)
+            for f in (0, 1)
+        ]
     return Scores(*maps, classes)
 
 
@@ -140,10 +165,22 @@ def score(
 # ---- from normality to maps
 
 
-def _calibrated(model: FlowModel, factors: list[Tensor], classes: Tensor, calibration: Calibration) -> list[Tensor]:
+def _calibrated(
+    model: FlowModel, factors: list[Tensor], classes: Tensor, calibration: Calibration
+) -> list[Tensor]:
     """Per level the anomaly of every patch in both factors (n, 2, S)."""
     typical = calibration.values[classes]
     if typical.isnan().any():
-        missing = sorted({model.categories[k] for k in classes[typical.isnan().any(-1).any(-1)].tolist()})
-        raise ValueError(f"Expected a calibration of every class scored; got none of {', '.join(missing)}.")
-    return [torch.sigmoid(typical[:, i, :, None].to(level) - level) for i, level in enumerate(factors)]
+        missing = sorted(
+            {
+                model.categories[k]
+                for k in classes[typical.isnan().any(-1).any(-1)].tolist()
+            }
+        )
+        raise ValueError(
+            f"Expected a calibration of every class scored; got none of {', '.join(missing)}."
+        )
+    return [
+        torch.sigmoid(typical[:, i, :, None].to(level) - level)
+        for i, level in enumerate(factors)
+    ]

@@ -18,13 +18,16 @@ STRATEGIES: Registry = Registry("strategy")
 
 
 class Strategy:
-    """Hooks that the continual loop calls around the training of each task, in this order.
+    """Hooks that the continual loop calls around the training of each task, in this
+    order.
 
-    A strategy that keeps something between tasks holds it in `memory`, tensors by name: the run saves it with each
-    snapshot and gives it back when an interrupted run continues. The flow as the last task left it need not be kept:
-    until training begins it is the model's own.
+    A strategy that keeps something between tasks holds it in `memory`, tensors by name:
+    the run saves it with each snapshot and gives it back when an interrupted run
+    continues. The flow as the last task left it need not be kept: until training begins
+    it is the model's own.
 
-    `GRID` holds the options that are compared with each other: the strengths of the method, fixed beforehand.
+    `GRID` holds the options that are compared with each other: the strengths of the
+    method, fixed beforehand.
     """
 
     GRID: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
@@ -41,8 +44,12 @@ class Strategy:
         """The model that learns the task: with centers for its categories."""
         return model.expand_(task.categories)
 
-    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
-        """The images to train on. `past` holds the tasks already learnt, for a strategy that `sees_past`."""
+    def prepare(
+        self, model: FlowModel, task: Task, past: Mapping[int, Task]
+    ) -> Features:
+        """The images to train on. `past` holds the tasks already learnt, for a strategy
+        that `sees_past`.
+        """
         return task.features
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:

@@ -1,4 +1,6 @@
-"""Cumulative training: each task is learnt together with all earlier images, an upper bound for replay."""
+"""Cumulative training: each task is learnt together with all earlier images, an upper
+bound for replay.
+"""
 
 __all__ = ["Cumulative"]
 
@@ -16,5 +18,7 @@ class Cumulative(Strategy):
 
     sees_past = True
 
-    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+    def prepare(
+        self, model: FlowModel, task: Task, past: Mapping[int, Task]
+    ) -> Features:
         return union([*(earlier.features for earlier in past.values()), task.features])

@@ -1,4 +1,6 @@
-"""Elastic weight consolidation: weights that mattered for earlier tasks are held near what they were."""
+"""Elastic weight consolidation: weights that mattered for earlier tasks are held near
+what they were.
+"""
 
 __all__ = ["EWC"]
 
@@ -16,12 +18,14 @@ from cl_flow.strategies.shared.old_model import per_image_fisher
 
 @STRATEGIES("ewc")
 class EWC(Strategy):
-    r"""Online EWC: $\frac\lambda2 \sum_i F_i (\theta_i - \theta^*_i)^2$, the Fisher information decaying task by task.
+    r"""Online EWC: $\frac\lambda2 \sum_i F_i (\theta_i - \theta^*_i)^2$, the Fisher
+    information decaying task by task.
 
     It holds the whole flow and the old centers; those of the new classes are free.
 
     References:
-        Overcoming catastrophic forgetting in neural networks (Kirkpatrick et al., 2017) https://arxiv.org/abs/1612.00796
+        Overcoming catastrophic forgetting in neural networks (Kirkpatrick et al., 2017)
+        https://arxiv.org/abs/1612.00796
         Progress & Compress (Schwarz et al., 2018) https://arxiv.org/abs/1805.06370
 
     Args:
@@ -36,18 +40,27 @@ class EWC(Strategy):
         self.strength, self.decay = strength, decay
         self._anchor: dict[str, Tensor] = {}
 
-    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+    def prepare(
+        self, model: FlowModel, task: Task, past: Mapping[int, Task]
+    ) -> Features:
         device = model.levels[0].codes.device
-        self.memory = {name: self.memory[name].to(device) for name in sorted(self.memory)}
+        self.memory = {
+            name: self.memory[name].to(device) for name in sorted(self.memory)
+        }
         parameters = dict(model.named_parameters())
         self._anchor = {name: parameters[name].detach().clone() for name in self.memory}
         return task.features
 
-    def penalty(self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def penalty(
+        self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         parameters = dict(model.named_parameters())
         total = latents[0][0].new_zeros(())
         for name, fisher in self.memory.items():
-            total = total + (fisher * (parameters[name] - self._anchor[name]).square()).sum()
+            total = (
+                total
+                + (fisher * (parameters[name] - self._anchor[name]).square()).sum()
+            )
         return 0.5 * self.strength * total
 
     def consolidate(self, model: FlowModel, task: Task) -> None:

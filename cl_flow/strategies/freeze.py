@@ -15,11 +15,13 @@ class Freeze(Strategy):
     """What is near the features stays, what is near the centers learns on.
 
     References:
-        Spurious Forgetting in Continual Learning of Language Models (Zheng et al., 2025)
+        Spurious Forgetting in Continual Learning of Language Models (Zheng et al.,
+        2025)
         https://arxiv.org/abs/2501.13453
 
     Args:
-        share: Of the blocks of each level, from the features up; 1 freezes the whole flow, and only centers learn.
+        share: Of the blocks of each level, from the features up; 1 freezes the whole
+            flow, and only centers learn.
     """
 
     GRID = ({"share": 1 / 3}, {"share": 2 / 3}, {"share": 1.0})
@@ -27,10 +29,14 @@ class Freeze(Strategy):
     def __init__(self, *, share: float = 1.0) -> None:
         super().__init__()
         if not 0 <= share <= 1:
-            raise ValueError(f"Expected a share of the blocks between 0 and 1; got {share}.")
+            raise ValueError(
+                f"Expected a share of the blocks between 0 and 1; got {share}."
+            )
         self.share = share
 
-    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+    def prepare(
+        self, model: FlowModel, task: Task, past: Mapping[int, Task]
+    ) -> Features:
         if task.index:
             for level in model.levels:
                 for block in range(round(self.share * model.config.n_blocks)):

@@ -1,4 +1,6 @@
-"""Functional regularisation: where the old flow sends patches of the earlier classes, the new one shall send them."""
+"""Functional regularisation: where the old flow sends patches of the earlier classes,
+the new one shall send them.
+"""
 
 __all__ = ["Functional"]
 
@@ -15,39 +17,59 @@ from cl_flow.training.batches import Rehearsal
 
 @STRATEGIES("functional")
 class Functional(Strategy):
-    r"""$\frac\alpha D \|f(\hat x; c) - f_\mathrm{old}(\hat x; c)\|^2$ on the samples of `generative_replay` (HCL-FR).
+    r"""$\frac\alpha D \|f(\hat x; c) - f_\mathrm{old}(\hat x; c)\|^2$ on the samples of
+    `generative_replay` (HCL-FR).
 
     Only this term sees the samples; HGAD's losses see the task's own images.
 
     References:
-        Task Agnostic Continual Learning Using Normalizing Flows (Kirichenko et al., 2021)
+        Task Agnostic Continual Learning Using Normalizing Flows (Kirichenko et al.,
+        2021)
         https://arxiv.org/abs/2106.12772
 
     Args:
         strength: α.
-        law: Where latents are drawn: `"empirical"` or `"mixture"` (see `InvertedSamples`).
-        pool: Patches drawn of each class and level before a task, from which its batches are drawn.
-        ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
+        law: Where latents are drawn: `"empirical"` or `"mixture"` (see
+            `InvertedSamples`).
+        pool: Patches drawn of each class and level before a task, from which its
+            batches are drawn.
+        ratio: Rehearsed images for each of the task's in a batch; None gives every
+            class an equal part.
     """
 
     GRID = ({"strength": 1.0}, {"strength": 10.0}, {"strength": 100.0})
 
     def __init__(
-        self, *, strength: float = 10.0, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0
+        self,
+        *,
+        strength: float = 10.0,
+        law: str = "empirical",
+        pool: int = 4096,
+        ratio: float | None = 1.0,
     ) -> None:
         super().__init__()
-        self.strength, self.ratio, self._dreams = strength, ratio, InvertedSamples(law=law, pool=pool)
+        self.strength, self.ratio, self._dreams = (
+            strength,
+            ratio,
+            InvertedSamples(law=law, pool=pool),
+        )
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self._dreams.begin(model, task, self.memory):
             return None
-        return Rehearsal(balanced_share(model, task, self.ratio), self._dreams.bag.draw, taught=False)
+        return Rehearsal(
+            balanced_share(model, task, self.ratio), self._dreams.bag.draw, taught=False
+        )
 
-    def penalty(self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def penalty(
+        self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         total = latents[0][0].new_zeros(())
         if self._dreams.old is None:
             return total
-        for old, x, index, (z, _) in zip(self._dreams.old.levels, batch.x, batch.index, latents):
+        for old, x, index, (z, _) in zip(
+            self._dreams.old.levels, batch.x, batch.index, latents
+        ):
             z_old, _ = old(batch.untaught(x), batch.untaught(index))
             total = total + (batch.untaught(z) - z_old).square().mean()
         return self.strength * total

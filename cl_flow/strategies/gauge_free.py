@@ -1,4 +1,6 @@
-"""Gauge-free rehearsal: an old class may move by any affine map, as long as it stays a Gaussian of its own."""
+"""Gauge-free rehearsal: an old class may move by any affine map, as long as it stays a
+Gaussian of its own.
+"""
 
 __all__ = ["GaugeFree"]
 
@@ -21,27 +23,42 @@ SURE = 30.0  # logit of the only component that is left of a class with a frame
 
 @STRATEGIES("gauge_free")
 class GaugeFree(Strategy):
-    r"""$-\frac\alpha D [\log \mathcal N(z; m_k, S_k) + \log\det]$ on samples of the classes' feature Gaussians.
+    r"""$-\frac\alpha D [\log \mathcal N(z; m_k, S_k) + \log\det]$ on samples of the
+    classes' feature Gaussians.
 
-    The moments (m, S) of an old class are those of its latents now, detached and running over batches. At S its own
-    covariance the term is stationary under every affine map of the latents: the flow pays for changing a class's shape,
-    and not for moving, turning or stretching it. After the task each old class gets these moments as its density: a
-    frame of the mixture with W = S^(−½) in which it is the unit Gaussian at its center.
+    The moments (m, S) of an old class are those of its latents now, detached and
+    running over batches. At S its own covariance the term is stationary under every
+    affine map of the latents: the flow pays for changing a class's shape, and not for
+    moving, turning or stretching it. After the task each old class gets these moments
+    as its density: a frame of the mixture with W = S^(−½) in which it is the unit
+    Gaussian at its center.
 
     Args:
         strength: α.
         momentum: Share of the running moments that stays from one batch to the next.
-        pool: Patches drawn of each class and level before a task, from which its batches are drawn.
-        ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
+        pool: Patches drawn of each class and level before a task, from which its
+            batches are drawn.
+        ratio: Rehearsed images for each of the task's in a batch; None gives every
+            class an equal part.
     """
 
     GRID = ({"strength": 1.0}, {"strength": 10.0}, {"strength": 100.0})
 
     def __init__(
-        self, *, strength: float = 10.0, momentum: float = 0.9, pool: int = 4096, ratio: float | None = 1.0
+        self,
+        *,
+        strength: float = 10.0,
+        momentum: float = 0.9,
+        pool: int = 4096,
+        ratio: float | None = 1.0,
     ) -> None:
         super().__init__()
-        self.strength, self.momentum, self.pool, self.ratio = strength, momentum, pool, ratio
+        self.strength, self.momentum, self.pool, self.ratio = (
+            strength,
+            momentum,
+            pool,
+            ratio,
+        )
         self._bag: PatchPool | None = None
         self._running: list[GaussianStats] = []
 
@@ -51,25 +68,48 @@ class GaugeFree(Strategy):
         device = model.levels[0].codes.device
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
         gaussians = Gaussians.stored(self.memory, 1, device)
-        self._bag = gaussians.bag(self.pool, [len(level.codes) for level in model.levels], generator=generator)
-        self._running = [stats.decay(LAG * stats.mean.shape[1] / stats.n) for stats in pushed(model, self._bag).levels]
-        return Rehearsal(balanced_share(model, task, self.ratio), self._bag.draw, taught=False)
+        self._bag = gaussians.bag(
+            self.pool, [len(level.codes) for level in model.levels], generator=generator
+        )
+        self._running = [
+            stats.decay(LAG * stats.mean.shape[1] / stats.n)
+            for stats in pushed(model, self._bag).levels
+        ]
+        return Rehearsal(
+            balanced_share(model, task, self.ratio), self._bag.draw, taught=False
+        )
 
-    def penalty(self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def penalty(
+        self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         total = latents[0][0].new_zeros(())
         for i, running in enumerate(self._running):
             z, log_det = (batch.untaught(values) for values in latents[i])
-            y = batch.y[batch.taught :].repeat_interleave(len(z) // len(batch.y[batch.taught :]))
+            y = batch.y[batch.taught :].repeat_interleave(
+                len(z) // len(batch.y[batch.taught :])
+            )
             member = torch.nn.functional.one_hot(y, len(running)).to(z)
-            self._running[i] = running.decay(self.momentum).merge(GaussianStats.of(z.detach(), member))
-            log_prob = self._running[i].log_prob(z, shrinkage=SHRINKAGE).gather(1, y[:, None])[:, 0]
+            self._running[i] = running.decay(self.momentum).merge(
+                GaussianStats.of(z.detach(), member)
+            )
+            log_prob = (
+                self._running[i]
+                .log_prob(z, shrinkage=SHRINKAGE)
+                .gather(1, y[:, None])[:, 0]
+            )
             total = total - (log_prob + log_det).mean() / z.shape[1]
         return self.strength * total
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
         device = model.levels[0].codes.device
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        new = feature_gaussians(task.features, task.categories, n_components=1, device=device, generator=generator)
+        new = feature_gaussians(
+            task.features,
+            task.categories,
+            n_components=1,
+            device=device,
+            generator=generator,
+        )
         if self._bag is not None:
             for level, moments in zip(model.levels, pushed(model, self._bag).levels):
                 level.mixture = _reframed(level.mixture, moments)
@@ -82,7 +122,10 @@ def _reframed(mixture: Mixture, moments: GaussianStats) -> Mixture:
     """The mixture, its first classes one Gaussian each, of these moments."""
     k, dim = moments.mean.shape
     eye = torch.eye(dim).to(moments.mean)
-    weight, bias = mixture.frames or (eye.repeat(mixture.n_classes, 1, 1), torch.zeros_like(mixture.mu))
+    weight, bias = mixture.frames or (
+        eye.repeat(mixture.n_classes, 1, 1),
+        torch.zeros_like(mixture.mu),
+    )
     weight, bias = weight.clone(), bias.clone()
     root = torch.linalg.cholesky(moments.covariance(shrinkage=SHRINKAGE))
     weight[:k] = torch.linalg.solve_triangular(root, eye.expand(k, -1, -1), upper=False)

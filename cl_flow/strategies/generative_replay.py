@@ -1,4 +1,6 @@
-"""Generative replay: the old flow makes up patches of the earlier classes, and they are learnt with the new ones."""
+"""Generative replay: the old flow makes up patches of the earlier classes, and they are
+learnt with the new ones.
+"""
 
 __all__ = ["GenerativeReplay"]
 
@@ -12,26 +14,38 @@ from cl_flow.training.batches import Rehearsal
 
 @STRATEGIES("generative_replay")
 class GenerativeReplay(Strategy):
-    """Samples x̂ = f_old⁻¹(ẑ; c) under HGAD's full loss (HCL-GR); it is always the flow of the last task that generates.
+    """Samples x̂ = f_old⁻¹(ẑ; c) under HGAD's full loss (HCL-GR); it is always the flow
+    of the last task that generates.
 
-    The memory also holds, per level, the mean of max|f_old(x̂) − ẑ| (`inversion_error`) and the share of samples that
-    were finite (`finite_share`); the others are left out.
+    The memory also holds, per level, the mean of max|f_old(x̂) − ẑ| (`inversion_error`)
+    and the share of samples that were finite (`finite_share`); the others are left out.
 
     References:
-        Task Agnostic Continual Learning Using Normalizing Flows (Kirichenko et al., 2021)
+        Task Agnostic Continual Learning Using Normalizing Flows (Kirichenko et al.,
+        2021)
         https://arxiv.org/abs/2106.12772
-        Pseudo-Rehearsal for Continual Learning with Normalizing Flows (Pomponi et al., 2020)
+        Pseudo-Rehearsal for Continual Learning with Normalizing Flows (Pomponi et al.,
+        2020)
         https://arxiv.org/abs/2007.02443
 
     Args:
-        law: Where latents are drawn: `"empirical"` or `"mixture"` (see `InvertedSamples`).
-        pool: Patches drawn of each class and level before a task, from which its batches are drawn.
-        ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
+        law: Where latents are drawn: `"empirical"` or `"mixture"` (see
+            `InvertedSamples`).
+        pool: Patches drawn of each class and level before a task, from which its
+            batches are drawn.
+        ratio: Rehearsed images for each of the task's in a batch; None gives every
+            class an equal part.
     """
 
-    GRID = ({"law": "empirical"}, {"law": "mixture"}, {"law": "empirical", "ratio": None})
+    GRID = (
+        {"law": "empirical"},
+        {"law": "mixture"},
+        {"law": "empirical", "ratio": None},
+    )
 
-    def __init__(self, *, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0) -> None:
+    def __init__(
+        self, *, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0
+    ) -> None:
         super().__init__()
         self.ratio, self._dreams = ratio, InvertedSamples(law=law, pool=pool)
 

@@ -1,4 +1,6 @@
-"""Low-rank adapters: the flow is that of the first task, and every later one adds a few directions of its own."""
+"""Low-rank adapters: the flow is that of the first task, and every later one adds a few
+directions of its own.
+"""
 
 __all__ = ["LoRA"]
 
@@ -16,13 +18,17 @@ from cl_flow.strategies.packnet import weights
 
 
 class LowRank(nn.Module):
-    """A weight plus the product of two thin matrices, the first of them zero at the start."""
+    """A weight plus the product of two thin matrices, the first of them zero at the
+    start.
+    """
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
         n, m = weight.shape
         self.up = nn.Parameter(weight.new_zeros(n, rank))
-        self.down = nn.Parameter(torch.randn(rank, m, generator=generator).to(weight) / m**0.5)
+        self.down = nn.Parameter(
+            torch.randn(rank, m, generator=generator).to(weight) / m**0.5
+        )
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight + self.up @ self.down
@@ -30,14 +36,18 @@ class LowRank(nn.Module):
 
 @STRATEGIES("lora")
 class LoRA(Strategy):
-    """Every weight matrix of the flow is frozen after the first task; a later task trains W + up·down of rank r.
+    """Every weight matrix of the flow is frozen after the first task; a later task
+    trains W + up·down of rank r.
 
-    Biases and global scales stay those of the first task. A class is scored with the adapters of its own task
-    (`cl_flow.model.class_views`), so that a later task cannot change the latents of an earlier one.
+    Biases and global scales stay those of the first task. A class is scored with the
+    adapters of its own task (`cl_flow.model.class_views`), so that a later task cannot
+    change the latents of an earlier one.
 
     References:
-        LoRA: Low-Rank Adaptation of Large Language Models (Hu et al., 2022) https://arxiv.org/abs/2106.09685
-        DeCoFlow (2026), which applies it to flows for anomaly detection https://arxiv.org/abs/2606.26687
+        LoRA: Low-Rank Adaptation of Large Language Models (Hu et al., 2022)
+        https://arxiv.org/abs/2106.09685
+        DeCoFlow (2026), which applies it to flows for anomaly detection
+        https://arxiv.org/abs/2606.26687
 
     Args:
         rank: r.
@@ -51,7 +61,9 @@ class LoRA(Strategy):
             raise ValueError(f"Expected a rank of 1 or more; got {rank}.")
         self.rank = rank
 
-    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+    def prepare(
+        self, model: FlowModel, task: Task, past: Mapping[int, Task]
+    ) -> Features:
         if task.index:
             generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
             for level in model.levels:
@@ -66,4 +78,6 @@ class LoRA(Strategy):
             adapter = module.parametrizations[attribute][0]
             model.own[f"{task.index}/{name}.up"] = adapter.up.detach().clone()
             model.own[f"{task.index}/{name}.down"] = adapter.down.detach().clone()
-            parametrize.remove_parametrizations(module, attribute, leave_parametrized=False)
+            parametrize.remove_parametrizations(
+                module, attribute, leave_parametrized=False
+            )

@@ -22,12 +22,13 @@ TARGETS = ("posterior", "latents")
 class LwF(Strategy):
     r"""Distillation on the new task's patches, with nothing kept but the model itself.
 
-    `"posterior"`: $T^2\,\mathrm{KL}(p_\mathrm{old} \| p_\mathrm{new})$ over the old classes, p = softmax(ℓ/T);
-    `"latents"`: $\|z - z_\mathrm{old}\|^2/D + ((\log\det - \log\det_\mathrm{old})/D)^2$. Both are means over patches,
-    summed over levels.
+    `"posterior"`: $T^2\,\mathrm{KL}(p_\mathrm{old} \| p_\mathrm{new})$ over the old
+    classes, p = softmax(ℓ/T); `"latents"`: $\|z - z_\mathrm{old}\|^2/D + ((\log\det -
+    \log\det_\mathrm{old})/D)^2$. Both are means over patches, summed over levels.
 
     References:
-        Learning without Forgetting (Li and Hoiem, 2016) https://arxiv.org/abs/1606.09282
+        Learning without Forgetting (Li and Hoiem, 2016)
+        https://arxiv.org/abs/1606.09282
 
     Args:
         strength: Weight of the term.
@@ -42,39 +43,59 @@ class LwF(Strategy):
         {"strength": 1e2, "on": "latents"},
     )
 
-    def __init__(self, *, strength: float = 1e2, on: str = "posterior", temperature: float = 2.0) -> None:
+    def __init__(
+        self, *, strength: float = 1e2, on: str = "posterior", temperature: float = 2.0
+    ) -> None:
         super().__init__()
         if on not in TARGETS:
-            raise ValueError(f"Unknown target {on!r} of LwF; known: {', '.join(TARGETS)}.")
+            raise ValueError(
+                f"Unknown target {on!r} of LwF; known: {', '.join(TARGETS)}."
+            )
         self.strength, self.on, self.temperature = strength, on, temperature
         self._old: FlowModel | None = None
         self._n_old = 0
 
-    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+    def prepare(
+        self, model: FlowModel, task: Task, past: Mapping[int, Task]
+    ) -> Features:
         self._n_old = model.n_classes - len(task.categories)
         self._old = frozen(model) if self._n_old else None
         return task.features
 
-    def penalty(self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def penalty(
+        self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         total = latents[0][0].new_zeros(())
         if self._old is None:
             return total
-        distance = self._between_posteriors if self.on == "posterior" else _between_latents
+        distance = (
+            self._between_posteriors if self.on == "posterior" else _between_latents
+        )
         for i, (x, index, new) in enumerate(zip(batch.x, batch.index, latents)):
             total = total + distance(i, model, new, self._old.levels[i](x, index))
         return self.strength * total
 
     def _between_posteriors(
-        self, i: int, model: FlowModel, new: tuple[Tensor, Tensor], old: tuple[Tensor, Tensor]
+        self,
+        i: int,
+        model: FlowModel,
+        new: tuple[Tensor, Tensor],
+        old: tuple[Tensor, Tensor],
     ) -> Tensor:
         classes = torch.arange(self._n_old, device=old[0].device)
         log_p, log_p_old = (
-            (m.levels[i].mixture.log_kernel(z, classes=classes) / self.temperature).log_softmax(1)
+            (
+                m.levels[i].mixture.log_kernel(z, classes=classes) / self.temperature
+            ).log_softmax(1)
             for m, (z, _) in ((model, new), (self._old, old))
         )
-        return self.temperature**2 * F.kl_div(log_p, log_p_old, log_target=True, reduction="batchmean")
+        return self.temperature**2 * F.kl_div(
+            log_p, log_p_old, log_target=True, reduction="batchmean"
+        )
 
 
-def _between_latents(i: int, model: FlowModel, new: tuple[Tensor, Tensor], old: tuple[Tensor, Tensor]) -> Tensor:
+def _between_latents(
+    i: int, model: FlowModel, new: tuple[Tensor, Tensor], old: tuple[Tensor, Tensor]
+) -> Tensor:
     dim = model.levels[i].dim
     return (new[0] - old[0]).square().mean() + ((new[1] - old[1]) / dim).square().mean()

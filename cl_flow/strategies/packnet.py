@@ -1,4 +1,6 @@
-"""PackNet: every task trains the weights that are still free, keeps the largest, and hands on the rest."""
+"""PackNet: every task trains the weights that are still free, keeps the largest, and
+hands on the rest.
+"""
 
 __all__ = ["PackNet", "weights"]
 
@@ -15,11 +17,18 @@ from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 
 FREE = 255  # owner of a weight that no task has taken yet
-SHARED = ("inner_bias", "outer.bias", "global_scale", "global_offset")  # small: every task keeps its own
+SHARED = (
+    "inner_bias",
+    "outer.bias",
+    "global_scale",
+    "global_offset",
+)  # small: every task keeps its own
 
 
 class Packed(nn.Module):
-    """A weight of which earlier tasks own a part to the bit, and of the rest only what is `open` is not zero."""
+    """A weight of which earlier tasks own a part to the bit, and of the rest only what
+    is `open` is not zero.
+    """
 
     def __init__(self, weight: Tensor, owner: Tensor) -> None:
         super().__init__()
@@ -33,18 +42,22 @@ class Packed(nn.Module):
 
 @STRATEGIES("packnet")
 class PackNet(Strategy):
-    """Each task owns a share of every weight matrix, fixed before the stream begins: all get the same, by default.
+    """Each task owns a share of every weight matrix, fixed before the stream begins:
+    all get the same, by default.
 
-    Half of a task's steps train all free weights; then those of largest magnitude are kept, the others are set to zero,
-    and the second half retrains. Biases and global scales, few in number, are kept per task. A class is scored with the
-    weights that its task and the earlier ones own (`cl_flow.model.class_views`).
+    Half of a task's steps train all free weights; then those of largest magnitude are
+    kept, the others are set to zero, and the second half retrains. Biases and global
+    scales, few in number, are kept per task. A class is scored with the weights that
+    its task and the earlier ones own (`cl_flow.model.class_views`).
 
     References:
-        PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning (Mallya and Lazebnik, 2018)
+        PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning (Mallya
+        and Lazebnik, 2018)
         https://arxiv.org/abs/1711.05769
 
     Args:
-        first: Share of the weights that the first task takes, the others sharing the rest; None is an even share.
+        first: Share of the weights that the first task takes, the others sharing the
+            rest; None is an even share.
     """
 
     GRID = ({}, {"first": 0.5}, {"first": 0.8})
@@ -52,28 +65,43 @@ class PackNet(Strategy):
     def __init__(self, *, first: float | None = None) -> None:
         super().__init__()
         if first is not None and not 0 < first < 1:
-            raise ValueError(f"Expected a share of the weights between 0 and 1; got {first}.")
+            raise ValueError(
+                f"Expected a share of the weights between 0 and 1; got {first}."
+            )
         self.first, self._n_tasks, self._index = first, 1, 0
 
     def arrange(self, stream: list[Task]) -> list[Task]:
         self._n_tasks = len(stream)
         return stream
 
-    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+    def prepare(
+        self, model: FlowModel, task: Task, past: Mapping[int, Task]
+    ) -> Features:
         self._index = task.index
         for name, module, attribute in weights(model):
             weight = getattr(module, attribute)
-            owner = model.own.get(f"owner/{name}", torch.full_like(weight, FREE, dtype=torch.uint8))
+            owner = model.own.get(
+                f"owner/{name}", torch.full_like(weight, FREE, dtype=torch.uint8)
+            )
             model.own[f"owner/{name}"] = owner
-            parametrize.register_parametrization(module, attribute, Packed(weight, owner))
+            parametrize.register_parametrization(
+                module, attribute, Packed(weight, owner)
+            )
         return task.features
 
     @torch.no_grad()
     def midway(self, model: FlowModel) -> None:
-        """Keep the largest free weights of each matrix, as many as are this task's, and close the others."""
+        """Keep the largest free weights of each matrix, as many as are this task's, and
+        close the others.
+        """
         for _, module, attribute in weights(model):
             packed = module.parametrizations[attribute][0]
-            magnitude = getattr(module, attribute).abs().masked_fill(~packed.free, -1.0).flatten()
+            magnitude = (
+                getattr(module, attribute)
+                .abs()
+                .masked_fill(~packed.free, -1.0)
+                .flatten()
+            )
             n = min(self._quota(magnitude.numel()), int(packed.free.sum()))
             packed.open.zero_().view(-1)[magnitude.topk(n).indices] = True
 
@@ -81,21 +109,36 @@ class PackNet(Strategy):
         for name, module, attribute in weights(model):
             taken = module.parametrizations[attribute][0].open
             parametrize.remove_parametrizations(module, attribute)
-            model.own[f"owner/{name}"] = model.own[f"owner/{name}"].masked_fill(taken, task.index)
+            model.own[f"owner/{name}"] = model.own[f"owner/{name}"].masked_fill(
+                taken, task.index
+            )
         parameters = dict(model.named_parameters())
-        kept = {name: value for name, value in parameters.items() if ".flow." in name and name.endswith(SHARED)}
-        model.own |= {f"{task.index}/{name}": value.detach().clone() for name, value in kept.items()}
+        kept = {
+            name: value
+            for name, value in parameters.items()
+            if ".flow." in name and name.endswith(SHARED)
+        }
+        model.own |= {
+            f"{task.index}/{name}": value.detach().clone()
+            for name, value in kept.items()
+        }
 
     def _quota(self, n: int) -> int:
-        """How many of n weights are the current task's; the last one takes what is left."""
+        """How many of n weights are the current task's; the last one takes what is
+        left.
+        """
         if self._index == self._n_tasks - 1:
             return n
         first = 1 / self._n_tasks if self.first is None else self.first
-        return int(n * (first if self._index == 0 else (1 - first) / (self._n_tasks - 1)))
+        return int(
+            n * (first if self._index == 0 else (1 - first) / (self._n_tasks - 1))
+        )
 
 
 def weights(model: FlowModel) -> Iterator[tuple[str, nn.Module, str]]:
-    """Every weight matrix of the flows: its name, the module that holds it, and its attribute there."""
+    """Every weight matrix of the flows: its name, the module that holds it, and its
+    attribute there.
+    """
     for name, module in model.named_modules():
         if isinstance(module, Coupling):
             yield f"{name}.inner_weight", module, "inner_weight"

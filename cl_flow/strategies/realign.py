@@ -1,4 +1,6 @@
-"""Realign: fine-tuning, with the old centers moved after the flow by an aligner, after each task or within it."""
+"""Realign: fine-tuning, with the old centers moved after the flow by an aligner, after
+each task or within it.
+"""
 
 __all__ = ["Realign"]
 
@@ -18,13 +20,15 @@ from cl_flow.strategies.shared.old_model import frozen
 
 @STRATEGIES("realign")
 class Realign(Strategy):
-    """Old classes stay what they were before the task, moved along with the flow as far as the aligner can tell.
+    """Old classes stay what they were before the task, moved along with the flow as far
+    as the aligner can tell.
 
     Args:
-        aligner: Name in `cl_flow.align.ALIGNERS`; not `refit`, which would take old images.
+        aligner: Name in `cl_flow.align.ALIGNERS`; not `refit`, which would take old
+            images.
         head: `"means"` moves centers only, `"full"` gives every class a covariance.
-        every: Also after every so many steps within a task, so that the losses meet centers that are up to date; None
-            is at its end alone.
+        every: Also after every so many steps within a task, so that the losses meet
+            centers that are up to date; None is at its end alone.
         components: Gaussians per class and level, for an aligner that keeps features.
         n_draws: Patches drawn per class and level, for an aligner that draws.
     """
@@ -41,7 +45,11 @@ class Realign(Strategy):
         n_draws: int = 2048,
     ) -> None:
         super().__init__()
-        if KEPT.get(aligner) == "images" or head not in HEADS or (every is not None and every < 1):
+        if (
+            KEPT.get(aligner) == "images"
+            or head not in HEADS
+            or (every is not None and every < 1)
+        ):
             raise ValueError(
                 f"Expected an aligner that needs no image, a head of {', '.join(HEADS)} and every ≥ 1; got "
                 f"{aligner!r}, {head!r} and {every}."
@@ -56,7 +64,9 @@ class Realign(Strategy):
         self._old = frozen(model) if model.n_classes else None
         return super().grow(model, task)
 
-    def prepare(self, model: FlowModel, task: Task, past: Mapping[int, Task]) -> Features:
+    def prepare(
+        self, model: FlowModel, task: Task, past: Mapping[int, Task]
+    ) -> Features:
         self._task = task
         return super().prepare(model, task, past)
 
@@ -78,9 +88,15 @@ class Realign(Strategy):
         kept = self._kept(model)
         laws = {} if kept is None else {KEPT[self.aligner]: kept}
         seed = 1000 * model.seed + 10 * task.index
-        evidence = gathered(self._old, model, task.features, n_draws=self.n_draws, seed=seed, **laws)
-        old, new = ([level.mixture for level in which.levels] for which in (self._old, model))
-        for level, mixture in zip(model.levels, realigned(old, new, evidence, self.aligner, head=self.head)):
+        evidence = gathered(
+            self._old, model, task.features, n_draws=self.n_draws, seed=seed, **laws
+        )
+        old, new = (
+            [level.mixture for level in which.levels] for which in (self._old, model)
+        )
+        for level, mixture in zip(
+            model.levels, realigned(old, new, evidence, self.aligner, head=self.head)
+        ):
             level.mixture.take_(mixture)
         return evidence
 
@@ -100,4 +116,10 @@ class Realign(Strategy):
             return None
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
         device = model.levels[0].codes.device
-        return feature_gaussians(task.features, names, n_components=self.components, device=device, generator=generator)
+        return feature_gaussians(
+            task.features,
+            names,
+            n_components=self.components,
+            device=device,
+            generator=generator,
+        )

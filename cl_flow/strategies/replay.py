@@ -14,22 +14,33 @@ from cl_flow.training.batches import Rehearsal
 
 @STRATEGIES("replay")
 class Replay(Strategy):
-    """Exemplars at the granularity of patches: the backbone is frozen, so their features never age.
+    """Exemplars at the granularity of patches: the backbone is frozen, so their
+    features never age.
 
-    Under a budget every class keeps an equal number at every level; as classes arrive, each gives some up. With
-    everything kept, and every class equally often in a batch, it is `cumulative` patch by patch.
+    Under a budget every class keeps an equal number at every level; as classes arrive,
+    each gives some up. With everything kept, and every class equally often in a batch,
+    it is `cumulative` patch by patch.
 
     References:
-        On Tiny Episodic Memories in Continual Learning (Chaudhry et al., 2019) https://arxiv.org/abs/1902.10486
+        On Tiny Episodic Memories in Continual Learning (Chaudhry et al., 2019)
+        https://arxiv.org/abs/1902.10486
 
     Args:
-        budget_bytes: What is kept in all, split evenly over levels and classes; None keeps everything.
-        ratio: Rehearsed images for each of the task's in a batch; None gives every class an equal part.
+        budget_bytes: What is kept in all, split evenly over levels and classes; None
+            keeps everything.
+        ratio: Rehearsed images for each of the task's in a batch; None gives every
+            class an equal part.
     """
 
-    GRID = ({"budget_bytes": 100_000}, {"budget_bytes": 1_000_000}, {"budget_bytes": 10_000_000})
+    GRID = (
+        {"budget_bytes": 100_000},
+        {"budget_bytes": 1_000_000},
+        {"budget_bytes": 10_000_000},
+    )
 
-    def __init__(self, *, budget_bytes: int | None = 1_000_000, ratio: float | None = 1.0) -> None:
+    def __init__(
+        self, *, budget_bytes: int | None = 1_000_000, ratio: float | None = 1.0
+    ) -> None:
         super().__init__()
         self.budget_bytes, self.ratio = budget_bytes, ratio
 
@@ -43,12 +54,20 @@ class Replay(Strategy):
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
         bag = PatchPool.of(task.features, task.categories, generator)
         bag = stored(self.memory).followed_by(bag) if self.memory else bag
-        self.memory = (bag if self.budget_bytes is None else bag.first(self._quotas(bag))).tensors()
+        self.memory = (
+            bag if self.budget_bytes is None else bag.first(self._quotas(bag))
+        ).tensors()
 
     def _quotas(self, bag: PatchPool) -> list[int]:
         """Patches of each class per level."""
-        each = self.budget_bytes / len(bag.x) / bag.n_classes - bag.counts[0].element_size()
-        sizes = [x.shape[1] * x.element_size() + cells.element_size() for x, cells in zip(bag.x, bag.cells)]
+        each = (
+            self.budget_bytes / len(bag.x) / bag.n_classes
+            - bag.counts[0].element_size()
+        )
+        sizes = [
+            x.shape[1] * x.element_size() + cells.element_size()
+            for x, cells in zip(bag.x, bag.cells)
+        ]
         quotas = [int(each // size) for size in sizes]
         if min(quotas) < 1:
             raise ValueError(

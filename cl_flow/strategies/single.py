@@ -9,7 +9,9 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 
 @STRATEGIES("single")
 class Single(Strategy):
-    """What each task reaches alone: the reference for how well it was learnt in sequence."""
+    """What each task reaches alone: the reference for how well it was learnt in
+    sequence.
+    """
 
     def grow(self, model: FlowModel, task: Task) -> FlowModel:
         return model.fresh().expand_(task.categories)

@@ -17,14 +17,18 @@ from cl_flow.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Patches of earlier classes that take a share of every batch, remembered or made up.
+    """Patches of earlier classes that take a share of every batch, remembered or made
+    up.
 
-    An epoch stays one pass over the task's own images: with fewer of them in a batch it has more steps.
+    An epoch stays one pass over the task's own images: with fewer of them in a batch it
+    has more steps.
 
     Args:
         share: Of the images in a batch, above 0 and below 1.
-        draw: Makes so many images of so many patches per level, from a generator on the CPU.
-        taught: Whether HGAD's losses are taken over them as well, or only the penalty sees them.
+        draw: Makes so many images of so many patches per level, from a generator on the
+            CPU.
+        taught: Whether HGAD's losses are taken over them as well, or only the penalty
+            sees them.
     """
 
     share: float
@@ -35,10 +39,17 @@ class Rehearsal:
 class Loader:
     """Draws batches of images, and of patches within them, from one seeded generator."""
 
-    in_memory = 2 << 30  # features below this many bytes are kept in memory for the whole task
+    in_memory = (
+        2 << 30
+    )  # features below this many bytes are kept in memory for the whole task
 
     def __init__(
-        self, model: FlowModel, data: Features, config: TrainConfig, rehearsal: Rehearsal | None, seed: int
+        self,
+        model: FlowModel,
+        data: Features,
+        config: TrainConfig,
+        rehearsal: Rehearsal | None,
+        seed: int,
     ) -> None:
         if not len(data) or config.batch_images < 1 or config.epochs < 0:
             raise ValueError(
@@ -46,13 +57,19 @@ class Loader:
                 f"{config.batch_images}, epochs = {config.epochs}."
             )
         self.data, self.config, self.rehearsal = data, config, rehearsal
-        self.batch_images = config.batch_images if rehearsal is None else _own_images(config.batch_images, rehearsal)
+        self.batch_images = (
+            config.batch_images
+            if rehearsal is None
+            else _own_images(config.batch_images, rehearsal)
+        )
         self.cells = [len(level.codes) for level in model.levels]
         self.device = model.levels[0].codes.device
         self.y = model.class_ids(list(data.samples["category"]))
         self.generator = torch.Generator().manual_seed(seed)
         size = sum(level[0].nbytes for level in data.levels) * len(data)
-        self.cached = [x.to(self.device) for x in data.read()] if size < self.in_memory else None
+        self.cached = (
+            [x.to(self.device) for x in data.read()] if size < self.in_memory else None
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -66,22 +83,42 @@ class Loader:
 
     def _batch(self, images: Tensor) -> Batch:
         drawn = [self._draw(level, images) for level in range(len(self.cells))]
-        return Batch([x for x, _ in drawn], [index for _, index in drawn], self.y[images.to(self.device)])
+        return Batch(
+            [x for x, _ in drawn],
+            [index for _, index in drawn],
+            self.y[images.to(self.device)],
+        )
 
     def _draw(self, level: int, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Patches (N, D) in single precision and their cells; whole grids when the draw would take every cell."""
+        """Patches (N, D) in single precision and their cells; whole grids when the draw
+        would take every cell.
+        """
         n, n_cells = self.config.batch_patches, self.cells[level]
         if n is None or n >= n_cells:
-            x = self.cached[level][images.to(self.device)] if self.cached else self._on_file(level, images, None)
+            x = (
+                self.cached[level][images.to(self.device)]
+                if self.cached
+                else self._on_file(level, images, None)
+            )
             return x.flatten(0, 1).float(), None
-        index = torch.rand(len(images), n_cells, generator=self.generator).topk(n, dim=1, sorted=False).indices
+        index = (
+            torch.rand(len(images), n_cells, generator=self.generator)
+            .topk(n, dim=1, sorted=False)
+            .indices
+        )
         if not self.cached:
-            return self._on_file(level, images, index).flatten(0, 1).float(), index.flatten().to(self.device)
+            return self._on_file(level, images, index).flatten(
+                0, 1
+            ).float(), index.flatten().to(self.device)
         rows = (images[:, None] * n_cells + index).flatten().to(self.device)
-        return self.cached[level].flatten(0, 1).index_select(0, rows).float(), index.flatten().to(self.device)
+        return self.cached[level].flatten(0, 1).index_select(
+            0, rows
+        ).float(), index.flatten().to(self.device)
 
     def _on_file(self, level: int, images: Tensor, index: Tensor | None) -> Tensor:
-        """The patches of images (B, n, D), or those at the cells (B, n), read and no more than these."""
+        """The patches of images (B, n, D), or those at the cells (B, n), read and no
+        more than these.
+        """
         rows = self.data.rows[images.numpy()]
         at = rows if index is None else (rows[:, None], index.numpy())
         return torch.from_numpy(np.asarray(self.data.levels[level][at])).to(self.device)
@@ -89,9 +126,13 @@ class Loader:
     def _rehearsed(self, batch: Batch) -> Batch:
         """The batch followed by the images that are rehearsed with it."""
         n_patches = [len(x) // len(batch.y) for x in batch.x]
-        extra = self.rehearsal.draw(self.config.batch_images - self.batch_images, n_patches, self.generator)
+        extra = self.rehearsal.draw(
+            self.config.batch_images - self.batch_images, n_patches, self.generator
+        )
         index = [
-            torch.arange(n, device=self.device).repeat(len(batch.y)) if cells is None else cells
+            torch.arange(n, device=self.device).repeat(len(batch.y))
+            if cells is None
+            else cells
             for n, cells in zip(self.cells, batch.index)
         ]
         return Batch(
@@ -103,9 +144,13 @@ class Loader:
 
 
 def _own_images(batch_images: int, rehearsal: Rehearsal) -> int:
-    """Images of a batch that are the task's own; at least one is, and at least one is not."""
+    """Images of a batch that are the task's own; at least one is, and at least one is
+    not.
+    """
     if batch_images < 2 or not 0 < rehearsal.share < 1:
         raise ValueError(
             f"Expected a share between 0 and 1 of two images or more; got {rehearsal.share} of {batch_images}."
         )
-    return batch_images - min(max(1, round(rehearsal.share * batch_images)), batch_images - 1)
+    return batch_images - min(
+        max(1, round(rehearsal.share * batch_images)), batch_images - 1
+    )

@@ -14,13 +14,15 @@ class TrainConfig:
     Args:
         epochs: Passes over the task's images (HGAD: 25 meta-epochs of 8).
         batch_images: Images per step.
-        batch_patches: Patches drawn at random per image and level; None takes whole images.
+        batch_patches: Patches drawn at random per image and level; None takes whole
+            images.
         lr: Peak learning rate.
         betas: Adam's.
         weight_decay: Coupled decay of the flow's weights; mixtures have none.
         warmup: Share of the steps over which the rate rises linearly from a tenth.
         final_lr: Rate at the end of the cosine, as a share of the peak.
-        inter_only: Share of the steps before the losses within a class begin (HGAD: 2 of 25).
+        inter_only: Share of the steps before the losses within a class begin (HGAD: 2
+            of 25).
         losses: Weights of the terms.
     """
 

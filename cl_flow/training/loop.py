@@ -1,4 +1,6 @@
-"""One task's training: batches of cached features, HGAD's losses, Adam under warm-up and cosine decay."""
+"""One task's training: batches of cached features, HGAD's losses, Adam under warm-up
+and cosine decay.
+"""
 
 __all__ = ["Penalty", "train"]
 
@@ -42,25 +44,30 @@ def train(
         model: A model that has a class for every category of the data.
         data: Features of normal images.
         config: How to train.
-        penalty: Added to the loss of each step: a function of model, batch and, per level, (z, log_det).
+        penalty: Added to the loss of each step: a function of model, batch and, per
+            level, (z, log_det).
         rehearsal: Patches of earlier classes to mix into every batch.
         midway: Called once with the model, when half of the steps are taken.
-        watch: Called with the number of steps taken and the model, before the first step and after each one; what it
-            measures leaves the training to the bit, as long as it leaves the model.
+        watch: Called with the number of steps taken and the model, before the first
+            step and after each one; what it measures leaves the training to the bit, as
+            long as it leaves the model.
         seed: Order of images and draw of patches.
-        threads: Processor threads on a CPU. One gives the same bytes on any number of cores, and the products in a step
-            of a small model are not worth splitting.
+        threads: Processor threads on a CPU. One gives the same bytes on any number of
+            cores, and the products in a step of a small model are not worth splitting.
         progress: Whether to show a bar, or its title.
 
     Returns:
-        One row per epoch, level and term: `epoch level term value`, means over the epoch.
+        One row per epoch, level and term: `epoch level term value`, means over the
+        epoch.
 
     Raises:
         ValueError: Fewer images than one, or a patch count beyond the grid.
         FloatingPointError: The loss is no longer finite.
     """
     with use_threads(threads), reuse_memory():
-        records = _epochs(model, data, config, penalty, rehearsal, midway, watch, seed, progress)
+        records = _epochs(
+            model, data, config, penalty, rehearsal, midway, watch, seed, progress
+        )
     model.eval()
     return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
 
@@ -78,7 +85,9 @@ def _epochs(
 ) -> list[tuple[int, int, str, float]]:
     model.train()
     loader = Loader(model, data, config, rehearsal, seed)
-    optimizer = FusedAdam(trainable(model, weight_decay=config.weight_decay), betas=config.betas)
+    optimizer = FusedAdam(
+        trainable(model, weight_decay=config.weight_decay), betas=config.betas
+    )
     n_steps = config.epochs * loader.steps_per_epoch
     begin_intra = round(config.inter_only * n_steps)
     records: list[tuple[int, int, str, float]] = []
@@ -88,7 +97,9 @@ def _epochs(
     with tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
         for epoch in range(config.epochs):
             sums: dict[tuple[int, str], list[Tensor]] = {}
-            for step, batch in enumerate(loader.epoch(), epoch * loader.steps_per_epoch):
+            for step, batch in enumerate(
+                loader.epoch(), epoch * loader.steps_per_epoch
+            ):
                 _differentiate(model, batch, config, step >= begin_intra, penalty, sums)
                 optimizer.step(config.lr * _rate(step / n_steps, config))
                 bar.update()
@@ -108,12 +119,23 @@ def _differentiate(
     penalty: Penalty | None,
     sums: dict[tuple[int, str], list[Tensor]],
 ) -> None:
-    """The gradient of one step over all levels; each level's terms are kept on the device until the epoch ends."""
+    """The gradient of one step over all levels; each level's terms are kept on the
+    device until the epoch ends.
+    """
     total, latents = 0.0, []
     for i, (level, x, index) in enumerate(zip(model.levels, batch.x, batch.index)):
         z, log_det = level(x, index, batch.y)
-        taught = (z, log_det, batch.y) if batch.taught is None else _taught(z, log_det, batch)
-        terms = hgad_losses(level.mixture, *taught, intra=intra, label_smoothing=config.losses.label_smoothing)
+        taught = (
+            (z, log_det, batch.y)
+            if batch.taught is None
+            else _taught(z, log_det, batch)
+        )
+        terms = hgad_losses(
+            level.mixture,
+            *taught,
+            intra=intra,
+            label_smoothing=config.losses.label_smoothing,
+        )
         total = total + hgad_total(terms, config.losses)
         latents.append((z, log_det))
         for name, value in terms.items():
@@ -130,18 +152,36 @@ def _taught(z: Tensor, log_det: Tensor, batch: Batch) -> tuple[Tensor, Tensor, T
     return z[:n], log_det[:n], batch.y[: batch.taught]
 
 
-def _means(epoch: int, sums: dict[tuple[int, str], list[Tensor]]) -> list[tuple[int, int, str, float]]:
-    rows = [(epoch, level, term, torch.stack(values).mean().item()) for (level, term), values in sums.items()]
-    broken = [f"{term} of level {level}" for _, level, term, value in rows if not math.isfinite(value)]
+def _means(
+    epoch: int, sums: dict[tuple[int, str], list[Tensor]]
+) -> list[tuple[int, int, str, float]]:
+    rows = [
+        (epoch, level, term, torch.stack(values).mean().item())
+        for (level, term), values in sums.items()
+    ]
+    broken = [
+        f"{term} of level {level}"
+        for _, level, term, value in rows
+        if not math.isfinite(value)
+    ]
     if broken:
-        raise FloatingPointError(f"Expected finite losses; got {', '.join(broken)} in epoch {epoch}. Lower the rate.")
+        raise FloatingPointError(
+            f"Expected finite losses; got {', '.join(broken)} in epoch {epoch}. Lower the rate."
+        )
     return rows
 
 
 def _rate(progress: float, config: TrainConfig) -> float:
-    """Share of the peak learning rate after a share of the steps: cosine, and below it a linear warm-up."""
-    cosine = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+    """Share of the peak learning rate after a share of the steps: cosine, and below it
+    a linear warm-up.
+    """
+    cosine = (
+        config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+    )
     if progress >= config.warmup:
         return cosine
-    end = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * config.warmup)) / 2
+    end = (
+        config.final_lr
+        + (1 - config.final_lr) * (1 + math.cos(math.pi * config.warmup)) / 2
+    )
     return 0.1 + (end - 0.1) * progress / config.warmup

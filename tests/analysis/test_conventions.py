@@ -50,7 +50,9 @@ def test_every_convention_is_as_computed_by_hand(matrix):
     assert dict(table.value) == pytest.approx(BY_HAND, abs=1e-12)
 
 
-@pytest.mark.parametrize("summary", [final_mean, learning_score, avg_incremental, bwt, forgetting])
+@pytest.mark.parametrize(
+    "summary", [final_mean, learning_score, avg_incremental, bwt, forgetting]
+)
 def test_functions_agree_with_the_table(summary):
     assert summary(LOWER) == pytest.approx(BY_HAND[summary.__name__], abs=1e-12)
 
@@ -61,7 +63,9 @@ def test_functions_of_joint_training_agree_with_the_table(summary):
 
 
 def test_fwt_reads_the_diagonal_above():
-    assert fwt(R, [0.5, 0.5, 0.6]) == pytest.approx((0.60 - 0.5 + 0.55 - 0.6) / 2, abs=1e-12)
+    assert fwt(R, [0.5, 0.5, 0.6]) == pytest.approx(
+        (0.60 - 0.5 + 0.55 - 0.6) / 2, abs=1e-12
+    )
     assert np.isnan(fwt(LOWER, [0.5, 0.5, 0.5]))
 
 
@@ -80,13 +84,18 @@ def test_forgetting_never_falls_short_of_the_loss_since_learning():
 
 def test_gap_to_joint_is_intransigence_and_the_loss_over_all_tasks():
     table = compare_conventions(LOWER, JOINT).set_index("name").value
-    assert table.joint_gap == pytest.approx(table.intransigence + table.forgetting_all_tasks, abs=1e-12)
+    assert table.joint_gap == pytest.approx(
+        table.intransigence + table.forgetting_all_tasks, abs=1e-12
+    )
 
 
 def test_signs_say_which_way_a_loss_points():
     ruined = np.tril(np.full((4, 4), 0.5)) + 0.4 * np.eye(4)
     table = compare_conventions(ruined)
-    losses, gains = table[table.sign == "positive = loss"], table[table.sign == "negative = loss"]
+    losses, gains = (
+        table[table.sign == "positive = loss"],
+        table[table.sign == "negative = loss"],
+    )
     assert len(losses) >= 5
     assert (losses.value > 0).all()
     assert list(gains.name) == ["bwt"]
@@ -95,16 +104,30 @@ def test_signs_say_which_way_a_loss_points():
 
 def test_the_table_names_its_columns_and_needs_no_joint_training():
     table = compare_conventions(LOWER)
-    assert list(table) == ["name", "value", "sign", "averaged_over", "formula", "source"]
+    assert list(table) == [
+        "name",
+        "value",
+        "sign",
+        "averaged_over",
+        "formula",
+        "source",
+    ]
     assert table.name.is_unique
     assert not {"intransigence", "joint_gap"} & set(table.name)
     assert table[["sign", "averaged_over", "formula"]].astype(bool).all(axis=None)
 
 
 def test_one_task_forgets_nothing_knowable():
-    assert final_mean([[0.9]]) == learning_score([[0.9]]) == avg_incremental([[0.9]]) == 0.9
+    assert (
+        final_mean([[0.9]])
+        == learning_score([[0.9]])
+        == avg_incremental([[0.9]])
+        == 0.9
+    )
     assert np.isnan([bwt([[0.9]]), forgetting([[0.9]]), fwt([[0.9]], [0.5])]).all()
-    assert compare_conventions([[0.9]], [0.95]).set_index("name").value.joint_gap == pytest.approx(0.05)
+    assert compare_conventions([[0.9]], [0.95]).set_index(
+        "name"
+    ).value.joint_gap == pytest.approx(0.05)
 
 
 def test_a_missing_measurement_stays_missing():
@@ -114,8 +137,13 @@ def test_a_missing_measurement_stays_missing():
     assert bwt(matrix) == pytest.approx(BY_HAND["bwt"])
 
 
-@pytest.mark.parametrize("matrix", [[0.9, 0.8], [[0.9, 0.8]], np.empty((0, 0)), np.zeros((2, 2, 2))])
-@pytest.mark.parametrize("summary", [final_mean, learning_score, avg_incremental, bwt, forgetting, compare_conventions])
+@pytest.mark.parametrize(
+    "matrix", [[0.9, 0.8], [[0.9, 0.8]], np.empty((0, 0)), np.zeros((2, 2, 2))]
+)
+@pytest.mark.parametrize(
+    "summary",
+    [final_mean, learning_score, avg_incremental, bwt, forgetting, compare_conventions],
+)
 def test_what_is_not_square_is_refused(summary, matrix):
     with pytest.raises(ValueError, match=r"Expected R of shape \(T, T\).*; got"):
         summary(matrix)
@@ -123,5 +151,7 @@ def test_what_is_not_square_is_refused(summary, matrix):
 
 @pytest.mark.parametrize("summary", [intransigence, joint_gap, fwt])
 def test_one_value_per_task_is_expected(summary):
-    with pytest.raises(ValueError, match=r"Expected (joint|baseline) of shape \(3,\).*; got \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"Expected (joint|baseline) of shape \(3,\).*; got \(2,\)"
+    ):
         summary(R, [0.9, 0.8])

@@ -36,7 +36,13 @@ def pixels(seed, *, shape=(3, 12, 14), decimals=None, dtype=np.float32):
 def test_vectorised_resamples_are_aurocs_of_resampled_images():
     labels, scores = images(4, decimals=1)
     fast = paired_bootstrap(labels, scores, -scores, n_resamples=50)
-    slow = paired_bootstrap(labels, scores, -scores, n_resamples=50, statistic=lambda y, s: roc_auc_score(y, s))
+    slow = paired_bootstrap(
+        labels,
+        scores,
+        -scores,
+        n_resamples=50,
+        statistic=lambda y, s: roc_auc_score(y, s),
+    )
     assert fast == pytest.approx(slow, abs=1e-12)
 
 
@@ -45,7 +51,9 @@ def test_resamples_repeat_and_pair_by_random_state():
     samples = bootstrap_auroc_samples(labels, scores)
     assert samples.shape == (1000,)
     assert np.array_equal(samples, bootstrap_auroc_samples(labels, np.exp(scores)))
-    assert not np.array_equal(samples, bootstrap_auroc_samples(labels, scores, random_state=1))
+    assert not np.array_equal(
+        samples, bootstrap_auroc_samples(labels, scores, random_state=1)
+    )
 
 
 def test_resampling_leaves_the_global_generator_alone():
@@ -56,14 +64,19 @@ def test_resampling_leaves_the_global_generator_alone():
 
 def test_bootstrap_spread_is_that_of_fresh_images():
     truth = np.std([image_auroc(*images(seed)) for seed in range(400)])
-    spread = np.mean([bootstrap_auroc_samples(*images(seed)).std() for seed in range(20)])
+    spread = np.mean(
+        [bootstrap_auroc_samples(*images(seed)).std() for seed in range(20)]
+    )
     assert spread == pytest.approx(truth, rel=0.15)
 
 
 @pytest.mark.parametrize("shift", [1.0, 1.8])
 def test_bootstrap_covers_the_true_auroc(shift):
     truth = stats.norm.cdf(shift / np.sqrt(2))
-    intervals = [bootstrap_auroc(*images(seed, shift=shift), n_resamples=300) for seed in range(200)]
+    intervals = [
+        bootstrap_auroc(*images(seed, shift=shift), n_resamples=300)
+        for seed in range(200)
+    ]
     covered = np.mean([i.low <= truth <= i.high for i in intervals])
     assert 0.88 <= covered <= 0.99
 
@@ -72,11 +85,15 @@ def test_paired_bootstrap_sees_a_planted_difference_that_unpaired_intervals_hide
     labels, scores = images(6, n=90)
     worse = scores - 0.7 * labels
     difference = paired_bootstrap(labels, scores, worse)
-    assert difference.value == pytest.approx(image_auroc(labels, scores) - image_auroc(labels, worse))
+    assert difference.value == pytest.approx(
+        image_auroc(labels, scores) - image_auroc(labels, worse)
+    )
     assert difference.low > 0
     assert bootstrap_auroc(labels, scores).low < bootstrap_auroc(labels, worse).high
     mirrored = paired_bootstrap(labels, worse, scores)
-    assert (mirrored.low, mirrored.high) == pytest.approx((-difference.high, -difference.low))
+    assert (mirrored.low, mirrored.high) == pytest.approx(
+        (-difference.high, -difference.low)
+    )
 
 
 def test_paired_bootstrap_of_equal_models_is_zero():
@@ -98,7 +115,10 @@ def test_paired_bootstrap_covers_no_difference():
 def test_mean_over_categories_resamples_each_of_them_independently():
     labels, scores = images(9)
     category = (labels, scores, scores - 0.5 * labels)
-    one, four = bootstrap_mean_difference([category]), bootstrap_mean_difference([category] * 4)
+    one, four = (
+        bootstrap_mean_difference([category]),
+        bootstrap_mean_difference([category] * 4),
+    )
     assert four.value == pytest.approx(one.value)
     assert (four.high - four.low) / (one.high - one.low) == pytest.approx(0.5, abs=0.1)
     assert one == paired_bootstrap(*category)
@@ -107,7 +127,9 @@ def test_mean_over_categories_resamples_each_of_them_independently():
 
 
 def test_percentile_interval_holds_its_confidence():
-    assert percentile_interval(50, np.arange(101), confidence=0.9) == pytest.approx((50, 5, 95))
+    assert percentile_interval(50, np.arange(101), confidence=0.9) == pytest.approx(
+        (50, 5, 95)
+    )
 
 
 def test_interval_reads_as_one_number_with_its_bounds():
@@ -135,7 +157,9 @@ def test_pixel_wins_add_up_to_the_pixel_auroc(decimals):
     masks, maps = pixels(0, shape=(5, 12, 14), decimals=decimals)
     masks[1] = masks[3] = False
     wins, pairs = pixel_wins(masks, maps)
-    assert wins.sum() / pairs.sum() == pytest.approx(pixel_auroc(masks, maps), abs=1e-12)
+    assert wins.sum() / pairs.sum() == pytest.approx(
+        pixel_auroc(masks, maps), abs=1e-12
+    )
     assert not pairs[1].any() and not pairs[3].any()
     assert wins[0, 2] / pairs[0, 2] == pytest.approx(
         roc_auc_score(
@@ -148,9 +172,15 @@ def test_pixel_wins_add_up_to_the_pixel_auroc(decimals):
 def test_pixel_resamples_are_aurocs_of_resampled_images():
     masks, maps = pixels(1, shape=(6, 10, 11))
     masks[:3] = False
-    samples = bootstrap_wins_samples(*pixel_wins(masks, maps), n_resamples=4, random_state=3)
+    samples = bootstrap_wins_samples(
+        *pixel_wins(masks, maps), n_resamples=4, random_state=3
+    )
     rng = np.random.default_rng(3)
-    anomalous, normal = (rng.multinomial(3, np.full(3, 1 / 3), size=4) for _ in range(2))
+    anomalous, normal = (
+        rng.multinomial(3, np.full(3, 1 / 3), size=4) for _ in range(2)
+    )
     for sample, a, n in zip(samples, anomalous, normal):
         chosen = np.concatenate([np.repeat([3, 4, 5], a), np.repeat([0, 1, 2], n)])
-        assert sample == pytest.approx(pixel_auroc(masks[chosen], maps[chosen]), abs=1e-12)
+        assert sample == pytest.approx(
+            pixel_auroc(masks[chosen], maps[chosen]), abs=1e-12
+        )

@@ -28,8 +28,12 @@ def pixels(seed, *, shape=(3, 12, 14), decimals=None, dtype=np.float32):
 def test_image_metrics_equal_scikit_learn(seed, decimals, dtype):
     labels, scores = images(seed, decimals=decimals)
     scores = scores.astype(dtype)
-    assert image_auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert image_ap(labels, scores) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+    assert image_auroc(labels, scores) == pytest.approx(
+        roc_auc_score(labels, scores), abs=1e-12
+    )
+    assert image_ap(labels, scores) == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("decimals", [None, 1, 0])
@@ -38,13 +42,17 @@ def test_pixel_metrics_equal_scikit_learn(seed, decimals):
     masks, maps = pixels(seed, shape=(4, 80, 90), decimals=decimals)
     flat = masks.ravel(), maps.ravel()
     assert pixel_auroc(masks, maps) == pytest.approx(roc_auc_score(*flat), abs=1e-12)
-    assert pixel_ap(masks, maps) == pytest.approx(average_precision_score(*flat), abs=1e-12)
+    assert pixel_ap(masks, maps) == pytest.approx(
+        average_precision_score(*flat), abs=1e-12
+    )
 
 
 def test_constant_scores_are_chance():
     labels, scores = images(0)
     assert image_auroc(labels, np.zeros_like(scores)) == 0.5
-    assert image_ap(labels, np.zeros_like(scores)) == pytest.approx(labels.mean(), abs=1e-15)
+    assert image_ap(labels, np.zeros_like(scores)) == pytest.approx(
+        labels.mean(), abs=1e-15
+    )
 
 
 def test_integer_scores_and_boolean_labels_are_welcome():
@@ -52,7 +60,9 @@ def test_integer_scores_and_boolean_labels_are_welcome():
 
 
 @pytest.mark.parametrize("metric", [image_auroc, image_ap])
-@pytest.mark.parametrize("monotone", [np.exp, np.arctan, lambda s: 3 * s - 7, lambda s: s**3])
+@pytest.mark.parametrize(
+    "monotone", [np.exp, np.arctan, lambda s: 3 * s - 7, lambda s: s**3]
+)
 def test_image_metrics_ignore_monotone_maps(metric, monotone):
     labels, scores = images(1, decimals=2)
     assert metric(labels, monotone(scores)) == metric(labels, scores)
@@ -68,7 +78,9 @@ def test_reversed_scores_and_swapped_labels_mirror_the_auroc(decimals):
 
 
 def brute_force_aupro(masks, maps, max_fpr):
-    """Every threshold one by one, every region by a loop, trapezoids up to an interpolated limit."""
+    """Every threshold one by one, every region by a loop, trapezoids up to an
+    interpolated limit.
+    """
     regions = []
     for i, mask in enumerate(masks):
         components, n = ndimage.label(mask, np.ones((3, 3)))
@@ -76,7 +88,9 @@ def brute_force_aupro(masks, maps, max_fpr):
     x, y = [0.0], [0.0]
     for threshold in np.unique(maps)[::-1]:
         x.append((maps[~masks] >= threshold).mean())
-        y.append(np.mean([(maps[i][region] >= threshold).mean() for i, region in regions]))
+        y.append(
+            np.mean([(maps[i][region] >= threshold).mean() for i, region in regions])
+        )
     x, y = np.array(x), np.array(y)
     inside = x <= max_fpr
     last = np.flatnonzero(inside)[-1]
@@ -93,7 +107,9 @@ def brute_force_aupro(masks, maps, max_fpr):
 @pytest.mark.parametrize("seed", range(4))
 def test_aupro_equals_brute_force(seed, decimals, max_fpr):
     masks, maps = pixels(seed, decimals=decimals, dtype=np.float64)
-    assert aupro(masks, maps, max_fpr=max_fpr) == pytest.approx(brute_force_aupro(masks, maps, max_fpr), abs=1e-12)
+    assert aupro(masks, maps, max_fpr=max_fpr) == pytest.approx(
+        brute_force_aupro(masks, maps, max_fpr), abs=1e-12
+    )
 
 
 def test_aupro_of_the_whole_range_is_the_mean_auroc_of_the_regions():
@@ -101,7 +117,12 @@ def test_aupro_of_the_whole_range_is_the_mean_auroc_of_the_regions():
     masks[0, 0, :2] = masks[0, 4:, 4:] = masks[1, 2, 2] = True
     maps = np.random.default_rng(3).normal(size=masks.shape)
     regions = [maps[0, 0, :2], maps[0, 4:, 4:].ravel(), maps[1, 2, 2].ravel()]
-    each = [image_auroc(np.r_[np.ones(r.size), np.zeros((~masks).sum())], np.r_[r, maps[~masks]]) for r in regions]
+    each = [
+        image_auroc(
+            np.r_[np.ones(r.size), np.zeros((~masks).sum())], np.r_[r, maps[~masks]]
+        )
+        for r in regions
+    ]
     assert aupro(masks, maps, max_fpr=1) == pytest.approx(np.mean(each), abs=1e-12)
 
 
@@ -111,8 +132,12 @@ def test_aupro_joins_diagonal_neighbours_but_not_images():
     diagonal[0, 0, 0] = diagonal[0, 1, 1] = diagonal[0, 2, 0] = True
     stacked[0, 0, 0] = stacked[1, 0, 0] = stacked[1, 0, 1] = True
     maps[0, 0, 0] = 1
-    assert aupro(diagonal, maps, max_fpr=1e-9) == pytest.approx(1 / 3, abs=1e-6), "one region of three pixels"
-    assert aupro(stacked, maps, max_fpr=1e-9) == pytest.approx(1 / 2, abs=1e-6), "two regions, one found"
+    assert aupro(diagonal, maps, max_fpr=1e-9) == pytest.approx(1 / 3, abs=1e-6), (
+        "one region of three pixels"
+    )
+    assert aupro(stacked, maps, max_fpr=1e-9) == pytest.approx(1 / 2, abs=1e-6), (
+        "two regions, one found"
+    )
 
 
 def test_aupro_knows_perfect_chance_and_worst():
@@ -123,7 +148,9 @@ def test_aupro_knows_perfect_chance_and_worst():
 
 
 @pytest.mark.parametrize("metric", [pixel_auroc, pixel_ap, aupro])
-@pytest.mark.parametrize("spoil", ["shape", "nan", "normal only", "anomalous only", "soft", "255", "flat"])
+@pytest.mark.parametrize(
+    "spoil", ["shape", "nan", "normal only", "anomalous only", "soft", "255", "flat"]
+)
 def test_wrong_maps_are_refused(metric, spoil):
     masks, maps = pixels(0)
     spoilt = {

@@ -18,7 +18,9 @@ FIGURES = ["waterfall", "categories", "families", "transplants", "transport"]
 @pytest.fixture(scope="module")
 def run(tiny, tmp_path_factory) -> Run:
     training = dataclasses.replace(tiny.train, epochs=10, lr=1e-2)
-    config = tiny.replace(train=training, stream=dataclasses.replace(tiny.stream, split=2))
+    config = tiny.replace(
+        train=training, stream=dataclasses.replace(tiny.stream, split=2)
+    )
     return fit(config, folder=tmp_path_factory.mktemp("runs"), progress=False)
 
 
@@ -30,7 +32,9 @@ def report(run) -> Report:
 def test_it_holds_what_was_asked(run, report):
     assert repr(report) == f"Report({run.name}: {report.verdict.name})"
     assert list(report.tables) == [*HEADINGS, "ledger"]
-    assert set(report.tables["terms"]["task"]) == {0, 1} and set(report.tables["transplants"]["task"]) == {0}
+    assert set(report.tables["terms"]["task"]) == {0, 1} and set(
+        report.tables["transplants"]["task"]
+    ) == {0}
     assert "earlier tasks" in report.verdict.sentence
 
 
@@ -54,18 +58,31 @@ def test_figures_are_drawn_without_a_trace(report):
 def test_saving_writes_page_tables_and_figures(report, tmp_path):
     paths = report.save(tmp_path / "out")
     assert all(path.is_file() for path in paths)
-    assert {path.suffix for path in paths} == {".html", ".parquet", ".pdf", ".svg", ".png"}
+    assert {path.suffix for path in paths} == {
+        ".html",
+        ".parquet",
+        ".pdf",
+        ".svg",
+        ".png",
+    }
     terms = pd.read_parquet(tmp_path / "out" / "terms.parquet")
     pd.testing.assert_frame_equal(terms, report.tables["terms"])
     assert not plt.get_fignums()
 
 
 def test_a_run_from_another_machine_gives_the_same_numbers(run, report, tiny, tmp_path):
-    shutil.copytree(run.folder, tmp_path / "carried", ignore=shutil.ignore_patterns("tables"))
+    shutil.copytree(
+        run.folder, tmp_path / "carried", ignore=shutil.ignore_patterns("tables")
+    )
     shutil.copytree(tiny.root, tmp_path / "images")
-    there = diagnose(Run(tmp_path / "carried", root=tmp_path / "images"), n_resamples=50)
+    there = diagnose(
+        Run(tmp_path / "carried", root=tmp_path / "images"), n_resamples=50
+    )
     for name in ("terms", "shares"):
-        numbers = [frame.tables[name].select_dtypes("number").to_numpy() for frame in (there, report)]
+        numbers = [
+            frame.tables[name].select_dtypes("number").to_numpy()
+            for frame in (there, report)
+        ]
         np.testing.assert_allclose(*numbers, atol=1e-12)
     assert there.verdict == report.verdict
 

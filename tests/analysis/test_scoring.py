@@ -20,12 +20,21 @@ def run(tiny, tmp_path_factory) -> Run:
 def test_a_measurement_is_what_evaluate_says(run, given):
     evaluated = evaluate(run, given=(given,), size=32).query("step == 1")
     rows = measure(
-        run[1].model(), run.features, run.tasks[0], metric=("image_auroc", "pixel_auroc"), given=given, size=32
+        run[1].model(),
+        run.features,
+        run.tasks[0],
+        metric=("image_auroc", "pixel_auroc"),
+        given=given,
+        size=32,
     )
     both = rows.merge(evaluated, on=["category", "metric", "part"])
-    assert len(both) == len(rows) == 18 and np.array_equal(both["value_x"], both["value_y"])
+    assert len(both) == len(rows) == 18 and np.array_equal(
+        both["value_x"], both["value_y"]
+    )
     image = rows[rows["metric"] == "image_auroc"]
-    assert [image_auroc(*pair) for pair in zip(image["labels"], image["scores"])] == list(image["value"])
+    assert [
+        image_auroc(*pair) for pair in zip(image["labels"], image["scores"])
+    ] == list(image["value"])
 
 
 def test_calibration_on_a_few_images_looks_at_no_other(run):
@@ -34,19 +43,32 @@ def test_calibration_on_a_few_images_looks_at_no_other(run):
     first = features.samples[training].groupby("category").head(2).index
     few = features.take(sorted([*first, *np.flatnonzero(~training)]))
     cut, whole = (
-        measure(model, images, run.tasks[0], calibrate_on=n, size=32) for images, n in ((few, None), (features, 2))
+        measure(model, images, run.tasks[0], calibrate_on=n, size=32)
+        for images, n in ((few, None), (features, 2))
     )
     assert all(np.array_equal(*pair) for pair in zip(cut["scores"], whole["scores"]))
     everything = measure(model, features, run.tasks[0], size=32)
-    assert not all(np.array_equal(*pair) for pair in zip(everything["scores"], whole["scores"]))
+    assert not all(
+        np.array_equal(*pair) for pair in zip(everything["scores"], whole["scores"])
+    )
 
 
 def test_a_contrast_of_planted_scores():
     labels = np.array([0] * 10 + [1] * 10)
     perfect, blind = labels.astype(float), np.zeros(20)
-    rows = pd.DataFrame({"category": ["a", "a", "b"], "labels": [labels] * 3, "scores": [perfect, perfect, blind]})
+    rows = pd.DataFrame(
+        {
+            "category": ["a", "a", "b"],
+            "labels": [labels] * 3,
+            "scores": [perfect, perfect, blind],
+        }
+    )
     samples = resampled(rows, n_resamples=50)
-    assert samples.shape == (3, 51) and (samples[:2] == 1).all() and (samples[2] == 0.5).all()
+    assert (
+        samples.shape == (3, 51)
+        and (samples[:2] == 1).all()
+        and (samples[2] == 0.5).all()
+    )
     assert contrast([1, 0, -1], samples) == (0.5, 0.5, 0.5)
     noisy = np.random.default_rng(0).normal(size=20)
     rows["scores"] = [noisy, noisy.copy(), noisy]

@@ -16,26 +16,47 @@ def test_a_preset_is_a_whole_config(preset):
     plan = study(preset, seeds=3)
     assert plan.seeds == (0, 1, 2) and plan.base.dataset == preset
     one, other = plan.config("joint", seed=2), plan.config("finetune", seed=2)
-    assert one.replace(strategy="finetune") == other and (one.seed_model, one.seed_data) == (2, 2)
+    assert one.replace(strategy="finetune") == other and (
+        one.seed_model,
+        one.seed_data,
+    ) == (2, 2)
 
 
 def test_mvtec_is_hgads_published_size():
     config = study("mvtec").base
-    assert config.features.backbone == "tf_efficientnet_b6.aa_in1k" and config.features.scales == (1, 2, 4)
-    assert (config.flow.n_blocks, config.flow.position_dim, config.train.epochs) == (12, 256, 200)
+    assert (
+        config.features.backbone == "tf_efficientnet_b6.aa_in1k"
+        and config.features.scales == (1, 2, 4)
+    )
+    assert (config.flow.n_blocks, config.flow.position_dim, config.train.epochs) == (
+        12,
+        256,
+        200,
+    )
 
 
 def test_a_folder_of_ones_own_is_a_study(tiny):
     plan = study(tiny.root, seeds=[4])
-    assert plan.base.dataset == "folder" and plan.tasks[0] == ("ant", "bee", "cat") and plan.seeds == (4,)
+    assert (
+        plan.base.dataset == "folder"
+        and plan.tasks[0] == ("ant", "bee", "cat")
+        and plan.seeds == (4,)
+    )
     assert "ant, bee, cat" in plan._repr_html_()
 
 
 def test_a_study_trains_what_is_missing_and_keeps_its_figures(tiny):
     plan = Study("tiny", tiny, (0, 1))
     runs = plan.fit("finetune", "joint")
-    assert [(run.strategy, run.seed) for run in runs] == [("finetune", 0), ("finetune", 1), ("joint", 0), ("joint", 1)]
-    assert [run.folder for run in plan.fit("finetune")] == [run.folder for run in runs[:2]]
+    assert [(run.strategy, run.seed) for run in runs] == [
+        ("finetune", 0),
+        ("finetune", 1),
+        ("joint", 0),
+        ("joint", 1),
+    ]
+    assert [run.folder for run in plan.fit("finetune")] == [
+        run.folder for run in runs[:2]
+    ]
     assert fit(tiny).folder == runs[0].folder
     paths = plan.save(plt.figure(), "00-empty", notebook="00", runs=runs[:1])
     assert {path.suffix for path in paths} == {".pdf", ".svg", ".png"}
@@ -46,7 +67,10 @@ def test_a_study_trains_what_is_missing_and_keeps_its_figures(tiny):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: study("synthetics"), "Unknown preset 'synthetics'; known: synthetic, smoke, mvtec, or the path"),
+        (
+            lambda: study("synthetics"),
+            "Unknown preset 'synthetics'; known: synthetic, smoke, mvtec, or the path",
+        ),
         (lambda: study("smoke", seeds=0), "at least one seed"),
     ],
 )

@@ -17,7 +17,14 @@ from PIL import Image
 
 import analysis
 from analysis import style
-from analysis.style import DIVERGING, MARKERS, SEQUENTIAL, TASK_COLORS, save_figure, task_color
+from analysis.style import (
+    DIVERGING,
+    MARKERS,
+    SEQUENTIAL,
+    TASK_COLORS,
+    save_figure,
+    task_color,
+)
 
 FACTS = {"notebook": "01-task-curves", "runs": ["finetune-ab12cd"], "data": "0f3e"}
 
@@ -32,7 +39,11 @@ def figure(title="R[t, j] − R[j, j]"):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.suffix != ".lock"}
+    return {
+        path.name: path.read_bytes()
+        for path in Path(folder).iterdir()
+        if path.suffix != ".lock"
+    }
 
 
 def test_the_packaged_style_is_found_by_its_name():
@@ -40,7 +51,10 @@ def test_the_packaged_style_is_found_by_its_name():
         rc = matplotlib.rcParams
         width, height = rc["figure.figsize"]
         assert width / height == pytest.approx(16 / 9)
-        assert (round(width * rc["savefig.dpi"]), round(height * rc["savefig.dpi"])) == (1920, 1080)
+        assert (
+            round(width * rc["savefig.dpi"]),
+            round(height * rc["savefig.dpi"]),
+        ) == (1920, 1080)
         assert rc["pdf.fonttype"] == 42
         assert rc["svg.fonttype"] == "none"
         assert rc["svg.hashsalt"]
@@ -53,7 +67,9 @@ def test_the_packaged_style_is_found_by_its_name():
 
 
 def test_every_line_of_the_style_is_known_to_matplotlib():
-    lines = (Path(analysis.__file__).parent / "slides.mplstyle").read_text().splitlines()
+    lines = (
+        (Path(analysis.__file__).parent / "slides.mplstyle").read_text().splitlines()
+    )
     keys = [line.split(":")[0] for line in lines if line and not line.startswith("#")]
     assert sorted(keys) == sorted(style.SLIDES)
 
@@ -66,7 +82,9 @@ def test_colours_are_eight_and_cycle():
 
 
 def test_a_loss_is_red_and_zero_is_neutral():
-    loss, zero, gain = (matplotlib.colormaps[DIVERGING](x)[:3] for x in (0.05, 0.5, 0.95))
+    loss, zero, gain = (
+        matplotlib.colormaps[DIVERGING](x)[:3] for x in (0.05, 0.5, 0.95)
+    )
     assert loss[0] > loss[2] + 0.3
     assert gain[2] > gain[0] + 0.3
     assert np.ptp(zero) < 0.02
@@ -74,7 +92,9 @@ def test_a_loss_is_red_and_zero_is_neutral():
 
 def test_three_files_and_a_manifest_with_the_same_bytes_each_time(tmp_path):
     folders = tmp_path / "new" / "folder", tmp_path / "again"
-    paths, _ = [save_figure(figure(), "curves", folder, facts=FACTS) for folder in folders]
+    paths, _ = [
+        save_figure(figure(), "curves", folder, facts=FACTS) for folder in folders
+    ]
     assert paths == [folders[0] / f"curves.{kind}" for kind in ("pdf", "svg", "png")]
     first, second = map(contents, folders)
     assert first == second
@@ -94,19 +114,32 @@ def test_another_process_gives_the_same_bytes(tmp_path):
         "f = Figure(figsize=(3, 2)); a = f.subplots(); a.plot([0, 1], [1, 0.8], marker='s'); a.set_title('−é');"
         "save_figure(f, 'line', folder, facts={'b': 1, 'a': 2})"
     )
-    exec(code, {"Figure": Figure, "save_figure": save_figure, "folder": tmp_path / "here"})
+    exec(
+        code,
+        {"Figure": Figure, "save_figure": save_figure, "folder": tmp_path / "here"},
+    )
     there = (
         "import sys; from matplotlib.figure import Figure; from analysis.style import save_figure;"
         f"folder = sys.argv[1]; {code}"
     )
     root = Path(analysis.__file__).parent.parent
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(root)}
-    subprocess.run([sys.executable, "-c", there, str(tmp_path / "there")], env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-c", there, str(tmp_path / "there")],
+        env=environment,
+        check=True,
+    )
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
 def test_files_are_opaque_editable_and_independent_of_the_active_style(tmp_path):
-    with matplotlib.rc_context({"savefig.transparent": True, "svg.fonttype": "path", "savefig.facecolor": "black"}):
+    with matplotlib.rc_context(
+        {
+            "savefig.transparent": True,
+            "svg.fonttype": "path",
+            "savefig.facecolor": "black",
+        }
+    ):
         _, svg, png = save_figure(figure(), "curves", tmp_path, facts=FACTS)
         assert matplotlib.rcParams["svg.fonttype"] == "path"
     assert "R[t, j] − R[j, j]</text>" in svg.read_text(encoding="utf-8")
@@ -138,7 +171,10 @@ def test_writers_wait_for_each_other(tmp_path):
 
 def test_a_lock_held_elsewhere_ends_in_a_timeout(tmp_path, monkeypatch):
     monkeypatch.setattr(style, "PATIENCE_SECONDS", 0.05)
-    with FileLock(tmp_path / ".MANIFEST.json.lock"), pytest.raises(TimeoutError, match=r"MANIFEST\.json\.lock"):
+    with (
+        FileLock(tmp_path / ".MANIFEST.json.lock"),
+        pytest.raises(TimeoutError, match=r"MANIFEST\.json\.lock"),
+    ):
         style._record(tmp_path / "MANIFEST.json", "curves", FACTS)
 
 
@@ -156,7 +192,9 @@ def test_a_failed_save_leaves_the_old_figure_and_no_debris(tmp_path):
 def test_a_foreign_manifest_is_not_overwritten(tmp_path):
     for foreign in ("[1, 2]", "not json"):
         (tmp_path / "MANIFEST.json").write_text(foreign)
-        with pytest.raises(ValueError, match="Expected .*MANIFEST.json to map figures to facts"):
+        with pytest.raises(
+            ValueError, match="Expected .*MANIFEST.json to map figures to facts"
+        ):
             style._record(tmp_path / "MANIFEST.json", "curves", FACTS)
         assert (tmp_path / "MANIFEST.json").read_text() == foreign
 

@@ -1,4 +1,6 @@
-"""Mini-batch FIGMN against the papers' loop over points, on 4096 points in 200 dimensions."""
+"""Mini-batch FIGMN against the papers' loop over points, on 4096 points in 200
+dimensions.
+"""
 
 from collections.abc import Callable
 
@@ -11,9 +13,14 @@ N, DIM = 4096, 200
 
 def figmn(batch: int) -> Callable[[], torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    mixing = torch.eye(DIM, dtype=torch.float64) + 0.02 * torch.randn(DIM, DIM, generator=generator).double()
+    mixing = (
+        torch.eye(DIM, dtype=torch.float64)
+        + 0.02 * torch.randn(DIM, DIM, generator=generator).double()
+    )
     x = torch.randn(N, DIM, generator=generator, dtype=torch.float64) @ mixing
-    policy = POLICIES["figmn"](spread=1.5, prior=DIM, min_age=float("inf"), max_components=1)
+    policy = POLICIES["figmn"](
+        spread=1.5, prior=DIM, min_age=float("inf"), max_components=1
+    )
     return lambda: learn(x, policy, batch=batch).log_prob(x[:64])
 
 

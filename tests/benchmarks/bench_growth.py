@@ -1,4 +1,6 @@
-"""How a step's time grows with the number of classes, components, channels, levels and images: log-log slopes."""
+"""How a step's time grows with the number of classes, components, channels, levels and
+images: log-log slopes.
+"""
 
 import dataclasses
 
@@ -15,7 +17,9 @@ WIDE = dataclasses.replace(BASE, dim=256)  # tiled centers have room for D class
 
 
 def with_components(n: int) -> Size:
-    return dataclasses.replace(BASE, config=dataclasses.replace(BASE.config, n_components=n))
+    return dataclasses.replace(
+        BASE, config=dataclasses.replace(BASE.config, n_components=n)
+    )
 
 
 GROWTH = {
@@ -34,7 +38,11 @@ def test_growth_of_a_step(benchmark, one_thread, device, name):
         steps = {n: our_step(size, device) for n, size in GROWTH[name].items()}
         rounds = [[timed(step) for step in steps.values()] for _ in range(31)][3:]
     seconds = np.median(rounds, axis=0)
-    keep(benchmark, f"exponent in the number of {name}", np.polyfit(np.log(list(steps)), np.log(seconds), 1)[0])
+    keep(
+        benchmark,
+        f"exponent in the number of {name}",
+        np.polyfit(np.log(list(steps)), np.log(seconds), 1)[0],
+    )
     for n, value in zip(steps, seconds):
         keep(benchmark, f"ms at {n} {name}", 1000 * value)
     benchmark.pedantic(next(iter(steps.values())))

@@ -1,4 +1,6 @@
-"""A whole run of five tasks against the reference recipe, from costs per image measured side by side and added up."""
+"""A whole run of five tasks against the reference recipe, from costs per image measured
+side by side and added up.
+"""
 
 import os
 from collections.abc import Callable
@@ -42,7 +44,9 @@ class Workload(NamedTuple):
 
 @pytest.fixture(scope="module", params=["synthetic", "hgad"])
 def workload(request, tmp_path_factory) -> Workload:
-    """`synthetic` as it is; `hgad` is MVTec AD's number of images under the pyramid of EfficientNet-B6."""
+    """`synthetic` as it is; `hgad` is MVTec AD's number of images under the pyramid of
+    EfficientNet-B6.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     base = study("synthetic").base
     if request.param == "hgad":
@@ -51,34 +55,60 @@ def workload(request, tmp_path_factory) -> Workload:
         return Workload(config, 3629, 1725, enlarged(few, 1024, folder), 256)
     samples = DATASETS["synthetic"](folder / "drawn")
     n_train = int((samples["split"] == "train").sum())
-    return Workload(base, n_train, len(samples) - n_train, samples.iloc[:: len(samples) // 64][:64], 128)
+    return Workload(
+        base,
+        n_train,
+        len(samples) - n_train,
+        samples.iloc[:: len(samples) // 64][:64],
+        128,
+    )
 
 
-def test_run_against_the_reference_recipe(benchmark, by_turns, one_thread, device, workload, tmp_path):
-    """Features once, or anew in every epoch; our step or the stock one; test images scored after each task in batches,
-    or each by itself with its features anew; both exact AUROCs of every snapshot.
+def test_run_against_the_reference_recipe(
+    benchmark, by_turns, one_thread, device, workload, tmp_path
+):
+    """Features once, or anew in every epoch; our step or the stock one; test images
+    scored after each task in batches, or each by itself with its features anew; both
+    exact AUROCs of every snapshot.
 
-    A test image is scored by every snapshot that knows its category: three times on average.
+    A test image is scored by every snapshot that knows its category: three times on
+    average.
     """
     config, epochs = workload.config, workload.config.train.epochs
     extraction, bare = _extraction(workload, device, tmp_path)
-    features = load_features(workload.samples, config.features, root=tmp_path / "0", device=device, progress=False)
+    features = load_features(
+        workload.samples,
+        config.features,
+        root=tmp_path / "0",
+        device=device,
+        progress=False,
+    )
     dims = (config.whiten,) * len(features.dims) if config.whiten else features.dims
     train = config.train
-    size = Size(dims[0], features.grids, config.flow, train.batch_images, train.batch_patches)
+    size = Size(
+        dims[0], features.grids, config.flow, train.batch_images, train.batch_patches
+    )
     with reuse_memory():
         by_turns(
-            our_step(size, device), their_step(size, device), rounds=2 if workload.side == 256 else 31, ratio="step"
+            our_step(size, device),
+            their_step(size, device),
+            rounds=2 if workload.side == 256 else 31,
+            ratio="step",
         )
     sides = ("seconds", "seconds of the other side")
-    step, stock = (benchmark.extra_info[key]["value"] / train.batch_images for key in sides)
-    scoring, singly = _scoring(size, _of_width(features, size.dim), device, workload.side)
+    step, stock = (
+        benchmark.extra_info[key]["value"] / train.batch_images for key in sides
+    )
+    scoring, singly = _scoring(
+        size, _of_width(features, size.dim), device, workload.side
+    )
     pixels, sklearn = _auroc(workload)
     snapshots = (N_TASKS + 1) / 2
     ours = {
         "extraction": extraction * (workload.n_train + workload.n_test),
         "training": step * workload.n_train * epochs,
-        "scoring": (scoring + pixels) * workload.n_test * snapshots + scoring * workload.n_train * snapshots,
+        "scoring": (scoring + pixels) * workload.n_test * snapshots
+        + scoring * workload.n_train * snapshots,
     }
     theirs = {
         "extraction": bare * (workload.n_train * epochs + workload.n_test * snapshots),
@@ -93,9 +123,12 @@ def test_run_against_the_reference_recipe(benchmark, by_turns, one_thread, devic
     keep(benchmark, "speedup without extraction", flow[0] / flow[1])
 
 
-def _extraction(workload: Workload, device: torch.device, root: Path) -> tuple[float, float]:
-    """Seconds per image of filling the cache, and of decoding and inferring alone, as every epoch then does: the
-    reference recipe is given our way to infer, on every core.
+def _extraction(
+    workload: Workload, device: torch.device, root: Path
+) -> tuple[float, float]:
+    """Seconds per image of filling the cache, and of decoding and inferring alone, as
+    every epoch then does: the reference recipe is given our way to infer, on every
+    core.
     """
     config, samples = workload.config.features, workload.samples
     size = min(len(samples), workload.config.train.batch_images)
@@ -112,18 +145,27 @@ def _of_width(features: Features, dim: int) -> Features:
     return Features(features.samples, levels, features.grids, features.rows)
 
 
-def _scoring(size: Size, features: Features, device: torch.device, side: int) -> tuple[float, float]:
+def _scoring(
+    size: Size, features: Features, device: torch.device, side: int
+) -> tuple[float, float]:
     """Seconds per image from features to maps, in batches and one by one."""
     model = model_of(size, device)
-    model.categories = tuple([*features.categories, *map(str, range(model.n_classes))][: model.n_classes])
+    model.categories = tuple(
+        [*features.categories, *map(str, range(model.n_classes))][: model.n_classes]
+    )
     everything = features.samples.assign(label=0)
     features = Features(everything, features.levels, features.grids, features.rows)
     calibration = calibrate(model, features)
     levels = [StockLevel(level, size.config).to(device) for level in model.levels]
 
     def theirs() -> None:
-        images = ([x[0].float().to(device) for x in features.read([i])] for i in range(len(features)))
-        stock_maps([stock_normality(levels, x, 0) for x in images], size.grids, side, 4.0)
+        images = (
+            [x[0].float().to(device) for x in features.read([i])]
+            for i in range(len(features))
+        )
+        stock_maps(
+            [stock_normality(levels, x, 0) for x in images], size.grids, side, 4.0
+        )
 
     def ours() -> None:
         score(model, features, calibration, size=(side, side))
@@ -135,7 +177,9 @@ def _auroc(workload: Workload) -> tuple[float, float]:
     """Seconds per image of both exact AUROCs."""
     n = 60
     labels = np.arange(n) % 2
-    maps = np.random.default_rng(0).random((n, workload.side, workload.side), dtype=np.float32)
+    maps = np.random.default_rng(0).random(
+        (n, workload.side, workload.side), dtype=np.float32
+    )
     masks = np.zeros(maps.shape, dtype=bool)
     masks[labels == 1, 30:50, 30:50] = True
 
@@ -143,5 +187,8 @@ def _auroc(workload: Workload) -> tuple[float, float]:
         image(labels, maps.reshape(n, -1).max(1))
         pixel(*(values.ravel() if flat else values for values in (masks, maps)))
 
-    sides = (lambda: both(image_auroc, pixel_auroc, False)), (lambda: both(roc_auc_score, roc_auc_score, True))
+    sides = (
+        (lambda: both(image_auroc, pixel_auroc, False)),
+        (lambda: both(roc_auc_score, roc_auc_score, True)),
+    )
     return tuple(np.median(turns(*sides), axis=0) / n)

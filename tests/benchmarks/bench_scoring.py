@@ -1,4 +1,6 @@
-"""Scoring: exact AUROC over pixels, maps, whole test sets, and the memory that they take."""
+"""Scoring: exact AUROC over pixels, maps, whole test sets, and the memory that they
+take.
+"""
 
 import multiprocessing
 from pathlib import Path
@@ -26,18 +28,26 @@ def images_of(size: Size, n: int, folder: Path) -> Features:
     """Noise as features on file, one image in four anomalous."""
     rng = np.random.default_rng(0)
     for i, (h, w) in enumerate(size.grids):
-        values = np.lib.format.open_memmap(folder / f"{i}.npy", "w+", np.float16, (n, h * w, size.dim))
+        values = np.lib.format.open_memmap(
+            folder / f"{i}.npy", "w+", np.float16, (n, h * w, size.dim)
+        )
         for start in range(0, n, 64):
-            values[start : start + 64] = rng.normal(size=values[start : start + 64].shape)
+            values[start : start + 64] = rng.normal(
+                size=values[start : start + 64].shape
+            )
         values.flush()
     return images_at(folder, size)
 
 
 def images_at(folder: Path, size: Size) -> Features:
     """What `images_of` wrote."""
-    levels = tuple(np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(size.grids)))
+    levels = tuple(
+        np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(size.grids))
+    )
     n = len(levels[0])
-    samples = pd.DataFrame({"category": "class 0", "label": (np.arange(n) % 4 == 0).astype(int)})
+    samples = pd.DataFrame(
+        {"category": "class 0", "label": (np.arange(n) % 4 == 0).astype(int)}
+    )
     return Features(samples, levels, size.grids, np.arange(n))
 
 
@@ -55,11 +65,17 @@ def test_auroc_of_ten_million_pixels(by_turns, benchmark):
     theirs = roc_auc_score(masks.ravel(), maps.ravel())
     keep(benchmark, "difference", abs(pixel_auroc(masks, maps) - theirs))
     assert abs(pixel_auroc(masks, maps) - theirs) < 1e-12
-    by_turns(lambda: pixel_auroc(masks, maps), lambda: roc_auc_score(masks.ravel(), maps.ravel()), rounds=5)
+    by_turns(
+        lambda: pixel_auroc(masks, maps),
+        lambda: roc_auc_score(masks.ravel(), maps.ravel()),
+        rounds=5,
+    )
 
 
 def test_maps_against_image_by_image(by_turns, device):
-    """Upsampling and smoothing of 64 images, as two products against two library calls each."""
+    """Upsampling and smoothing of 64 images, as two products against two library calls
+    each.
+    """
     size = SIZES["synthetic"]
     levels = [torch.rand(64, h * w, device=device) for h, w in size.grids]
 
@@ -67,7 +83,12 @@ def test_maps_against_image_by_image(by_turns, device):
         total = 0.0
         for values, grid in zip(levels, size.grids):
             up = [
-                F.interpolate(v.view(1, 1, *grid), size=(SIDE, SIDE), mode="bilinear", align_corners=True)
+                F.interpolate(
+                    v.view(1, 1, *grid),
+                    size=(SIDE, SIDE),
+                    mode="bilinear",
+                    align_corners=True,
+                )
                 for v in values
             ]
             total = total + torch.cat(up)[:, 0]
@@ -77,7 +98,9 @@ def test_maps_against_image_by_image(by_turns, device):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_test_set_against_image_by_image(by_turns, benchmark, one_thread, device, tmp_path, size):
+def test_test_set_against_image_by_image(
+    by_turns, benchmark, one_thread, device, tmp_path, size
+):
     """From features on file to both AUROCs."""
     size = SIZES[size]
     n = 16 if size.dim == 200 else 128
@@ -88,13 +111,19 @@ def test_test_set_against_image_by_image(by_turns, benchmark, one_thread, device
     levels = [StockLevel(level, size.config).to(device) for level in model.levels]
 
     def ours() -> None:
-        maps = score(model, features, "set", size=(SIDE, SIDE), sigma=SIGMA).product.numpy()
+        maps = score(
+            model, features, "set", size=(SIDE, SIDE), sigma=SIGMA
+        ).product.numpy()
         image_auroc(labels, maps.reshape(n, -1).max(1))
         pixel_auroc(masks, maps)
 
     def theirs() -> None:
-        images = ([x[0].float().to(device) for x in features.read([i])] for i in range(n))
-        maps = stock_maps([stock_normality(levels, x, 0) for x in images], size.grids, SIDE, SIGMA)
+        images = (
+            [x[0].float().to(device) for x in features.read([i])] for i in range(n)
+        )
+        maps = stock_maps(
+            [stock_normality(levels, x, 0) for x in images], size.grids, SIDE, SIGMA
+        )
         roc_auc_score(labels, maps.reshape(n, -1).max(1))
         roc_auc_score(masks.ravel(), maps.ravel())
 
@@ -105,25 +134,38 @@ def test_test_set_against_image_by_image(by_turns, benchmark, one_thread, device
 def peak(folder: Path) -> tuple[int, float]:
     """Bytes of the maps, and those by which making them raises a process's peak."""
     size = SIZES["synthetic"]
-    model, features = model_of(size, torch.device("cpu")), images_at(folder, SIZES["synthetic"])
+    model, features = (
+        model_of(size, torch.device("cpu")),
+        images_at(folder, SIZES["synthetic"]),
+    )
     few = features.take(range(32))
     calibration = calibrate(model, few.where(label=0))
-    score(model, few, calibration, size=(SIDE, SIDE))  # libraries load, and the first batch is allocated
+    score(
+        model, few, calibration, size=(SIDE, SIDE)
+    )  # libraries load, and the first batch is allocated
     before = _peak_bytes()
     scores = score(model, features, calibration, size=(SIDE, SIDE))
     return 2 * scores.logp.nbytes, _peak_bytes() - before
 
 
 def _peak_bytes() -> int:
-    """Of memory that this process has held since it began; that of `resource` counts its parent's as well."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    """Of memory that this process has held since it began; that of `resource` counts
+    its parent's as well.
+    """
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return 1024 * int(line.split()[1])
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads peaks in /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="reads peaks in /proc"
+)
 def test_memory_of_scoring(benchmark, tmp_path):
-    """What the peak grows by per image beside the bytes of its two maps, which are the result; pages of the file that
-    the system keeps in memory count as well.
+    """What the peak grows by per image beside the bytes of its two maps, which are the
+    result; pages of the file that the system keeps in memory count as well.
     """
     sizes = (256, 512, 1024)
     peaks = []

@@ -1,4 +1,6 @@
-"""How `make bench` measures: two sides by turns in one process, kept as a tidy table with the machine's facts."""
+"""How `make bench` measures: two sides by turns in one process, kept as a tidy table
+with the machine's facts.
+"""
 
 import datetime
 import os
@@ -37,8 +39,8 @@ def one_thread():
 
 @pytest.fixture
 def by_turns(benchmark) -> Callable[..., np.ndarray]:
-    """Times `ours` and `theirs` by turns, A B A B …, and keeps the ratio of each pair: a machine that slows down slows
-    both. It returns the ratios theirs/ours.
+    """Times `ours` and `theirs` by turns, A B A B …, and keeps the ratio of each pair:
+    a machine that slows down slows both. It returns the ratios theirs/ours.
     """
 
     def measure(
@@ -59,8 +61,12 @@ def by_turns(benchmark) -> Callable[..., np.ndarray]:
     return measure
 
 
-def turns(ours: Callable[[], Any], theirs: Callable[[], Any], *, rounds: int = 3) -> np.ndarray:
-    """Seconds of both (rounds, 2), one after the other; first calls, which allocate and compile, are left out."""
+def turns(
+    ours: Callable[[], Any], theirs: Callable[[], Any], *, rounds: int = 3
+) -> np.ndarray:
+    """Seconds of both (rounds, 2), one after the other; first calls, which allocate and
+    compile, are left out.
+    """
     return np.array([(timed(ours), timed(theirs)) for _ in range(rounds + 1)][1:])
 
 
@@ -74,15 +80,23 @@ def timed(function: Callable[[], Any]) -> float:
 
 
 def keep(benchmark: Any, quantity: str, values: Any) -> None:
-    """Add a quantity to the benchmark's record: its median, and the quartiles of what was measured."""
+    """Add a quantity to the benchmark's record: its median, and the quartiles of what
+    was measured.
+    """
     low, median, high = np.quantile(np.atleast_1d(values), (0.25, 0.5, 0.75))
     benchmark.extra_info[quantity] = {"value": median, "low": low, "high": high}
 
 
-def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list, output_json: dict) -> None:
+def pytest_benchmark_update_json(
+    config: pytest.Config, benchmarks: list, output_json: dict
+) -> None:
     """Write `data/benchmarks/<device>.csv`, one row per benchmark and quantity."""
     measured = [
-        {"benchmark": one["name"].removeprefix("test_"), "quantity": quantity, **numbers}
+        {
+            "benchmark": one["name"].removeprefix("test_"),
+            "quantity": quantity,
+            **numbers,
+        }
         for one in output_json["benchmarks"]
         for quantity, numbers in one["extra_info"].items()
     ]
@@ -99,11 +113,15 @@ def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list, output
         ).stdout.strip(),
         "date": datetime.date.today().isoformat(),
     }
-    words = re.sub(r"\(\w+\)|[^a-z0-9]+", " ", f"{_device()} {os.cpu_count()} cores".lower()).split()
+    words = re.sub(
+        r"\(\w+\)|[^a-z0-9]+", " ", f"{_device()} {os.cpu_count()} cores".lower()
+    ).split()
     path = TABLES / f"{'-'.join(words)}.csv"
     path.parent.mkdir(exist_ok=True)
     table = pd.DataFrame(measured).assign(**facts)
-    if path.is_file():  # what was not measured this time stays, with the facts of when it was
+    if (
+        path.is_file()
+    ):  # what was not measured this time stays, with the facts of when it was
         old = pd.read_csv(path)
         table = pd.concat([old[~old["benchmark"].isin(table["benchmark"])], table])
     table.to_csv(path, index=False, float_format="%.4g")
@@ -115,7 +133,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for one in session.benchmarks if session else ():
         for quantity, numbers in one.extra_info.items():
             low, high = numbers["low"], numbers["high"]
-            terminalreporter.write_line(f"{one.name:<48}{quantity:<36}{numbers['value']:<10.4g}[{low:.4g}, {high:.4g}]")
+            terminalreporter.write_line(
+                f"{one.name:<48}{quantity:<36}{numbers['value']:<10.4g}[{low:.4g}, {high:.4g}]"
+            )
 
 
 def _device() -> str:
@@ -124,5 +144,7 @@ def _device() -> str:
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    names = [
+        line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+    ]
     return names[0] if names else platform.processor() or platform.machine()

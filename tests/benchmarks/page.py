@@ -32,6 +32,12 @@ def page(path: Path) -> str:
     for what, against, benchmark, quantity in ROWS:
         value, low, high = measured.loc[(benchmark, quantity), ["value", "low", "high"]]
         ratio = f"{value:.0%}" if quantity.startswith("share") else f"{value:.2g}×"
-        spread = f"{low:.0%} to {high:.0%}" if quantity.startswith("share") else f"{low:.2g} to {high:.2g}"
-        lines.append(f"| {what} | {against} | {ratio} | {spread if low < high else '–'} |")
+        spread = (
+            f"{low:.0%} to {high:.0%}"
+            if quantity.startswith("share")
+            else f"{low:.2g} to {high:.2g}"
+        )
+        lines.append(
+            f"| {what} | {against} | {ratio} | {spread if low < high else '–'} |"
+        )
     return "\n".join(lines)

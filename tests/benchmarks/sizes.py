@@ -29,14 +29,20 @@ class Size:
 SIZES = {
     "hgad": Size(200, ((32, 32), (16, 16)), FlowConfig(), 8, None),
     "synthetic": Size(
-        PRESET.whiten, ((16, 16), (8, 8)), PRESET.flow, PRESET.train.batch_images, PRESET.train.batch_patches
+        PRESET.whiten,
+        ((16, 16), (8, 8)),
+        PRESET.flow,
+        PRESET.train.batch_images,
+        PRESET.train.batch_patches,
     ),
 }
 
 
 def model_of(size: Size, device: torch.device) -> FlowModel:
     """A new model of all classes."""
-    model = FlowModel([size.dim] * len(size.grids), size.grids, size.config).expand_(size.n_classes)
+    model = FlowModel([size.dim] * len(size.grids), size.grids, size.config).expand_(
+        size.n_classes
+    )
     return model.to(device)
 
 
@@ -45,33 +51,60 @@ def batch_of(size: Size, device: torch.device, *, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     cells = [h * w for h, w in size.grids]
     n = [size.n_patches or c for c in cells]
-    x = [torch.randn(size.n_images * m, size.dim, generator=generator).to(device) for m in n]
+    x = [
+        torch.randn(size.n_images * m, size.dim, generator=generator).to(device)
+        for m in n
+    ]
     index = [
-        None if m == c else torch.randint(c, (size.n_images * m,), generator=generator).to(device)
+        None
+        if m == c
+        else torch.randint(c, (size.n_images * m,), generator=generator).to(device)
         for m, c in zip(n, cells)
     ]
-    return Batch(x, index, torch.randint(size.n_classes, (size.n_images,), generator=generator).to(device))
+    return Batch(
+        x,
+        index,
+        torch.randint(size.n_classes, (size.n_images,), generator=generator).to(device),
+    )
 
 
 def step_products(size: Size) -> list[tuple[int, int, int]]:
-    """The matrix products (m, k, n) of one step, forward and backward: nothing that could be left out.
+    """The matrix products (m, k, n) of one step, forward and backward: nothing that
+    could be left out.
 
-    Per block, forward: both layers and the rotation. Backward: the same for the gradient of what goes in (of the first
-    block's input none is needed), and again for the two layers' weights; the rotation learns nothing. The codes are
-    projected once per cell, and learn nothing. Then the kernels of the losses, between classes and within one.
+    Per block, forward: both layers and the rotation. Backward: the same for the
+    gradient of what goes in (of the first block's input none is needed), and again for
+    the two layers' weights; the rotation learns nothing. The codes are projected once
+    per cell, and learn nothing. Then the kernels of the losses, between classes and
+    within one.
     """
     config, half = size.config, size.dim // 2
-    split, hidden = size.dim - half, config.hidden or 2 * (size.dim - half + config.position_dim)
+    split, hidden = (
+        size.dim - half,
+        config.hidden or 2 * (size.dim - half + config.position_dim),
+    )
     products = []
     for h, w in size.grids:
         n = size.n_images * (size.n_patches or h * w)
-        first, second, turn = (n, split, hidden), (n, hidden, 2 * half), (n, size.dim, size.dim)
+        first, second, turn = (
+            (n, split, hidden),
+            (n, hidden, 2 * half),
+            (n, size.dim, size.dim),
+        )
         codes = (h * w, config.position_dim, hidden)
         products += config.n_blocks * [first, second, turn, codes]
-        products += config.n_blocks * [_weights(first), _inputs(second), _weights(second), turn, _weights(codes)]
+        products += config.n_blocks * [
+            _weights(first),
+            _inputs(second),
+            _weights(second),
+            turn,
+            _weights(codes),
+        ]
         products += (config.n_blocks - 1) * [_inputs(first)]
         kernels = [(n, size.dim, size.n_classes), (n, size.dim, config.n_components)]
-        products += [p for kernel in kernels for p in (kernel, _inputs(kernel), _weights(kernel))]
+        products += [
+            p for kernel in kernels for p in (kernel, _inputs(kernel), _weights(kernel))
+        ]
     return products
 
 

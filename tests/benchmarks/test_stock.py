@@ -17,7 +17,10 @@ from tests.benchmarks.stock import StockLevel, stock_maps, stock_normality, stoc
 
 CPU = torch.device("cpu")
 FLOW = FlowConfig(n_blocks=3, n_components=4, position_dim=8)
-SMALL = [Size(12, ((4, 4), (2, 2)), FLOW, n_images=3, n_patches=n, n_classes=5) for n in (None, 3)]
+SMALL = [
+    Size(12, ((4, 4), (2, 2)), FLOW, n_images=3, n_patches=n, n_classes=5)
+    for n in (None, 3)
+]
 
 
 @pytest.mark.parametrize("size", SMALL)
@@ -28,13 +31,20 @@ def test_stock_blocks_and_textbook_losses_give_our_loss_and_gradient(size):
     theirs.backward()
     ours = 0.0
     for level, x, index in zip(model.levels, batch.x, batch.index):
-        ours = ours + hgad_total(hgad_losses(level.mixture, *level(x, index), batch.y, intra=True))
+        ours = ours + hgad_total(
+            hgad_losses(level.mixture, *level(x, index), batch.y, intra=True)
+        )
     ours.backward()
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     for level, stock in zip(model.levels, levels):
-        torch.testing.assert_close(level.mixture.mu.grad, stock.mu.grad, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(
-            level.flow[0].outer.weight.grad, stock.flow[0].subnet[2].weight.grad, rtol=1e-2, atol=1e-4
+            level.mixture.mu.grad, stock.mu.grad, rtol=1e-3, atol=1e-5
+        )
+        torch.testing.assert_close(
+            level.flow[0].outer.weight.grad,
+            stock.flow[0].subnet[2].weight.grad,
+            rtol=1e-2,
+            atol=1e-4,
         )
 
 
@@ -44,7 +54,10 @@ def test_scores_image_by_image_are_ours_of_the_set(size, tmp_path):
     images = images_of(size, 4, tmp_path)
     ours = score(model, images, "set", size=(32, 32)).product.numpy()
     levels = [StockLevel(level, size.config) for level in model.levels]
-    singly = [stock_normality(levels, [x[0].float() for x in images.read([i])], 0) for i in range(4)]
+    singly = [
+        stock_normality(levels, [x[0].float() for x in images.read([i])], 0)
+        for i in range(4)
+    ]
     theirs = stock_maps(singly, size.grids, 32, 4.0)
     assert np.abs(ours - theirs).max() < 1e-3 * np.abs(theirs).max()
 

@@ -16,7 +16,11 @@ def test_entries_keep_their_name_or_take_the_one_given():
     def square():
         return "edgy"
 
-    assert list(shapes) == ["circle", "box"] and shapes["box"] is square and shapes["circle"]() == "round"
+    assert (
+        list(shapes) == ["circle", "box"]
+        and shapes["box"] is square
+        and shapes["circle"]() == "round"
+    )
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

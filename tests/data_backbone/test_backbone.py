@@ -1,4 +1,6 @@
-"""The bundled backbone: the tracked file is the documented one, and timm takes every tensor it needs from it."""
+"""The bundled backbone: the tracked file is the documented one, and timm takes every
+tensor it needs from it.
+"""
 
 import hashlib
 from pathlib import Path
@@ -16,12 +18,18 @@ FILE = FOLDER / "test_byobnet.safetensors"
 def model() -> torch.nn.Module:
     overlay = {"file": str(FILE)}
     return timm.create_model(
-        "test_byobnet", pretrained=True, features_only=True, out_indices=[2, 3], pretrained_cfg_overlay=overlay
+        "test_byobnet",
+        pretrained=True,
+        features_only=True,
+        out_indices=[2, 3],
+        pretrained_cfg_overlay=overlay,
     ).eval()
 
 
 def test_the_file_is_the_one_the_readme_describes() -> None:
-    assert hashlib.sha256(FILE.read_bytes()).hexdigest() in (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(FILE.read_bytes()).hexdigest() in (
+        FOLDER / "README.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_the_file_is_small_enough_to_be_tracked() -> None:
@@ -30,7 +38,10 @@ def test_the_file_is_small_enough_to_be_tracked() -> None:
 
 def test_every_tensor_of_the_model_comes_from_the_file(model: torch.nn.Module) -> None:
     stored = load_file(FILE)
-    loaded = {key.replace("stages_", "stages."): value for key, value in model.state_dict().items()}
+    loaded = {
+        key.replace("stages_", "stages."): value
+        for key, value in model.state_dict().items()
+    }
     assert loaded.keys() == stored.keys()
     for key, value in loaded.items():
         torch.testing.assert_close(value, stored[key].to(value.dtype), rtol=0, atol=0)
@@ -41,7 +52,9 @@ def test_parameters_are_single_precision(model: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("side", [128, 160, 256])
-def test_features_have_the_documented_shapes_and_are_finite(model: torch.nn.Module, side: int) -> None:
+def test_features_have_the_documented_shapes_and_are_finite(
+    model: torch.nn.Module, side: int
+) -> None:
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         features = model(images)

@@ -1,4 +1,6 @@
-"""Fit what arrives alone, then merge components that are statistically equal to ones there already."""
+"""Fit what arrives alone, then merge components that are statistically equal to ones
+there already.
+"""
 
 __all__ = ["Merging", "equality", "merge"]
 
@@ -9,18 +11,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cl_flow.align.mixtures.engine import POLICIES, MixtureState, chi2_tail, joined, log_joint
+from cl_flow.align.mixtures.engine import (
+    POLICIES,
+    MixtureState,
+    chi2_tail,
+    joined,
+    log_joint,
+)
 from cl_flow.align.mixtures.stepwise import Stepwise
 from cl_flow.align.statistics.gaussian import GaussianStats
 
 
 @dataclass(frozen=True)
 class Merging:
-    """A mixture of each batch by EM, of the size that BIC prefers; each component joins its most similar equal.
+    """A mixture of each batch by EM, of the size that BIC prefers; each component joins
+    its most similar equal.
 
-    Two components are equal when the likelihood-ratio test does not tell their Gaussians apart (`equality`); their
-    statistics then merge exactly. What is equal to none stays as a new component. A batch is a whole arrival, say a
-    task's data, rather than a handful of points.
+    Two components are equal when the likelihood-ratio test does not tell their
+    Gaussians apart (`equality`); their statistics then merge exactly. What is equal to
+    none stays as a new component. A batch is a whole arrival, say a task's data, rather
+    than a handful of points.
 
     Args:
         level: Level of the test; smaller merges more.
@@ -48,7 +58,9 @@ class Merging:
             stats = self._placed(stats, new[k])
         born = state.age.new_zeros(len(stats) - len(state))
         age = torch.cat([state.age, born]) + len(x)
-        return dataclasses.replace(state, stats=stats, seen=state.seen + len(x), steps=state.steps + 1, age=age)
+        return dataclasses.replace(
+            state, stats=stats, seen=state.seen + len(x), steps=state.steps + 1, age=age
+        )
 
     def _placed(self, stats: GaussianStats, new: GaussianStats) -> GaussianStats:
         if not len(stats):
@@ -61,7 +73,9 @@ class Merging:
         return joined(stats[rest], stats[k].merge(new))
 
     def _fit(self, x: Tensor) -> GaussianStats:
-        """Statistics of the mixture that BIC prefers; sizes whose components would be singular are passed over."""
+        """Statistics of the mixture that BIC prefers; sizes whose components would be
+        singular are passed over.
+        """
         dim = x.shape[1]
         best, lowest = GaussianStats.of(x), math.inf
         for k in range(1, min(self.max_components, max(1, len(x) // (dim + 2))) + 1):
@@ -74,26 +88,38 @@ class Merging:
             n_parameters = k - 1 + k * (dim + dim * (dim + 1) / 2)
             bic = n_parameters * math.log(len(x)) - 2 * state.log_prob(x).sum().item()
             if bic < lowest:
-                best, lowest = GaussianStats.of(x, log_joint(state.density, x).softmax(1)), bic
+                best, lowest = (
+                    GaussianStats.of(x, log_joint(state.density, x).softmax(1)),
+                    bic,
+                )
         return best
 
 
 def equality(a: GaussianStats, b: GaussianStats) -> Tensor:
-    r"""p-value (K,) of the hypothesis that each component of `a` and the one of `b` are samples of one Gaussian.
+    r"""p-value (K,) of the hypothesis that each component of `a` and the one of `b` are
+    samples of one Gaussian.
 
-    With C the covariance of both together, $-2\ln\Lambda = n\ln|C| - n_a\ln|C_a| - n_b\ln|C_b|$ is χ² with
-    f = D + D(D+1)/2 degrees of freedom for large samples; for small ones it is scaled, after Bartlett, by f over its
-    own mean, which digamma functions give exactly. The value is 0 where one of the two has too few points, below D + 2.
+    With C the covariance of both together, $-2\ln\Lambda = n\ln|C| - n_a\ln|C_a| -
+    n_b\ln|C_b|$ is χ² with f = D + D(D+1)/2 degrees of freedom for large samples; for
+    small ones it is scaled, after Bartlett, by f over its own mean, which digamma
+    functions give exactly. The value is 0 where one of the two has too few points,
+    below D + 2.
 
     References:
-        An introduction to multivariate statistical analysis, section 10.3 (Anderson, 2003)
-        Highly efficient incremental estimation of Gaussian mixture models for online data stream clustering
+        An introduction to multivariate statistical analysis, section 10.3 (Anderson,
+        2003)
+        Highly efficient incremental estimation of Gaussian mixture models for online
+        data stream clustering
         (Song and Wang, 2005) https://doi.org/10.1117/12.601724
     """
     b = b[torch.zeros(len(a), dtype=torch.long, device=a.n.device)]
     both, dim = a.merge(b), a.mean.shape[1]
     ratio = _log_volume(both) - _log_volume(a) - _log_volume(b)
-    mean = _mean_log_volume(both.n, dim) - _mean_log_volume(a.n, dim) - _mean_log_volume(b.n, dim)
+    mean = (
+        _mean_log_volume(both.n, dim)
+        - _mean_log_volume(a.n, dim)
+        - _mean_log_volume(b.n, dim)
+    )
     dof = dim + dim * (dim + 1) / 2
     p = chi2_tail((ratio * dof / mean).nan_to_num(nan=math.inf).clamp(min=0.0), dof)
     return p.where((a.n >= dim + 2) & (b.n >= dim + 2), torch.zeros_like(p))
@@ -105,22 +131,32 @@ def _log_volume(stats: GaussianStats) -> Tensor:
 
 
 def _mean_log_volume(n: Tensor, dim: int) -> Tensor:
-    """The mean of n ln|S/n| (K,) over samples of n points from a Gaussian of unit covariance."""
+    """The mean of n ln|S/n| (K,) over samples of n points from a Gaussian of unit
+    covariance.
+    """
     steps = torch.arange(1, dim + 1, dtype=n.dtype, device=n.device)
-    return n * (torch.digamma((n[:, None] - steps).clamp(min=1e-3) / 2) - (n[:, None] / 2).log()).sum(1)
+    return n * (
+        torch.digamma((n[:, None] - steps).clamp(min=1e-3) / 2) - (n[:, None] / 2).log()
+    ).sum(1)
 
 
 @POLICIES
 def merge(
-    *, level: float = 0.01, max_components: int = 4, n_iter: int = 50, ridge: float = 1e-6, seed: int = 0
+    *,
+    level: float = 0.01,
+    max_components: int = 4,
+    n_iter: int = 50,
+    ridge: float = 1e-6,
+    seed: int = 0,
 ) -> Merging:
     """New data fitted alone, then components merged when they are statistically equal.
 
-    This is the documented form of the family that the method cited as "Ahmad 2006" belongs to; that text itself could
-    not be found anywhere.
+    This is the documented form of the family that the method cited as "Ahmad 2006"
+    belongs to; that text itself could not be found anywhere.
 
     References:
-        Highly efficient incremental estimation of Gaussian mixture models for online data stream clustering
+        Highly efficient incremental estimation of Gaussian mixture models for online
+        data stream clustering
         (Song and Wang, 2005) https://doi.org/10.1117/12.601724
         A method to add Gaussian mixture models (Hall, Hicks and Robinson, 2005)
     """

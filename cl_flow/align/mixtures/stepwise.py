@@ -1,4 +1,6 @@
-"""Online EM: a fixed number of components, the sufficient statistics a running mean over batches."""
+"""Online EM: a fixed number of components, the sufficient statistics a running mean
+over batches.
+"""
 
 __all__ = ["Stepwise", "online_em"]
 
@@ -14,19 +16,23 @@ from cl_flow.align.statistics.gaussian import GaussianStats
 
 @dataclass(frozen=True)
 class Stepwise:
-    r"""Move the statistics towards those of each batch, then the parameters to where the statistics have them.
+    r"""Move the statistics towards those of each batch, then the parameters to where
+    the statistics have them.
 
     $$s \leftarrow (1-\gamma_t)\,s + \gamma_t\,\bar s(\text{batch}), \qquad \gamma_t = (t + t_0)^{-\alpha},$$
-    with s̄ the mean statistics under the responsibilities of the parameters so far. A step of γ = 1 on all data is a
-    step of EM. At α = 1 every point counts alike and the rule is IGMN's, whose components have clocks of their own.
+    with s̄ the mean statistics under the responsibilities of the parameters so far. A
+    step of γ = 1 on all data is a step of EM. At α = 1 every point counts alike and the
+    rule is IGMN's, whose components have clocks of their own.
 
     Args:
-        n_components: Components K, placed by k-means++ among the points that the state is started with.
+        n_components: Components K, placed by k-means++ among the points that the state
+            is started with.
         alpha: Decay of γ in (½, 1]; 0 keeps γ at 1, plain EM on each batch.
         t0: Offset of the clock, 1 or more.
         n_min: Points before the parameters first move.
         ridge: Added to the variances.
-        average: Whether the density is the mean of the parameters over the steps (Polyak and Ruppert).
+        average: Whether the density is the mean of the parameters over the steps
+            (Polyak and Ruppert).
         seed: Seeds the places of the components.
     """
 
@@ -39,7 +45,11 @@ class Stepwise:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (self.alpha == 0 or 0.5 < self.alpha <= 1) or self.t0 < 1 or self.n_components < 1:
+        if (
+            not (self.alpha == 0 or 0.5 < self.alpha <= 1)
+            or self.t0 < 1
+            or self.n_components < 1
+        ):
             raise ValueError(
                 f"Expected alpha of 0 or in (½, 1], t0 ≥ 1 and n_components ≥ 1; got {self.alpha}, {self.t0} and "
                 f"{self.n_components}."
@@ -47,7 +57,11 @@ class Stepwise:
 
     def start(self, x: Tensor) -> MixtureState:
         """Components at points of `x` (N, D) far from each other."""
-        return self.start_at(seeded(x, self.n_components, generator=torch.Generator().manual_seed(self.seed)))
+        return self.start_at(
+            seeded(
+                x, self.n_components, generator=torch.Generator().manual_seed(self.seed)
+            )
+        )
 
     def start_at(self, stats: GaussianStats) -> MixtureState:
         """Components given by their statistics; the counts are scaled to a sum of 1."""
@@ -58,8 +72,13 @@ class Stepwise:
         """The state after one more batch (N, D)."""
         rate = (state.steps + self.t0) ** -self.alpha
         weights = state.responsibilities(x) * (rate / len(x))
-        stats, seen = state.stats.decay(1 - rate).absorb(x, weights), state.seen + len(x)
-        state = dataclasses.replace(state, stats=stats, seen=seen, steps=state.steps + 1, age=state.age + len(x))
+        stats, seen = (
+            state.stats.decay(1 - rate).absorb(x, weights),
+            state.seen + len(x),
+        )
+        state = dataclasses.replace(
+            state, stats=stats, seen=seen, steps=state.steps + 1, age=state.age + len(x)
+        )
         if seen < self.n_min:
             return state
         fitted = _ridged(stats, self.ridge)
@@ -70,17 +89,28 @@ class Stepwise:
 
 
 def _ridged(stats: GaussianStats, ridge: float) -> GaussianStats:
-    eye = torch.eye(stats.mean.shape[1], dtype=stats.mean.dtype, device=stats.mean.device)
-    return dataclasses.replace(stats, scatter=stats.scatter + ridge * stats.n[:, None, None] * eye)
+    eye = torch.eye(
+        stats.mean.shape[1], dtype=stats.mean.dtype, device=stats.mean.device
+    )
+    return dataclasses.replace(
+        stats, scatter=stats.scatter + ridge * stats.n[:, None, None] * eye
+    )
 
 
-def _mean(before: GaussianStats | None, stats: GaussianStats, count: Tensor) -> GaussianStats:
+def _mean(
+    before: GaussianStats | None, stats: GaussianStats, count: Tensor
+) -> GaussianStats:
     """The running mean of weights, means and covariances."""
     if before is None:
         return stats
     share = 1 / count
-    n, mean = torch.lerp(before.n, stats.n, share), torch.lerp(before.mean, stats.mean, share[:, None])
-    covariance = torch.lerp(before.covariance(), stats.covariance(), share[:, None, None])
+    n, mean = (
+        torch.lerp(before.n, stats.n, share),
+        torch.lerp(before.mean, stats.mean, share[:, None]),
+    )
+    covariance = torch.lerp(
+        before.covariance(), stats.covariance(), share[:, None, None]
+    )
     return GaussianStats(n, mean, n[:, None, None] * covariance)
 
 
@@ -98,8 +128,10 @@ def online_em(
     """Online EM, stepwise over batches of any size.
 
     References:
-        On-line expectation-maximization algorithm for latent data models (Cappé and Moulines, 2009)
+        On-line expectation-maximization algorithm for latent data models (Cappé and
+        Moulines, 2009)
         https://arxiv.org/abs/0712.4273
-        Online EM for unsupervised models (Liang and Klein, 2009) https://aclanthology.org/N09-1069
+        Online EM for unsupervised models (Liang and Klein, 2009)
+        https://aclanthology.org/N09-1069
     """
     return Stepwise(n_components, alpha, t0, n_min, ridge, average, seed)

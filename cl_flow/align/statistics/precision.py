@@ -15,8 +15,8 @@ from cl_flow.align.statistics.gaussian import GaussianStats
 class PrecisionStats:
     r"""The triple of `GaussianStats` with P = S⁻¹ and ln|S| in place of the scatter S.
 
-    A batch adds $U^\top U$ to the scatter, one row of U per point and one for the shift of the mean, so that by
-    Woodbury's and Sylvester's identities
+    A batch adds $U^\top U$ to the scatter, one row of U per point and one for the shift
+    of the mean, so that by Woodbury's and Sylvester's identities
     $$P' = P - PU^\top (I + UPU^\top)^{-1} UP, \qquad \ln|S'| = \ln|S| + \ln|I + UPU^\top|.$$
     For a single point this is the rank-one update of the precision Λ = nP in FIGMN.
 
@@ -40,11 +40,17 @@ class PrecisionStats:
     def of_stats(cls, stats: GaussianStats) -> "PrecisionStats":
         """Those of components whose scatter has full rank."""
         factor = torch.linalg.cholesky(stats.scatter)
-        return cls(stats.n, stats.mean, torch.cholesky_inverse(factor), _log_det(factor))
+        return cls(
+            stats.n, stats.mean, torch.cholesky_inverse(factor), _log_det(factor)
+        )
 
     def to_stats(self) -> GaussianStats:
         """With the scatter again."""
-        return GaussianStats(self.n, self.mean, torch.cholesky_inverse(torch.linalg.cholesky(self.inverse)))
+        return GaussianStats(
+            self.n,
+            self.mean,
+            torch.cholesky_inverse(torch.linalg.cholesky(self.inverse)),
+        )
 
     def __len__(self) -> int:
         return len(self.n)
@@ -56,10 +62,14 @@ class PrecisionStats:
     def inflated(self, factor: Tensor) -> "PrecisionStats":
         """The same counts and means with `factor` (K,) times the covariances."""
         log_det = self.log_det + self.mean.shape[1] * factor.log()
-        return PrecisionStats(self.n, self.mean, self.inverse / factor[:, None, None], log_det)
+        return PrecisionStats(
+            self.n, self.mean, self.inverse / factor[:, None, None], log_det
+        )
 
     def distances(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared Mahalanobis distances (N, K) of points (N, D) to every component, and ln|S/n| (K,)."""
+        """Squared Mahalanobis distances (N, K) of points (N, D) to every component, and
+        ln|S/n| (K,).
+        """
         delta = x[None] - self.mean[:, None]
         square = ((delta @ self.inverse) * delta).sum(-1).T * self.n
         return square, self.log_det - x.shape[1] * self.n.log()
@@ -70,7 +80,9 @@ class PrecisionStats:
         return -0.5 * (square + log_det + x.shape[1] * math.log(2 * math.pi))
 
     def absorb(self, x: Tensor, weights: Tensor) -> "PrecisionStats":
-        """The statistics after points (N, D) with responsibilities `weights` (N, K) are added."""
+        """The statistics after points (N, D) with responsibilities `weights` (N, K) are
+        added.
+        """
         added = weights.sum(0)
         n = self.n + added
         mean = weights.T @ x / added.clamp(min=torch.finfo(x.dtype).tiny)[:, None]
@@ -79,18 +91,31 @@ class PrecisionStats:
         within = weights.T.sqrt()[:, :, None] * (x[None] - mean[:, None])
         rows = shift if len(x) == 1 else torch.cat([within, shift], dim=1)
         inverse, log_det = _grown(self.inverse, self.log_det, rows)
-        return PrecisionStats(n, self.mean + (added / n)[:, None] * delta, inverse, log_det)
+        return PrecisionStats(
+            n, self.mean + (added / n)[:, None] * delta, inverse, log_det
+        )
 
-    def add_outer(self, n: Tensor, mean: Tensor, delta: Tensor, coefficient: Tensor) -> "PrecisionStats":
-        """Other counts and means, and `coefficient` (K,) times δδᵀ, δ (K, D), on top of the scatters: rank one."""
+    def add_outer(
+        self, n: Tensor, mean: Tensor, delta: Tensor, coefficient: Tensor
+    ) -> "PrecisionStats":
+        """Other counts and means, and `coefficient` (K,) times δδᵀ, δ (K, D), on top of
+        the scatters: rank one.
+        """
         half = (self.inverse @ delta[:, :, None])[..., 0]
         factor = 1 + coefficient * (delta * half).sum(-1)
-        inverse = self.inverse - (coefficient / factor)[:, None, None] * half[:, :, None] * half[:, None, :]
+        inverse = (
+            self.inverse
+            - (coefficient / factor)[:, None, None]
+            * half[:, :, None]
+            * half[:, None, :]
+        )
         return PrecisionStats(n, mean, inverse, self.log_det + factor.log())
 
     @property
     def nbytes(self) -> int:
-        """Bytes that keeping them takes: of a symmetric matrix one half and its diagonal."""
+        """Bytes that keeping them takes: of a symmetric matrix one half and its
+        diagonal.
+        """
         k, dim = self.mean.shape
         return k * (2 + dim + dim * (dim + 1) // 2) * self.mean.element_size()
 
@@ -99,9 +124,13 @@ class PrecisionStats:
 
 
 def _grown(inverse: Tensor, log_det: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse and log-determinant of S + UᵀU for rows U (K, R, D): by rank R, or by inversion where R reaches D."""
+    """Inverse and log-determinant of S + UᵀU for rows U (K, R, D): by rank R, or by
+    inversion where R reaches D.
+    """
     if rows.shape[1] >= rows.shape[2]:
-        scatter = torch.cholesky_inverse(torch.linalg.cholesky(inverse)) + rows.mT @ rows
+        scatter = (
+            torch.cholesky_inverse(torch.linalg.cholesky(inverse)) + rows.mT @ rows
+        )
         factor = torch.linalg.cholesky(scatter)
         return torch.cholesky_inverse(factor), _log_det(factor)
     half = rows @ inverse

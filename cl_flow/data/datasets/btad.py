@@ -1,4 +1,6 @@
-"""BTAD, the beanTech anomaly detection dataset: three industrial products, normal images in folders named `ok`."""
+"""BTAD, the beanTech anomaly detection dataset: three industrial products, normal
+images in folders named `ok`.
+"""
 
 __all__ = ["CATEGORIES", "btad"]
 
@@ -15,17 +17,23 @@ CATEGORIES = ("01", "02", "03")
 
 @DATASETS
 def btad(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.DataFrame:
-    """Read BTAD: `<category>/train/ok`, `<category>/test/{ok,ko}` and masks in `<category>/ground_truth/ko`.
+    """Read BTAD: `<category>/train/ok`, `<category>/test/{ok,ko}` and masks in
+    `<category>/ground_truth/ko`.
 
     References:
-        VT-ADL: A vision transformer network for image anomaly detection and localization (Mishra et al., 2021)
+        VT-ADL: A vision transformer network for image anomaly detection and
+        localization (Mishra et al., 2021)
         https://arxiv.org/abs/2104.10036
 
     Args:
-        root: The folder that holds `01`, `02` and `03` (the archive calls it `BTech_Dataset_transformed`).
+        root: The folder that holds `01`, `02` and `03` (the archive calls it
+            `BTech_Dataset_transformed`).
         categories: Names of the categories to read; default all three.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.data.datasets.folder.read_tree`.
+        FileNotFoundError, NotADirectoryError, ValueError: As
+            `cl_flow.data.datasets.folder.read_tree`.
     """
-    return read_tree(root, dataset="btad", categories=categories, layout=Layout(normal="ok"))
+    return read_tree(
+        root, dataset="btad", categories=categories, layout=Layout(normal="ok")
+    )

@@ -1,4 +1,6 @@
-"""The slow check of samples: open every image and every mask before an hour of training does."""
+"""The slow check of samples: open every image and every mask before an hour of training
+does.
+"""
 
 __all__ = ["validate"]
 
@@ -18,18 +20,29 @@ def validate(samples: pd.DataFrame, *, progress: bool = True) -> None:
         progress: Show a progress bar.
 
     Raises:
-        ValueError: If an image or a mask is missing, cut short, no image, or if a mask is not of its image's size.
-            It says how many rows are wrong, and names the first ten.
+        ValueError: If an image or a mask is missing, cut short, no image, or if a mask
+            is not of its image's size. It says how many rows are wrong, and names the
+            first ten.
     """
     pairs = zip(samples["image_path"], samples["mask_path"], strict=True)
-    rows = tqdm(pairs, total=len(samples), desc="Opening images", unit="image", disable=not progress)
+    rows = tqdm(
+        pairs,
+        total=len(samples),
+        desc="Opening images",
+        unit="image",
+        disable=not progress,
+    )
     problems = [problem for image, mask in rows if (problem := _problem(image, mask))]
     if len(problems) == 1:
         raise ValueError(problems[0])
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:SHOWN])
-        more = f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise ValueError(f"Expected {len(samples)} readable samples; got {len(problems)} that are not:\n{shown}{more}")
+        more = (
+            f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        )
+        raise ValueError(
+            f"Expected {len(samples)} readable samples; got {len(problems)} that are not:\n{shown}{more}"
+        )
 
 
 def _problem(image_path: str, mask_path: str) -> str | None:

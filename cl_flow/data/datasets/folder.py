@@ -11,7 +11,8 @@ import pandas as pd
 
 from cl_flow.data.datasets.base import COLUMNS, DATASETS
 
-# A mask calls every non-zero pixel a defect, and JPEG smears non-zero pixels around an edge: no JPEG masks.
+# A mask calls every non-zero pixel a defect, and JPEG smears non-zero pixels around an
+# edge: no JPEG masks.
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 IMAGE_SUFFIXES = (*MASK_SUFFIXES, ".jpg", ".jpeg")
 
@@ -25,7 +26,8 @@ class Layout:
     Args:
         normal: Name of the folders with normal images.
         images: Folder of the images of one `{split}` and `{defect}`.
-        masks: Folder of the masks of one `{defect}`: `<stem>_mask.png` or `<stem>.png` for the image `<stem>.*`.
+        masks: Folder of the masks of one `{defect}`: `<stem>_mask.png` or `<stem>.png`
+            for the image `<stem>.*`.
     """
 
     normal: str = "good"
@@ -43,17 +45,24 @@ MVTEC = Layout()
 
 
 def read_tree(
-    root: str | Path, *, dataset: str, categories: Iterable[str] | None = None, layout: Layout = MVTEC
+    root: str | Path,
+    *,
+    dataset: str,
+    categories: Iterable[str] | None = None,
+    layout: Layout = MVTEC,
 ) -> pd.DataFrame:
-    """Read a tree of `<category>/train`, `<category>/test` and `<category>/ground_truth` into samples.
+    """Read a tree of `<category>/train`, `<category>/test` and
+    `<category>/ground_truth` into samples.
 
-    Images are PNG, JPEG, BMP or TIFF; hidden files and everything else (`readme.txt`, …) are passed over.
-    Only names are looked at: `cl_flow.data.datasets.check.validate` opens the files.
+    Images are PNG, JPEG, BMP or TIFF; hidden files and everything else (`readme.txt`,
+    …) are passed over. Only names are looked at: `cl_flow.data.datasets.check.validate`
+    opens the files.
 
     Args:
         root: The folder that holds the categories.
         dataset: What the column `dataset` says.
-        categories: Names of the categories to read; default every folder that has a `train` folder.
+        categories: Names of the categories to read; default every folder that has a
+            `train` folder.
         layout: Where a category keeps its images and masks.
 
     Returns:
@@ -65,23 +74,32 @@ def read_tree(
         ValueError: If the tree has another shape.
     """
     root = folder_at(root, expected=layout)
-    rows = [row for name in _categories(root, categories, layout) for row in _category(root / name, layout)]
+    rows = [
+        row
+        for name in _categories(root, categories, layout)
+        for row in _category(root / name, layout)
+    ]
     return to_samples(rows, dataset=dataset)
 
 
 @DATASETS
-def folder(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.DataFrame:
-    """Read your own photographs, laid out as MVTec AD; the dataset takes the name of the root folder.
+def folder(
+    root: str | Path, *, categories: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Read your own photographs, laid out as MVTec AD; the dataset takes the name of
+    the root folder.
 
     Args:
-        root: The folder that holds `<category>/train/good`, `<category>/test/<defect>` and
-            `<category>/ground_truth/<defect>`.
+        root: The folder that holds `<category>/train/good`, `<category>/test/<defect>`
+            and `<category>/ground_truth/<defect>`.
         categories: Names of the categories to read; default all.
 
     Raises:
         FileNotFoundError, NotADirectoryError, ValueError: As `read_tree`.
     """
-    return read_tree(root, dataset=folder_at(root, expected=MVTEC).name, categories=categories)
+    return read_tree(
+        root, dataset=folder_at(root, expected=MVTEC).name, categories=categories
+    )
 
 
 def folder_at(root: str | Path, *, expected: object) -> Path:
@@ -97,20 +115,29 @@ def folder_at(root: str | Path, *, expected: object) -> Path:
     """
     path = Path(os.path.abspath(Path(root).expanduser()))
     if not path.exists():
-        raise FileNotFoundError(f"Expected a folder with {expected}; got a path that does not exist: {path}")
+        raise FileNotFoundError(
+            f"Expected a folder with {expected}; got a path that does not exist: {path}"
+        )
     if not path.is_dir():
-        raise NotADirectoryError(f"Expected a folder with {expected}; got a file: {path}")
+        raise NotADirectoryError(
+            f"Expected a folder with {expected}; got a file: {path}"
+        )
     return path
 
 
 def to_samples(rows: Iterable[Row], *, dataset: str) -> pd.DataFrame:
-    """Make samples of rows: label them, and sort by category, split (train first), defect and file name.
+    """Make samples of rows: label them, and sort by category, split (train first),
+    defect and file name.
 
     Args:
-        rows: Tuples `(category, split, defect, image_path, mask_path)`; the defect of a normal image is `"good"`.
+        rows: Tuples `(category, split, defect, image_path, mask_path)`; the defect of a
+            normal image is `"good"`.
         dataset: What the column `dataset` says.
     """
-    ordered = sorted(rows, key=lambda row: (row[0], row[1] == "test", row[2], os.path.basename(row[3])))
+    ordered = sorted(
+        rows,
+        key=lambda row: (row[0], row[1] == "test", row[2], os.path.basename(row[3])),
+    )
     table = [
         (dataset, category, split, int(defect != "good"), defect, image, mask)
         for category, split, defect, image, mask in ordered
@@ -141,10 +168,14 @@ def chosen(wanted: Iterable[str], *, known: Collection[str], where: Path) -> lis
 def _categories(root: Path, wanted: Iterable[str] | None, layout: Layout) -> list[str]:
     known = [name for name in _subfolders(root) if (root / name / "train").is_dir()]
     if not known and (root / "train").is_dir():
-        raise ValueError(f"Expected the folder that holds the categories; got one category, {root}: pass {root.parent}")
+        raise ValueError(
+            f"Expected the folder that holds the categories; got one category, {root}: pass {root.parent}"
+        )
     if not known:
         holds = ", ".join(_subfolders(root)[:5]) or "no folders"
-        raise ValueError(f"Expected {layout}; got no category with a train folder in {root} (it holds {holds})")
+        raise ValueError(
+            f"Expected {layout}; got no category with a train folder in {root} (it holds {holds})"
+        )
     return chosen(known if wanted is None else wanted, known=known, where=root)
 
 
@@ -152,16 +183,22 @@ def _category(home: Path, layout: Layout) -> Iterator[Row]:
     training = home / layout.images.format(split="train", defect=layout.normal)
     if not training.is_dir():
         holds = ", ".join(_subfolders(home / "train")) or "no folders"
-        raise FileNotFoundError(f"Expected normal images in {training}; got no such folder (train holds {holds})")
+        raise FileNotFoundError(
+            f"Expected normal images in {training}; got no such folder (train holds {holds})"
+        )
     if stray := [name for name in _subfolders(home / "train") if name != layout.normal]:
         raise ValueError(
             f"Expected only normal images in {home / 'train'}, in the folder {layout.normal}; "
             f"got {home / 'train' / stray[0]}: move it to {home / 'test'}"
         )
-    yield from ((home.name, "train", "good", str(path), "") for path in _images(training))
+    yield from (
+        (home.name, "train", "good", str(path), "") for path in _images(training)
+    )
     defects = _subfolders(home / "test")
     if not defects:
-        raise FileNotFoundError(f"Expected {layout}; got no test images in {home / 'test'}")
+        raise FileNotFoundError(
+            f"Expected {layout}; got no test images in {home / 'test'}"
+        )
     for defect in defects:
         yield from _test_rows(home, defect, layout)
 
@@ -185,17 +222,25 @@ def _test_rows(home: Path, defect: str, layout: Layout) -> Iterator[Row]:
 
 def _images(where: Path) -> list[Path]:
     if not (files := _files(where, IMAGE_SUFFIXES)):
-        raise FileNotFoundError(f"Expected images ({' '.join(IMAGE_SUFFIXES)}) in {where}; got none")
+        raise FileNotFoundError(
+            f"Expected images ({' '.join(IMAGE_SUFFIXES)}) in {where}; got none"
+        )
     return files
 
 
 def _files(where: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if not where.is_dir():
         return []
-    return sorted(path for path in where.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
+    return sorted(
+        path
+        for path in where.iterdir()
+        if path.suffix.lower() in suffixes and path.name[0] != "."
+    )
 
 
 def _subfolders(where: Path) -> list[str]:
     if not where.is_dir():
         return []
-    return sorted(path.name for path in where.iterdir() if path.is_dir() and path.name[0] != ".")
+    return sorted(
+        path.name for path in where.iterdir() if path.is_dir() and path.name[0] != "."
+    )

@@ -1,4 +1,6 @@
-"""MVTec AD: fifteen categories of objects and textures, read where they are or fetched from the first mirror alive."""
+"""MVTec AD: fifteen categories of objects and textures, read where they are or fetched
+from the first mirror alive.
+"""
 
 __all__ = ["CATEGORIES", "MIRRORS", "fetch", "mvtec"]
 
@@ -29,14 +31,16 @@ def mvtec(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.Dat
     """Read MVTec AD from its own layout.
 
     References:
-        The MVTec anomaly detection dataset (Bergmann et al., 2021) https://doi.org/10.1007/s11263-020-01400-4
+        The MVTec anomaly detection dataset (Bergmann et al., 2021)
+        https://doi.org/10.1007/s11263-020-01400-4
 
     Args:
         root: The folder that holds the fifteen categories, as `fetch` returns it.
         categories: Names of the categories to read; default all fifteen.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.data.datasets.folder.read_tree`.
+        FileNotFoundError, NotADirectoryError, ValueError: As
+            `cl_flow.data.datasets.folder.read_tree`.
     """
     return read_tree(root, dataset="mvtec", categories=categories)
 
@@ -47,26 +51,33 @@ def fetch(
     mirrors: Sequence[str] | str | Path | None = None,
     sha256: str | None = None,
 ) -> Path:
-    """Return a folder with MVTec AD, downloading the archive (5 GB) only where the fifteen categories are not there.
+    """Return a folder with MVTec AD, downloading the archive (5 GB) only where the
+    fifteen categories are not there.
 
-    The mirrors are tried in order until one yields the archive with the right hash; it is unpacked beside `root` and
-    moved there whole, so an interruption leaves no half a dataset. An archive already beside `root` is used and kept.
-    The licence (CC BY-NC-SA 4.0) goes to pooch's log, which a notebook shows.
+    The mirrors are tried in order until one yields the archive with the right hash; it
+    is unpacked beside `root` and moved there whole, so an interruption leaves no half a
+    dataset. An archive already beside `root` is used and kept. The licence (CC BY-NC-SA
+    4.0) goes to pooch's log, which a notebook shows.
 
     Args:
         root: Where the categories are or shall be; default `DATA / "raw" / "mvtec"`.
-        mirrors: URLs to try in order, or the path of a file like `data/mirrors.json`; default that file.
+        mirrors: URLs to try in order, or the path of a file like `data/mirrors.json`;
+            default that file.
         sha256: Hash of the archive; default the one in the file of mirrors.
 
     Raises:
         ValueError: If `root` holds something else than the fifteen categories.
-        OSError: If the disk is too small, or no mirror yields the archive (`ConnectionError`).
+        OSError: If the disk is too small, or no mirror yields the archive
+            (`ConnectionError`).
     """
     root = Path(os.path.abspath(Path(root or DATA / "raw" / "mvtec").expanduser()))
     if _complete(root):
         return root
     if root.is_file() or (root.is_dir() and any(root.iterdir())):
-        missing = ", ".join(name for name in CATEGORIES if not (root / name).is_dir()) or "train/good in each"
+        missing = (
+            ", ".join(name for name in CATEGORIES if not (root / name).is_dir())
+            or "train/good in each"
+        )
         raise ValueError(
             f"Expected all of MVTec AD or nothing in {root}; got a folder without {missing}: move it away, "
             "pass another root, or read a part with mvtec(root, categories=…)"
@@ -85,8 +96,12 @@ def _complete(root: Path) -> bool:
     return all((root / name / "train" / "good").is_dir() for name in CATEGORIES)
 
 
-def _source(mirrors: Sequence[str] | str | Path | None, sha256: str | None) -> dict[str, Any]:
-    """Return the entry of the file of mirrors, with the URLs and the hash given in its place."""
+def _source(
+    mirrors: Sequence[str] | str | Path | None, sha256: str | None
+) -> dict[str, Any]:
+    """Return the entry of the file of mirrors, with the URLs and the hash given in its
+    place.
+    """
     urls = [mirrors] if isinstance(mirrors, str) and "://" in mirrors else mirrors
     file = urls if isinstance(urls, str | Path) else MIRRORS
     source = json.loads(Path(file).read_text())["mvtec"]
@@ -99,14 +114,27 @@ def _source(mirrors: Sequence[str] | str | Path | None, sha256: str | None) -> d
 
 def _download(archive: Path, source: dict[str, Any], root: Path) -> None:
     _check_space(archive.parent, 2 * source.get("bytes", 0))
-    pooch.get_logger().info("MVTec AD, licence %s (no commercial use): %s", source["licence"], source["homepage"])
+    pooch.get_logger().info(
+        "MVTec AD, licence %s (no commercial use): %s",
+        source["licence"],
+        source["homepage"],
+    )
     downloader = pooch.HTTPDownloader(progressbar=True, chunk_size=2**20)
     failures = []
     for url in source["mirrors"]:
         try:
-            pooch.retrieve(url, f"sha256:{source['sha256']}", archive.name, archive.parent, downloader=downloader)
+            pooch.retrieve(
+                url,
+                f"sha256:{source['sha256']}",
+                archive.name,
+                archive.parent,
+                downloader=downloader,
+            )
             return
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
             failures.append(f"{url} ({_reason(error)})")
     raise ConnectionError(
         f"Expected {archive.name} from one of {len(failures)} mirrors; got {'; '.join(failures)}: download it by hand "
@@ -124,17 +152,27 @@ def _reason(error: Exception) -> str:
 def _check_space(folder: Path, needed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < needed:
-        raise OSError(f"Expected {needed / 1e9:.1f} GB free for MVTec AD; got {free / 1e9:.1f} GB in {folder}")
+        raise OSError(
+            f"Expected {needed / 1e9:.1f} GB free for MVTec AD; got {free / 1e9:.1f} GB in {folder}"
+        )
 
 
 def _unpack(archive: Path, root: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(
+        dir=root.parent, prefix=f".{root.name}-", ignore_cleanup_errors=True
+    ) as scratch:
         tree = Path(scratch, "tree")
         pooch.Untar(extract_dir=str(tree))(str(archive), "download", None)
-        tree = next((folder for folder in (tree, *tree.iterdir()) if _complete(folder)), None)
+        tree = next(
+            (folder for folder in (tree, *tree.iterdir()) if _complete(folder)), None
+        )
         if tree is None:
-            raise ValueError(f"Expected the fifteen categories of MVTec AD; got an archive without them: {archive}")
-        tree.chmod(0o755)  # the archive's folders are read-only, and such a folder cannot be moved
+            raise ValueError(
+                f"Expected the fifteen categories of MVTec AD; got an archive without them: {archive}"
+            )
+        tree.chmod(
+            0o755
+        )  # the archive's folders are read-only, and such a folder cannot be moved
         if root.is_dir():  # and empty; Windows renames onto nothing that is there
             root.rmdir()
         tree.rename(root)

@@ -1,4 +1,6 @@
-"""MVTec 3D-AD, its photographs only: ten categories, images in folders `rgb` beside their masks in `gt`."""
+"""MVTec 3D-AD, its photographs only: ten categories, images in folders `rgb` beside
+their masks in `gt`.
+"""
 
 __all__ = ["CATEGORIES", "mvtec_3d"]
 
@@ -16,13 +18,18 @@ CATEGORIES = (
 
 
 @DATASETS
-def mvtec_3d(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.DataFrame:
-    """Read MVTec 3D-AD: `<category>/train/good/rgb`, `<category>/test/<defect>/rgb` and `…/gt`.
+def mvtec_3d(
+    root: str | Path, *, categories: Iterable[str] = CATEGORIES
+) -> pd.DataFrame:
+    """Read MVTec 3D-AD: `<category>/train/good/rgb`, `<category>/test/<defect>/rgb` and
+    `…/gt`.
 
-    The point clouds (`xyz`), the split `validation` and the all-black masks of normal images are passed over.
+    The point clouds (`xyz`), the split `validation` and the all-black masks of normal
+    images are passed over.
 
     References:
-        The MVTec 3D-AD dataset for unsupervised 3D anomaly detection and localization (Bergmann et al., 2022)
+        The MVTec 3D-AD dataset for unsupervised 3D anomaly detection and localization
+        (Bergmann et al., 2022)
         https://arxiv.org/abs/2112.09045
 
     Args:
@@ -30,7 +37,8 @@ def mvtec_3d(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.
         categories: Names of the categories to read; default all ten.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, ValueError: As `cl_flow.data.datasets.folder.read_tree`.
+        FileNotFoundError, NotADirectoryError, ValueError: As
+            `cl_flow.data.datasets.folder.read_tree`.
     """
     layout = Layout(images="{split}/{defect}/rgb", masks="test/{defect}/gt")
     return read_tree(root, dataset="mvtec_3d", categories=categories, layout=layout)

@@ -1,4 +1,6 @@
-"""HGAD's losses in as few calls as their number allows, with their gradient written out."""
+"""HGAD's losses in as few calls as their number allows, with their gradient written
+out.
+"""
 
 __all__ = ["objective"]
 
@@ -24,11 +26,13 @@ def objective(
     smoothing: float,
     intra: bool,
 ) -> Tensor:
-    """The terms of `cl_flow.model.losses.hgad_losses` in their order, as one vector; differentiable once.
+    """The terms of `cl_flow.model.losses.hgad_losses` in their order, as one vector;
+    differentiable once.
 
-    Classes and components lie before patches, where a reduction over the few of them runs at full width. −½‖z‖² is the
-    same for all of them, and enters only where it does not cancel. Of offsets and component weights, those of the
-    batch's own classes are all that is ever touched.
+    Classes and components lie before patches, where a reduction over the few of them
+    runs at full width. −½‖z‖² is the same for all of them, and enters only where it
+    does not cancel. Of offsets and component weights, those of the batch's own classes
+    are all that is ever touched.
 
     Args:
         z: Latents (N, D).
@@ -58,7 +62,9 @@ class _Objective(torch.autograd.Function):
         smoothing: float,
         intra: bool,
     ) -> Tensor:
-        volume = _less_half_square(log_det, z)  # what adds to every logarithm of a density
+        volume = _less_half_square(
+            log_det, z
+        )  # what adds to every logarithm of a density
         sums, between = _between(z, volume, y, mu, phi, smoothing)
         within = ()
         if intra:
@@ -73,11 +79,15 @@ class _Objective(torch.autograd.Function):
     def backward(ctx: FunctionCtx, dterms: Tensor) -> tuple[Tensor | None, ...]:
         z, y, mu, delta, phi, psi, *kept = ctx.saved_tensors
         dvolume, dmi, dnegentropy, *rest = (dterms * ctx.scales).unbind()
-        dz, dmu, dphi = _between_back(z, mu, _Between(*kept[:4]), dvolume, dmi, dnegentropy)
+        dz, dmu, dphi = _between_back(
+            z, mu, _Between(*kept[:4]), dvolume, dmi, dnegentropy
+        )
         ddelta = dpsi = None
         if rest:
             within = _Within(*kept[4:])
-            dlog_joint = torch.addcmul(rest[0], torch.sigmoid(-within.surplus), rest[1] / z.shape[1])
+            dlog_joint = torch.addcmul(
+                rest[0], torch.sigmoid(-within.surplus), rest[1] / z.shape[1]
+            )
             ddelta, dpsi = _within_back(z, y, delta, psi, within, dlog_joint, dz)
             dvolume = dvolume + dlog_joint
         dvolume = dvolume.expand(len(z))
@@ -86,9 +96,18 @@ class _Objective(torch.autograd.Function):
 
 
 @cache
-def _scales(n: int, dim: int, n_terms: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """By what sums over n patches become terms; made once, or a GPU would have every step wait for it."""
-    return torch.tensor([-1 / dim, 1.0, -1.0, -1 / dim, -1.0][:n_terms], dtype=dtype, device=device) / n
+def _scales(
+    n: int, dim: int, n_terms: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """By what sums over n patches become terms; made once, or a GPU would have every
+    step wait for it.
+    """
+    return (
+        torch.tensor(
+            [-1 / dim, 1.0, -1.0, -1 / dim, -1.0][:n_terms], dtype=dtype, device=device
+        )
+        / n
+    )
 
 
 # ---- between classes
@@ -106,7 +125,8 @@ def _between(
 ) -> tuple[tuple[Tensor, ...], _Between]:
     """Σ log p(x) up to (2π)^{−D/2}, Σ of the class term and Σ p log p over patches.
 
-    The class term's log softmax(ℓ + log π)_k − log π_k differs from ℓ_k by the same for every k: its softmax is ℓ's.
+    The class term's log softmax(ℓ + log π)_k − log π_k differs from ℓ_k by the same for
+    every k: its softmax is ℓ's.
     """
     k, n = len(mu), len(z)
     log_pi = phi.log_softmax(0)
@@ -117,16 +137,31 @@ def _between(
     p = _exp(log_p)
     negentropy = (p * log_p).sum(0)
     y = y[:, None].expand(-1, n // len(y)).reshape(1, n)
-    target = torch.full_like(joint, smoothing / k).scatter_(0, y, 1 - smoothing + smoothing / k)
-    sums = _evidence(joint, log_q, 0).add_(volume).sum(), gain.mul_(target).sum(), negentropy.sum()
+    target = torch.full_like(joint, smoothing / k).scatter_(
+        0, y, 1 - smoothing + smoothing / k
+    )
+    sums = (
+        _evidence(joint, log_q, 0).add_(volume).sum(),
+        gain.mul_(target).sum(),
+        negentropy.sum(),
+    )
     return sums, _Between(_exp(log_q), target, log_p.sub_(negentropy).mul_(p), log_pi)
 
 
 def _between_back(
-    z: Tensor, mu: Tensor, kept: _Between, dvolume: Tensor, dmi: Tensor, dnegentropy: Tensor
+    z: Tensor,
+    mu: Tensor,
+    kept: _Between,
+    dvolume: Tensor,
+    dmi: Tensor,
+    dnegentropy: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of z but for its −½‖z‖², of mu and of phi; π is no part of the class term's gradient."""
-    djoint = torch.addcmul(kept.q * (dvolume - dmi), kept.target, dmi).addcmul_(kept.dnegentropy, dnegentropy)
+    """Of z but for its −½‖z‖², of mu and of phi; π is no part of the class term's
+    gradient.
+    """
+    djoint = torch.addcmul(kept.q * (dvolume - dmi), kept.target, dmi).addcmul_(
+        kept.dnegentropy, dnegentropy
+    )
     dmu = (djoint @ z).addcmul_(mu, djoint.sum(1)[:, None], value=-1)
     dphi = torch.sub(kept.q.sum(1), kept.log_pi.exp(), alpha=len(z)).mul_(dvolume)
     return djoint.T @ mu, dmu, dphi
@@ -153,18 +188,30 @@ def _within(
     log_r = kernel.log_softmax(1)
     log_joint = _evidence(kernel, log_r, 1).flatten().add_(volume)
     surplus = (log_joint / dim).sub_(0.5 * math.log(2 * math.pi))
-    return (log_joint.sum(), F.logsigmoid(surplus).sum()), _Within(_exp(log_r), centers, log_share, surplus)
+    return (log_joint.sum(), F.logsigmoid(surplus).sum()), _Within(
+        _exp(log_r), centers, log_share, surplus
+    )
 
 
 def _within_back(
-    z: Tensor, y: Tensor, delta: Tensor, psi: Tensor, kept: _Within, dlog_joint: Tensor, dz: Tensor
+    z: Tensor,
+    y: Tensor,
+    delta: Tensor,
+    psi: Tensor,
+    kept: _Within,
+    dlog_joint: Tensor,
+    dz: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Of delta and psi; that of z, but for its −½‖z‖², is added to `dz`."""
     dkernel = kept.r * dlog_joint.view(len(y), 1, -1)
     dz.view(len(y), -1, z.shape[1]).baddbmm_(dkernel.mT, kept.centers)
     dweight = dkernel.sum(2)
-    dcenters = (dkernel @ z.reshape(len(y), -1, z.shape[1])).addcmul_(kept.centers, dweight[:, :, None], value=-1)
-    dpsi = torch.addcmul(dweight, kept.log_share.exp(), dweight.sum(1, keepdim=True), value=-1)
+    dcenters = (dkernel @ z.reshape(len(y), -1, z.shape[1])).addcmul_(
+        kept.centers, dweight[:, :, None], value=-1
+    )
+    dpsi = torch.addcmul(
+        dweight, kept.log_share.exp(), dweight.sum(1, keepdim=True), value=-1
+    )
     return (
         torch.zeros_like(delta).index_add_(0, y, dcenters[:, 1:]),
         torch.zeros_like(psi).index_add_(0, y, dpsi),
@@ -181,10 +228,14 @@ def _less_half_square(logarithm: Tensor, x: Tensor) -> Tensor:
 
 
 def _evidence(joint: Tensor, log_posterior: Tensor, dim: int) -> Tensor:
-    """logsumexp over an axis, from the log softmax: their difference is the same all along it."""
+    """logsumexp over an axis, from the log softmax: their difference is the same all
+    along it.
+    """
     return joint.amax(dim) - log_posterior.amax(dim)
 
 
 def _exp(x: Tensor) -> Tensor:
-    """exp(x), but 0 where it is beneath any rounding of a sum with 1: products of subnormal numbers are slow."""
+    """exp(x), but 0 where it is beneath any rounding of a sum with 1: products of
+    subnormal numbers are slow.
+    """
     return F.threshold(x, -60.0, -math.inf).exp_()

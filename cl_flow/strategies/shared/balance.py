@@ -13,8 +13,8 @@ def balanced_share(model: FlowModel, task: Task, ratio: float | None) -> float:
     Args:
         model: With centers for the task.
         task: The task to learn.
-        ratio: Rehearsed images for each of the task's; None gives every class, old or new, an equal part, as
-            training on all images would.
+        ratio: Rehearsed images for each of the task's; None gives every class, old or
+            new, an equal part, as training on all images would.
     """
     n_new = len(task.categories)
     ratio = (model.n_classes - n_new) / n_new if ratio is None else ratio

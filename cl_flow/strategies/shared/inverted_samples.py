@@ -1,4 +1,6 @@
-"""Patches that the old flow makes up: latents of the earlier classes, drawn and sent back through it."""
+"""Patches that the old flow makes up: latents of the earlier classes, drawn and sent
+back through it.
+"""
 
 __all__ = ["InvertedSamples"]
 
@@ -18,11 +20,13 @@ LAWS = ("empirical", "mixture")
 
 
 class InvertedSamples:
-    """Where the old classes lie in the latents, and patches drawn from there through the inverse of the old flow.
+    """Where the old classes lie in the latents, and patches drawn from there through
+    the inverse of the old flow.
 
-    The law `"empirical"` is a Gaussian per class, measured on the class's latents when it is learnt and carried along
-    on dreamt patches afterwards; `"mixture"` is the model's own base density, which costs no byte, and is wrong to the
-    degree that the latents do not fill it. Both are truncated: far out the inverse explodes.
+    The law `"empirical"` is a Gaussian per class, measured on the class's latents when
+    it is learnt and carried along on dreamt patches afterwards; `"mixture"` is the
+    model's own base density, which costs no byte, and is wrong to the degree that the
+    latents do not fill it. Both are truncated: far out the inverse explodes.
 
     Args:
         law: `"empirical"` or `"mixture"`.
@@ -31,14 +35,18 @@ class InvertedSamples:
 
     def __init__(self, *, law: str, pool: int) -> None:
         if law not in LAWS:
-            raise ValueError(f"Unknown law of latents {law!r}; known: {', '.join(LAWS)}.")
+            raise ValueError(
+                f"Unknown law of latents {law!r}; known: {', '.join(LAWS)}."
+            )
         self.law, self.pool = law, pool
         self.old: FlowModel | None = None
         self.bag: PatchPool | None = None
 
     @torch.no_grad()
     def begin(self, model: FlowModel, task: Task, memory: dict[str, Tensor]) -> bool:
-        """Draw the pool from the model as it is, and note how exact its inverse is; False for the first task."""
+        """Draw the pool from the model as it is, and note how exact its inverse is;
+        False for the first task.
+        """
         n_old = model.n_classes - len(task.categories)
         self.old = frozen(model) if n_old else None
         if not n_old:
@@ -51,7 +59,9 @@ class InvertedSamples:
 
     @torch.no_grad()
     def end(self, model: FlowModel, task: Task, memory: dict[str, Tensor]) -> None:
-        """Measure where the classes lie now: the new ones on their images, the old ones on what was dreamt of them."""
+        """Measure where the classes lie now: the new ones on their images, the old ones
+        on what was dreamt of them.
+        """
         if self.law == "mixture":
             return
         laws = latent_gaussians(model, task.features, task.categories)
@@ -59,30 +69,53 @@ class InvertedSamples:
             laws = pushed(model, self.bag).followed_by(laws)
         memory |= laws.tensors()
 
-    def _latents(self, memory: dict[str, Tensor], n_old: int, generator: torch.Generator) -> list[Tensor]:
+    def _latents(
+        self, memory: dict[str, Tensor], n_old: int, generator: torch.Generator
+    ) -> list[Tensor]:
         if self.law == "mixture":
-            return [_from_mixture(level.mixture, n_old, self.pool, generator) for level in self.old.levels]
+            return [
+                _from_mixture(level.mixture, n_old, self.pool, generator)
+                for level in self.old.levels
+            ]
         device = self.old.levels[0].codes.device
-        return Gaussians.stored(memory, 1, device).sample(self.pool, generator=generator)
+        return Gaussians.stored(memory, 1, device).sample(
+            self.pool, generator=generator
+        )
 
 
-def _from_mixture(mixture: Mixture, k: int, n: int, generator: torch.Generator) -> Tensor:
-    """Draws of the first classes (k, n, D), each coordinate within 2.5σ of its component's center."""
-    which = torch.multinomial(mixture.psi[:k].softmax(1).cpu(), n, replacement=True, generator=generator)
-    noise = torch.empty(k, n, mixture.dim).normal_(generator=generator).clamp_(-TRUNCATION, TRUNCATION)
+def _from_mixture(
+    mixture: Mixture, k: int, n: int, generator: torch.Generator
+) -> Tensor:
+    """Draws of the first classes (k, n, D), each coordinate within 2.5σ of its
+    component's center.
+    """
+    which = torch.multinomial(
+        mixture.psi[:k].softmax(1).cpu(), n, replacement=True, generator=generator
+    )
+    noise = (
+        torch.empty(k, n, mixture.dim)
+        .normal_(generator=generator)
+        .clamp_(-TRUNCATION, TRUNCATION)
+    )
     centers = mixture.components()[:k]
-    return centers.gather(1, which.to(centers.device)[..., None].expand(-1, -1, mixture.dim)) + noise.to(centers)
+    return centers.gather(
+        1, which.to(centers.device)[..., None].expand(-1, -1, mixture.dim)
+    ) + noise.to(centers)
 
 
 def _inverted(
     old: FlowModel, latents: Sequence[Tensor], generator: torch.Generator
 ) -> tuple[PatchPool, dict[str, Tensor]]:
-    """The patches of latents (K, n, D) at random cells, and per level the inversion error and the finite share."""
+    """The patches of latents (K, n, D) at random cells, and per level the inversion
+    error and the finite share.
+    """
     x, cells, counts, error, share = [], [], [], [], []
     for level, z in zip(old.levels, latents):
         k, n, dim = z.shape
         z = z.reshape(k * n, dim)
-        index = torch.randint(len(level.codes), (k * n,), generator=generator).to(z.device)
+        index = torch.randint(len(level.codes), (k * n,), generator=generator).to(
+            z.device
+        )
         patches, _ = level.inverse(z, index)
         gap = (level(patches, index)[0] - z).abs().amax(1)
         finite = gap.isfinite() & patches.isfinite().all(1)
@@ -92,5 +125,10 @@ def _inverted(
         error.append(gap[finite].mean())
         share.append(finite.float().mean())
     if min(int(count.min()) for count in counts) == 0:
-        raise FloatingPointError("Expected finite patches of every class from the inverse flow; got none of one.")
-    return PatchPool(x, cells, counts), {"inversion_error": torch.stack(error), "finite_share": torch.stack(share)}
+        raise FloatingPointError(
+            "Expected finite patches of every class from the inverse flow; got none of one."
+        )
+    return PatchPool(x, cells, counts), {
+        "inversion_error": torch.stack(error),
+        "finite_share": torch.stack(share),
+    }

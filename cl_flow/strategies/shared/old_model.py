@@ -1,4 +1,6 @@
-"""The model as the last task left it: until training begins it is the current one, so a copy is all it takes."""
+"""The model as the last task left it: until training begins it is the current one, so a
+copy is all it takes.
+"""
 
 __all__ = ["frozen", "per_image_fisher"]
 
@@ -17,20 +19,31 @@ def frozen(model: FlowModel) -> FlowModel:
 
 
 def per_image_fisher(model: FlowModel, images: Features) -> dict[str, Tensor]:
-    r"""The diagonal of the empirical Fisher information, for every parameter that learns, by name.
+    r"""The diagonal of the empirical Fisher information, for every parameter that
+    learns, by name.
 
-    $F_i = \frac1B \sum_b (\partial \log p(x_b|y_b) / \partial \theta_i)^2$, where the log-likelihood of an image is the
-    mean over its patches and dimensions, summed over levels. The square is of each image's gradient: that of a batch's
-    mean gradient would vanish wherever training has converged.
+    $F_i = \frac1B \sum_b (\partial \log p(x_b|y_b) / \partial \theta_i)^2$, where the
+    log-likelihood of an image is the mean over its patches and dimensions, summed over
+    levels. The square is of each image's gradient: that of a batch's mean gradient
+    would vanish wherever training has converged.
 
     References:
-        Limitations of the Empirical Fisher Approximation (Kunstner et al., 2019) https://arxiv.org/abs/1905.12558
+        Limitations of the Empirical Fisher Approximation (Kunstner et al., 2019)
+        https://arxiv.org/abs/1905.12558
     """
-    learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    learning = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
     fisher = [torch.zeros_like(parameter) for parameter in learning.values()]
-    for x, y in zip(images.batches(1), model.class_ids(list(images.samples["category"]))):
+    for x, y in zip(
+        images.batches(1), model.class_ids(list(images.samples["category"]))
+    ):
         gradient = torch.autograd.grad(
-            _log_likelihood(model, x, y[None]), list(learning.values()), materialize_grads=True
+            _log_likelihood(model, x, y[None]),
+            list(learning.values()),
+            materialize_grads=True,
         )
         for total, g in zip(fisher, gradient):
             total.addcmul_(g, g, value=1 / len(images))

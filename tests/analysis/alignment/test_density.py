@@ -7,7 +7,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from analysis.alignment.density import IncrementalGaussianMixture, growth, moving_clusters
+from analysis.alignment.density import (
+    IncrementalGaussianMixture,
+    growth,
+    moving_clusters,
+)
 from cl_flow.align import POLICIES, learn
 
 NAMES = list(POLICIES)
@@ -28,7 +32,9 @@ def test_it_is_the_engine(name):
     x = moving_clusters(200, shuffled=True)
     state = learn(torch.from_numpy(x), POLICIES[name](), batch=50)
     mixture = IncrementalGaussianMixture(name, batch_size=50).fit(x)
-    np.testing.assert_array_equal(mixture.score_samples(x), state.log_prob(torch.from_numpy(x)))
+    np.testing.assert_array_equal(
+        mixture.score_samples(x), state.log_prob(torch.from_numpy(x))
+    )
     np.testing.assert_array_equal(mixture.means_, state.components.mean)
     assert mixture.score(x) == pytest.approx(mixture.score_samples(x).mean())
     np.testing.assert_allclose(mixture.predict_proba(x).sum(1), 1)
@@ -44,7 +50,9 @@ def test_a_second_fit_begins_anew_and_partial_fits_go_on(name):
 
 
 def test_draws_repeat_with_their_seed_and_follow_the_mixture():
-    mixture = IncrementalGaussianMixture("online_em", options={"n_components": 3}).fit(moving_clusters())
+    mixture = IncrementalGaussianMixture("online_em", options={"n_components": 3}).fit(
+        moving_clusters()
+    )
     (a, k), (b, _) = (mixture.sample(20_000, random_state=3) for _ in range(2))
     np.testing.assert_array_equal(a, b)
     np.testing.assert_allclose(a.mean(0), mixture.weights_ @ mixture.means_, atol=0.1)
@@ -62,7 +70,9 @@ def test_it_can_be_cloned_and_must_be_fitted():
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_clusters_come_one_after_the_other_or_shuffled(n):
-    ordered, shuffled = (moving_clusters(100, n_clusters=n, shuffled=flag) for flag in (False, True))
+    ordered, shuffled = (
+        moving_clusters(100, n_clusters=n, shuffled=flag) for flag in (False, True)
+    )
     assert ordered.shape == (100, 2)
     np.testing.assert_allclose(np.sort(ordered, axis=0), np.sort(shuffled, axis=0))
     angle = np.arctan2(*ordered[: 100 // n].mean(0)[::-1])
@@ -70,14 +80,22 @@ def test_clusters_come_one_after_the_other_or_shuffled(n):
 
 
 def test_growth_has_the_components_at_each_moment():
-    streams = {"sorted": moving_clusters(90), "shuffled": moving_clusters(90, shuffled=True)}
+    streams = {
+        "sorted": moving_clusters(90),
+        "shuffled": moving_clusters(90, shuffled=True),
+    }
     options = {"spread": 2.0, "beta": 1e-3, "min_age": np.inf}
     table = growth(streams, {"igmn": options, "figmn": options}, after=(5, 90))
-    assert set(table["n_points"]) == {5, 90} and set(table["order"]) == {"sorted", "shuffled"}
+    assert set(table["n_points"]) == {5, 90} and set(table["order"]) == {
+        "sorted",
+        "shuffled",
+    }
     sums = table.groupby(["order", "policy", "n_points"])["weight"].sum()
     np.testing.assert_allclose(sums, 1)
     numbers = table.drop(columns=["order", "policy"])
-    igmn, figmn = (numbers[table["policy"] == name].to_numpy() for name in ("igmn", "figmn"))
+    igmn, figmn = (
+        numbers[table["policy"] == name].to_numpy() for name in ("igmn", "figmn")
+    )
     np.testing.assert_allclose(igmn, figmn, rtol=1e-8)
     early = table[(table["order"] == "sorted") & (table["n_points"] == 5)]
     assert early["x"].between(3, 7).all()

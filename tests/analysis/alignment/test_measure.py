@@ -1,4 +1,6 @@
-"""Aligners on a run in a second: what is measured, planted illnesses, and the way to a conclusion."""
+"""Aligners on a run in a second: what is measured, planted illnesses, and the way to a
+conclusion.
+"""
 
 import dataclasses
 
@@ -34,22 +36,34 @@ def test_it_has_a_row_for_every_aligner_head_and_category(aligned, run):
     assert (auroc.groupby(["aligner", "head"])["category"].nunique() == 6).all()
     assert set(auroc.loc[auroc["aligner"] == "sdc", "head"]) == {"means"}
     errors = aligned[aligned["metric"] == "center_error"]
-    assert set(errors["category"]) == set(run.tasks[0]) and "joint" not in set(errors["aligner"])
+    assert set(errors["category"]) == set(run.tasks[0]) and "joint" not in set(
+        errors["aligner"]
+    )
 
 
 def test_what_is_kept_is_counted_in_bytes(aligned, run):
     n_bytes = aligned.groupby("aligner")["n_bytes"].first()
     dims = run.features.dims
     gaussians = sum(3 * 4 * (1 + d + d * (d + 1) // 2) for d in dims)
-    assert n_bytes["pushforward"] == n_bytes["transport"] == n_bytes["figmn"] == gaussians
+    assert (
+        n_bytes["pushforward"] == n_bytes["transport"] == n_bytes["figmn"] == gaussians
+    )
     assert n_bytes["sdc"] == n_bytes["none"] == 0
     assert 0.5 * gaussians < n_bytes["exemplars"] <= gaussians
     images = run.features.where(split="train", label=0, category=list(run.tasks[0]))
-    assert n_bytes["refit"] == len(images) * sum(2 * h * w * d for (h, w), d in zip(run.features.grids, dims))
+    assert n_bytes["refit"] == len(images) * sum(
+        2 * h * w * d for (h, w), d in zip(run.features.grids, dims)
+    )
 
 
-def test_the_oracle_has_no_error_left_and_the_newest_task_keeps_its_centers(aligned, run):
-    error = aligned[aligned["metric"] == "symmetric_kl"].groupby(["aligner", "head"])["value"].mean()
+def test_the_oracle_has_no_error_left_and_the_newest_task_keeps_its_centers(
+    aligned, run
+):
+    error = (
+        aligned[aligned["metric"] == "symmetric_kl"]
+        .groupby(["aligner", "head"])["value"]
+        .mean()
+    )
     assert error["refit", "full"] < 0.05 < error["none", ""]
     bench = _Bench(run, 1, 200, 0)
     for name in ("sdc", "pushforward", "refit"):
@@ -66,38 +80,57 @@ def test_a_flow_that_did_not_move_needs_no_drift(run):
         for level, mixture in zip(bench.last.levels, bench.aligned(name, "full")[0]):
             z = torch.randn(20, level.dim)
             torch.testing.assert_close(
-                mixture.log_prob_each(z)[:, :3], level.mixture.log_prob_each(z)[:, :3], atol=5e-3, rtol=1e-3
+                mixture.log_prob_each(z)[:, :3],
+                level.mixture.log_prob_each(z)[:, :3],
+                atol=5e-3,
+                rtol=1e-3,
             )
 
 
 def test_models_of_the_bench_are_left_as_they_were(run):
-    again = measure_alignment(run, aligner=("pushforward",), head=("full",), joint=False, **FAST)
+    again = measure_alignment(
+        run, aligner=("pushforward",), head=("full",), joint=False, **FAST
+    )
     none = again[(again["aligner"] == "none") & (again["metric"] == "image_auroc")]
     alone = measure_alignment(run, aligner=(), joint=False, **FAST)
-    assert none["value"].tolist() == alone[alone["metric"] == "image_auroc"]["value"].tolist()
+    assert (
+        none["value"].tolist()
+        == alone[alone["metric"] == "image_auroc"]["value"].tolist()
+    )
 
 
 def test_errors_are_those_of_gaussians(float64):
     generator = torch.Generator().manual_seed(0)
     mixture = Mixture(4, n_components=3).expand(2, generator=generator)
-    mixture = mixture.framed(torch.eye(4) + 0.2 * torch.randn(2, 4, 4), torch.randn(2, 4))
+    mixture = mixture.framed(
+        torch.eye(4) + 0.2 * torch.randn(2, 4, 4), torch.randn(2, 4)
+    )
     weight, bias = (values[1] for values in mixture.frames)
     which = torch.multinomial(mixture.psi[1].softmax(0), 200_000, replacement=True)
     u = mixture.components()[1][which] + torch.randn(200_000, 4)
     drawn = GaussianStats.of(torch.linalg.solve(weight, (u - bias).T).T.detach())
     law = _law(mixture, 1)
     torch.testing.assert_close(law.mean, drawn.mean, atol=0.05, rtol=0.02)
-    torch.testing.assert_close(law.covariance(), drawn.covariance(), atol=0.1, rtol=0.05)
+    torch.testing.assert_close(
+        law.covariance(), drawn.covariance(), atol=0.1, rtol=0.05
+    )
     error, kl = _distance(law, drawn)
     assert error < 0.01 and kl < 1e-3
-    moved = dataclasses.replace(law, mean=law.mean + law.covariance()[0].trace().sqrt() * torch.eye(4)[:1])
-    assert _distance(moved, law)[0] == pytest.approx(1.0, abs=1e-4) and _distance(moved, law)[1] > 0.05
+    moved = dataclasses.replace(
+        law, mean=law.mean + law.covariance()[0].trace().sqrt() * torch.eye(4)[:1]
+    )
+    assert (
+        _distance(moved, law)[0] == pytest.approx(1.0, abs=1e-4)
+        and _distance(moved, law)[1] > 0.05
+    )
     assert _distance(moved, law)[1] == pytest.approx(_distance(law, moved)[1])
 
 
 def test_a_run_without_old_classes_is_refused(tiny, tmp_path):
     joint = fit(tiny.replace(strategy="joint"), folder=tmp_path, progress=False)
-    with pytest.raises(ValueError, match="task after task and keeps its centers.*1 steps"):
+    with pytest.raises(
+        ValueError, match="task after task and keeps its centers.*1 steps"
+    ):
         measure_alignment(joint)
 
 
@@ -112,25 +145,67 @@ def planted(**shift: float) -> pd.DataFrame:
     for key, up in shift.items():
         aligner, _, head = key.partition("__")
         for task, category in enumerate("ab"):
-            rows.append((aligner, head, task, category, "image_auroc", "product", np.nan, labels, noise + up * labels))
+            rows.append(
+                (
+                    aligner,
+                    head,
+                    task,
+                    category,
+                    "image_auroc",
+                    "product",
+                    np.nan,
+                    labels,
+                    noise + up * labels,
+                )
+            )
         rows.append((aligner, head, 0, "a", "center_error", "", up, None, None))
         rows.append((aligner, head, 0, "a", "symmetric_kl", "", up, None, None))
-    columns = ["aligner", "head", "task", "category", "metric", "part", "value", "labels", "scores"]
-    return pd.DataFrame(rows, columns=columns).assign(run="r", strategy="finetune", n_bytes=1, seconds=0.0)
+    columns = [
+        "aligner",
+        "head",
+        "task",
+        "category",
+        "metric",
+        "part",
+        "value",
+        "labels",
+        "scores",
+    ]
+    return pd.DataFrame(rows, columns=columns).assign(
+        run="r", strategy="finetune", n_bytes=1, seconds=0.0
+    )
 
 
 def test_shares_and_gaps_are_relative_to_none_oracle_and_joint():
-    table = alignment_table(planted(none=0.0, sdc__means=0.6, refit__means=1.0, refit__full=2.0, joint=3.0))
+    table = alignment_table(
+        planted(none=0.0, sdc__means=0.6, refit__means=1.0, refit__full=2.0, joint=3.0)
+    )
     at = table.set_index(["aligner", "head"])
-    assert at.loc[("none", ""), "share"] == 0 and at.loc[("refit", "full"), "share"] == 1
-    assert 0 < at.loc[("sdc", "means"), "share_low"] <= at.loc[("sdc", "means"), "share"] < 1
-    assert at.loc[("joint", ""), "gap"] == 0 and at.loc[("sdc", "means"), "gap_high"] < 0
-    assert at.loc[("sdc", "means"), ["center_error_low", "center_error_high"]].tolist() == [0.6, 0.6]
-    assert table["aligner"].iloc[0] == "joint" and at.loc[("sdc", "means"), "center_error"] == 0.6
+    assert (
+        at.loc[("none", ""), "share"] == 0 and at.loc[("refit", "full"), "share"] == 1
+    )
+    assert (
+        0
+        < at.loc[("sdc", "means"), "share_low"]
+        <= at.loc[("sdc", "means"), "share"]
+        < 1
+    )
+    assert (
+        at.loc[("joint", ""), "gap"] == 0 and at.loc[("sdc", "means"), "gap_high"] < 0
+    )
+    assert at.loc[
+        ("sdc", "means"), ["center_error_low", "center_error_high"]
+    ].tolist() == [0.6, 0.6]
+    assert (
+        table["aligner"].iloc[0] == "joint"
+        and at.loc[("sdc", "means"), "center_error"] == 0.6
+    )
 
 
 def test_there_is_no_share_of_a_gain_that_is_none():
-    table = alignment_table(planted(none=1.0, sdc__means=1.1, refit__means=1.0, refit__full=1.0, joint=1.2))
+    table = alignment_table(
+        planted(none=1.0, sdc__means=1.1, refit__means=1.0, refit__full=1.0, joint=1.2)
+    )
     assert table["share"].isna().all() and table["gap"].notna().all()
 
 
@@ -141,7 +216,11 @@ def test_there_is_no_share_of_a_gain_that_is_none():
     (3.0, 3.0, 3.0, "no loss to attribute"),
 ])  # fmt: skip
 def test_the_decision_rule_says_what_was_planted(none, means, full, words):
-    table = alignment_table(planted(none=none, sdc__means=0.6, refit__means=means, refit__full=full, joint=3.0))
+    table = alignment_table(
+        planted(
+            none=none, sdc__means=0.6, refit__means=means, refit__full=full, joint=3.0
+        )
+    )
     text = summarise_alignment(table)
     assert words in text and "the best aligner is `sdc` (means)" in text
     with pytest.raises(ValueError, match="rows of none, joint and refit"):

@@ -1,4 +1,6 @@
-"""Growth, alignment, budgets and samplers as artists: every row is drawn, at its value, under its name."""
+"""Growth, alignment, budgets and samplers as artists: every row is drawn, at its value,
+under its name.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,7 +8,12 @@ import pandas as pd
 import pytest
 from matplotlib.patches import Ellipse
 
-from analysis.alignment.plot import plot_alignment, plot_budget, plot_growth, plot_samplers
+from analysis.alignment.plot import (
+    plot_alignment,
+    plot_budget,
+    plot_growth,
+    plot_samplers,
+)
 
 
 @pytest.fixture
@@ -21,21 +28,46 @@ def table() -> pd.DataFrame:
         ("finetune", "sdc", "means", 0.5, 0),
         ("finetune", "none", "", 0.4, 0),
     ]
-    frame = pd.DataFrame(rows, columns=["strategy", "aligner", "head", "image_auroc", "n_bytes"])
-    return frame.assign(low=frame["image_auroc"] - 0.02, high=frame["image_auroc"] + 0.03)
+    frame = pd.DataFrame(
+        rows, columns=["strategy", "aligner", "head", "image_auroc", "n_bytes"]
+    )
+    return frame.assign(
+        low=frame["image_auroc"] - 0.02, high=frame["image_auroc"] + 0.03
+    )
 
 
 def test_growth_draws_an_ellipse_per_component_and_only_what_was_seen_dark():
-    columns = ["order", "policy", "n_points", "component", "weight", "x", "y", "major", "minor", "angle"]
+    columns = [
+        "order",
+        "policy",
+        "n_points",
+        "component",
+        "weight",
+        "x",
+        "y",
+        "major",
+        "minor",
+        "angle",
+    ]
     rows = [
         ("s", "igmn", 5, 0, 1.0, 1, 2, 3, 1, 30),
         ("s", "igmn", 9, 0, 0.5, 0, 0, 1, 1, 0),
         ("s", "igmn", 9, 1, 0.5, 4, 4, 1, 1, 0),
     ]
-    growth, points = pd.DataFrame(rows, columns=columns), np.random.default_rng(0).normal(size=(9, 2))
-    ax = plot_growth(growth, points, ax=plt.subplots()[1], order="s", policy="igmn", n_points=5)
+    growth, points = (
+        pd.DataFrame(rows, columns=columns),
+        np.random.default_rng(0).normal(size=(9, 2)),
+    )
+    ax = plot_growth(
+        growth, points, ax=plt.subplots()[1], order="s", policy="igmn", n_points=5
+    )
     (ellipse,) = [patch for patch in ax.patches if isinstance(patch, Ellipse)]
-    assert (ellipse.center, ellipse.width, ellipse.height, ellipse.angle) == ((1, 2), 12, 4, 30)
+    assert (ellipse.center, ellipse.width, ellipse.height, ellipse.angle) == (
+        (1, 2),
+        12,
+        4,
+        30,
+    )
     assert [len(dots.get_offsets()) for dots in ax.collections] == [4, 5]
     last = plot_growth(growth, points, ax=plt.subplots()[1], order="s", policy="igmn")
     assert len(last.patches) == 2
@@ -45,9 +77,18 @@ def test_growth_draws_an_ellipse_per_component_and_only_what_was_seen_dark():
 
 def test_alignment_has_a_row_per_approach_and_lines_at_the_references(table):
     ax = plot_alignment(table, ax=plt.subplots()[1])
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["gauge free", "pushforward", "SDC"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "gauge free",
+        "pushforward",
+        "SDC",
+    ]
     lines = {text.get_text(): text.xy[0] for text in ax.texts}
-    assert lines == {"joint": 0.9, "oracle, covariances": 0.75, "oracle, means": 0.6, "fine-tuned, as it is": 0.4}
+    assert lines == {
+        "joint": 0.9,
+        "oracle, covariances": 0.75,
+        "oracle, means": 0.6,
+        "fine-tuned, as it is": 0.4,
+    }
     drawn = [list(container.lines[0].get_xdata()) for container in ax.containers]
     assert drawn == [[0.65, 0.5], [0.7], [0.8]]
     assert len(plot_alignment(table, ax=plt.subplots()[1], most=1).get_yticks()) == 1
@@ -55,7 +96,12 @@ def test_alignment_has_a_row_per_approach_and_lines_at_the_references(table):
 
 def test_budget_names_the_best_of_each_size(table):
     ax = plot_budget(table, ax=plt.subplots()[1])
-    assert {text.get_text() for text in ax.texts} == {"gauge free", "refit", "pushforward", "SDC"}
+    assert {text.get_text() for text in ax.texts} == {
+        "gauge free",
+        "refit",
+        "pushforward",
+        "SDC",
+    }
     assert sum(len(line.get_xdata()) for line in ax.lines) == len(table) - 1
 
 
@@ -66,4 +112,7 @@ def test_samplers_have_a_point_per_category_and_level():
     })  # fmt: skip
     ax = plot_samplers(told, ax=plt.subplots()[1])
     assert sum(len(dots.get_offsets()) for dots in ax.collections) == 8
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["other real patches", "own mixture, inverted"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "other real patches",
+        "own mixture, inverted",
+    ]

@@ -1,4 +1,6 @@
-"""Distances, drift and likeness of centers: laws on a whole tiny run, and planted moves that must be found."""
+"""Distances, drift and likeness of centers: laws on a whole tiny run, and planted moves
+that must be found.
+"""
 
 import dataclasses
 import shutil
@@ -31,10 +33,20 @@ def pairs():
     """Five categories after one step: centers as far apart as looks, but for one pair."""
     rng = np.random.default_rng(0)
     names = list("abcde")
-    rows = [(x, y, rng.uniform(1, 9)) for i, x in enumerate(names) for y in names[i + 1 :]]
+    rows = [
+        (x, y, rng.uniform(1, 9)) for i, x in enumerate(names) for y in names[i + 1 :]
+    ]
     frame = pd.DataFrame(rows, columns=["category", "other", "feature_distance"])
-    frame = frame.assign(center_distance=frame["feature_distance"] + rng.normal(0, 2, len(frame)), placed=5.0)
-    frame = frame.assign(change=frame["center_distance"] - frame["placed"], step=0, level="mean", strategy="finetune")
+    frame = frame.assign(
+        center_distance=frame["feature_distance"] + rng.normal(0, 2, len(frame)),
+        placed=5.0,
+    )
+    frame = frame.assign(
+        change=frame["center_distance"] - frame["placed"],
+        step=0,
+        level="mean",
+        strategy="finetune",
+    )
     return frame.assign(task=0, other_task=0)
 
 
@@ -47,9 +59,15 @@ def test_distances_are_those_of_the_centers(run):
     table = center_distances(run)
     model = run[1].model()
     for i, level in enumerate(model.levels):
-        matrix = square(table, 1, str(i)).loc[list(model.categories), list(model.categories)]
-        np.testing.assert_allclose(matrix, torch.cdist(level.mixture.mu, level.mixture.mu).detach(), atol=1e-4)
-    np.testing.assert_allclose(square(table, 1, "mean"), (square(table, 1, "0") + square(table, 1, "1")) / 2)
+        matrix = square(table, 1, str(i)).loc[
+            list(model.categories), list(model.categories)
+        ]
+        np.testing.assert_allclose(
+            matrix, torch.cdist(level.mixture.mu, level.mixture.mu).detach(), atol=1e-4
+        )
+    np.testing.assert_allclose(
+        square(table, 1, "mean"), (square(table, 1, "0") + square(table, 1, "1")) / 2
+    )
     assert len(square(table, 0, "mean")) == 3
     assert list(table.columns[:3]) == ["run", "strategy", "seed"]
 
@@ -59,7 +77,9 @@ def test_without_training_centers_lie_where_they_were_placed(untrained):
     np.testing.assert_array_equal(table["distance"], table["placed"])
     assert (similarity(untrained)["change"] == 0).all()
     assert (center_drift(untrained)["distance"] == 0).all()
-    within = table[(table["task"] == table["other_task"]) & (table["category"] != table["other"])]
+    within = table[
+        (table["task"] == table["other_task"]) & (table["category"] != table["other"])
+    ]
     np.testing.assert_allclose(within["placed"], 5, atol=1e-4)  # HGAD's spacing
 
 
@@ -71,7 +91,9 @@ def test_placement_is_remembered_from_the_step_it_happened_at(run):
 
 
 def test_single_models_are_placed_afresh(tiny, tmp_path):
-    table = center_distances(fit(tiny.replace(strategy="single"), folder=tmp_path, progress=False))
+    table = center_distances(
+        fit(tiny.replace(strategy="single"), folder=tmp_path, progress=False)
+    )
     placed = table.loc[table["category"] != table["other"], "placed"]
     np.testing.assert_allclose(placed, 5, atol=1e-4)
     assert set(table.loc[table["step"] == 1, "task"]) == {1}
@@ -96,9 +118,15 @@ def test_a_center_that_is_moved_is_found_and_no_other(untrained, tmp_path):
 def test_likeness_is_the_distance_of_mean_features(run):
     table = similarity(run)
     normal = run.features.where(split="train", label=0)
-    ant, bee = (normal.where(category=name).read()[0].double().mean((0, 1)) for name in ("ant", "bee"))
+    ant, bee = (
+        normal.where(category=name).read()[0].double().mean((0, 1))
+        for name in ("ant", "bee")
+    )
     row = table[
-        (table["step"] == 0) & (table["level"] == "0") & (table["category"] == "ant") & (table["other"] == "bee")
+        (table["step"] == 0)
+        & (table["level"] == "0")
+        & (table["category"] == "ant")
+        & (table["other"] == "bee")
     ]
     assert row["feature_distance"].item() == pytest.approx((ant - bee).norm().item())
     assert (table.groupby(["step", "level"]).size() == [3, 3, 3, 15, 15, 15]).all()
@@ -107,10 +135,16 @@ def test_likeness_is_the_distance_of_mean_features(run):
 
 def test_correlation_is_spearmans_and_a_resample_repeats_categories(pairs):
     table = similarity_correlations(pairs, n_resamples=400)
-    row = table[(table["x"] == "feature_distance") & (table["y"] == "center_distance")].iloc[0]
-    assert row["rho"] == pytest.approx(spearmanr(pairs["feature_distance"], pairs["center_distance"]).statistic)
+    row = table[
+        (table["x"] == "feature_distance") & (table["y"] == "center_distance")
+    ].iloc[0]
+    assert row["rho"] == pytest.approx(
+        spearmanr(pairs["feature_distance"], pairs["center_distance"]).statistic
+    )
     samples = brute_force(pairs, 400)
-    np.testing.assert_allclose([row["low"], row["high"]], np.nanquantile(samples, [0.025, 0.975]), atol=1e-9)
+    np.testing.assert_allclose(
+        [row["low"], row["high"]], np.nanquantile(samples, [0.025, 0.975]), atol=1e-9
+    )
     assert table.loc[table["x"] == "placed", "rho"].isna().all()
 
 
@@ -121,9 +155,17 @@ def brute_force(pairs, n_resamples):
     times = [dict(zip(names, draw)) for draw in draws]
     out = []
     for n in times:
-        rows = pairs.loc[pairs.index.repeat([n[a] * n[b] for a, b in zip(pairs["category"], pairs["other"])])]
+        rows = pairs.loc[
+            pairs.index.repeat(
+                [n[a] * n[b] for a, b in zip(pairs["category"], pairs["other"])]
+            )
+        ]
         constant = rows["feature_distance"].nunique() < 2
-        out.append(np.nan if constant else spearmanr(rows["feature_distance"], rows["center_distance"]).statistic)
+        out.append(
+            np.nan
+            if constant
+            else spearmanr(rows["feature_distance"], rows["center_distance"]).statistic
+        )
     return out
 
 
@@ -131,16 +173,23 @@ def test_few_categories_have_no_interval(run):
     table = similarity_correlations(similarity(run), n_resamples=50)
     assert table.loc[table["step"] == 0, ["low", "high"]].isna().all(axis=None)
     question = table[(table["step"] == 1) & (table["x"] == "feature_distance")]
-    assert ((question["low"] <= question["rho"]) & (question["rho"] <= question["high"])).all()
+    assert (
+        (question["low"] <= question["rho"]) & (question["rho"] <= question["high"])
+    ).all()
 
 
 def test_nearest_centers_and_lookalikes(pairs):
     pairs = pairs.assign(center_distance=9.0, feature_distance=9.0)
     pairs.loc[0, "center_distance"] = 1.0  # a and b lie close
-    pairs.loc[[0, 1], "feature_distance"] = [3.0, 2.0]  # to a, c looks more alike than b
+    pairs.loc[[0, 1], "feature_distance"] = [
+        3.0,
+        2.0,
+    ]  # to a, c looks more alike than b
     table = nearest_centers(pairs).set_index("category")
     assert list(table.index) == list("abcde")
-    assert table.loc["a", ["nearest", "distance", "lookalike", "rank", "n"]].tolist() == ["b", 1.0, "c", 2, 4]
+    assert table.loc[
+        "a", ["nearest", "distance", "lookalike", "rank", "n"]
+    ].tolist() == ["b", 1.0, "c", 2, 4]
     assert table.loc["b", ["nearest", "lookalike", "rank"]].tolist() == ["a", "a", 1]
 
 
@@ -150,7 +199,9 @@ def test_the_sentence_holds_the_numbers(run, untrained):
     agree = (nearest.loc[nearest["step"] == 1, "rank"] == 1).sum()
     assert f"For {agree} of 6 categories" in sentence
     assert "nan" not in sentence
-    assert "undefined" in summarise_centers(similarity(untrained), center_drift(untrained))
+    assert "undefined" in summarise_centers(
+        similarity(untrained), center_drift(untrained)
+    )
 
 
 def test_wrong_input_is_named(pairs):

@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.centers.plot import plot_center_distances, plot_center_drift, plot_similarity
+from analysis.centers.plot import (
+    plot_center_distances,
+    plot_center_drift,
+    plot_similarity,
+)
 from analysis.style import task_color
 
 TASK = {"ant": 0, "bee": 0, "cat": 1}
@@ -19,26 +23,53 @@ def distances():
         for step, names in enumerate((["ant", "bee"], ["ant", "bee", "cat"])) for a in names for b in names
     ]  # fmt: skip
     columns = ["step", "level", "task", "category", "other_task", "other", "distance"]
-    return pd.DataFrame(rows, columns=columns).assign(run="r", strategy="finetune", seed=0)
+    return pd.DataFrame(rows, columns=columns).assign(
+        run="r", strategy="finetune", seed=0
+    )
 
 
 @pytest.fixture
 def pairs():
-    rows = [("ant", "bee", 1.0, 5.0), ("ant", "cat", 2.0, 4.0), ("bee", "cat", 3.0, 2.7)]
-    frame = pd.DataFrame(rows, columns=["category", "other", "feature_distance", "center_distance"])
-    tasks = {"task": frame["category"].map(TASK), "other_task": frame["other"].map(TASK)}
-    return frame.assign(**tasks, step=0, level="mean", strategy="finetune", run="r", seed=0)
+    rows = [
+        ("ant", "bee", 1.0, 5.0),
+        ("ant", "cat", 2.0, 4.0),
+        ("bee", "cat", 3.0, 2.7),
+    ]
+    frame = pd.DataFrame(
+        rows, columns=["category", "other", "feature_distance", "center_distance"]
+    )
+    tasks = {
+        "task": frame["category"].map(TASK),
+        "other_task": frame["other"].map(TASK),
+    }
+    return frame.assign(
+        **tasks, step=0, level="mean", strategy="finetune", run="r", seed=0
+    )
 
 
 @pytest.fixture
 def correlated():
-    row = {"step": 0, "x": "feature_distance", "y": "center_distance", "rho": -1.0, "low": np.nan, "high": np.nan}
+    row = {
+        "step": 0,
+        "x": "feature_distance",
+        "y": "center_distance",
+        "rho": -1.0,
+        "low": np.nan,
+        "high": np.nan,
+    }
     return pd.DataFrame([row])
 
 
 def test_distances_are_written_and_the_diagonal_is_left_white(distances):
     ax = plot_center_distances(distances)
-    assert [text.get_text() for text in ax.texts] == ["5.0", "2.7", "5.0", "2.7", "2.7", "2.7"]
+    assert [text.get_text() for text in ax.texts] == [
+        "5.0",
+        "2.7",
+        "5.0",
+        "2.7",
+        "2.7",
+        "2.7",
+    ]
     assert ax.get_title(loc="right") == "after task 2"
 
 
@@ -46,22 +77,37 @@ def test_names_carry_their_tasks_colour_and_lines_part_the_tasks(distances):
     ax = plot_center_distances(distances)
     for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
         assert [label.get_text() for label in labels] == list(TASK)
-        assert [to_hex(label.get_color()).upper() for label in labels] == [task_color(t) for t in TASK.values()]
-    assert [line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1] == [2]
+        assert [to_hex(label.get_color()).upper() for label in labels] == [
+            task_color(t) for t in TASK.values()
+        ]
+    assert [
+        line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1
+    ] == [2]
     assert not plot_center_distances(distances, step=0).lines[2:]
 
 
 def test_one_colour_scale_holds_for_all_steps(distances):
-    limits = [plot_center_distances(distances, step=step).collections[-1].get_clim() for step in (0, 1)]
+    limits = [
+        plot_center_distances(distances, step=step).collections[-1].get_clim()
+        for step in (0, 1)
+    ]
     assert limits[0] == limits[1] == (2.7, 5.0)
 
 
 def test_drift_is_a_line_per_category_from_where_it_was_learnt():
-    rows = [(t, "mean", TASK[name], name, 0.5 * (t - TASK[name])) for name in TASK for t in range(TASK[name], 3)]
-    drift = pd.DataFrame(rows, columns=["step", "level", "task", "category", "distance"]).assign(strategy="finetune")
+    rows = [
+        (t, "mean", TASK[name], name, 0.5 * (t - TASK[name]))
+        for name in TASK
+        for t in range(TASK[name], 3)
+    ]
+    drift = pd.DataFrame(
+        rows, columns=["step", "level", "task", "category", "distance"]
+    ).assign(strategy="finetune")
     ax = plot_center_drift(drift)
     assert [line.get_label() for line in ax.lines] == list(TASK)
-    assert [line.get_color() for line in ax.lines] == [task_color(t) for t in TASK.values()]
+    assert [line.get_color() for line in ax.lines] == [
+        task_color(t) for t in TASK.values()
+    ]
     np.testing.assert_allclose(ax.lines[2].get_xydata(), [[1, 0], [2, 0.5]])
     assert len({line.get_marker() for line in ax.lines[:2]}) == 2
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3"]
@@ -72,8 +118,16 @@ def test_pairs_within_a_task_carry_its_colour_above_the_grey_others(pairs, corre
     ax = plot_similarity(pairs, correlated)
     (points,) = ax.collections
     np.testing.assert_allclose(points.get_offsets(), [[2, 4], [3, 2.7], [1, 5]])
-    assert [to_hex(color).upper() for color in points.get_facecolor()] == ["#BFBFBF", "#BFBFBF", task_color(0)]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["task 1", "task 2", "different\ntasks"]
+    assert [to_hex(color).upper() for color in points.get_facecolor()] == [
+        "#BFBFBF",
+        "#BFBFBF",
+        task_color(0),
+    ]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "task 1",
+        "task 2",
+        "different\ntasks",
+    ]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("feature distance", "center distance")
 
 
@@ -82,7 +136,9 @@ def test_pairs_within_a_task_carry_its_colour_above_the_grey_others(pairs, corre
     ((0.5, -0.25, 0.75), "ρ = 0.50\n[−0.25, 0.75]"),
     ((np.nan, np.nan, np.nan), "ρ undefined\n(all equal)"),
 ])  # fmt: skip
-def test_the_title_holds_the_correlation_and_its_interval(pairs, correlated, values, title):
+def test_the_title_holds_the_correlation_and_its_interval(
+    pairs, correlated, values, title
+):
     correlated[["rho", "low", "high"]] = [values]
     ax = plot_similarity(pairs, correlated, legend=False)
     assert title in {ax.get_title(loc=loc) for loc in ("left", "center", "right")}
@@ -92,6 +148,11 @@ def test_wrong_input_is_named(distances, pairs, correlated):
     with pytest.raises(KeyError, match="level '9'; known: mean"):
         plot_center_distances(distances, level="9")
     with pytest.raises(ValueError, match="one strategy; got finetune, joint"):
-        plot_center_distances(pd.concat([distances, distances.assign(strategy="joint")]))
-    with pytest.raises(ValueError, match="one correlation of feature_distance and center_distance at step 0; got 0"):
+        plot_center_distances(
+            pd.concat([distances, distances.assign(strategy="joint")])
+        )
+    with pytest.raises(
+        ValueError,
+        match="one correlation of feature_distance and center_distance at step 0; got 0",
+    ):
         plot_similarity(pairs, correlated[:0])

@@ -1,4 +1,6 @@
-"""Tables of a tiny run: what is cached and when it is not, and numbers against scikit-learn and by hand."""
+"""Tables of a tiny run: what is cached and when it is not, and numbers against
+scikit-learn and by hand.
+"""
 
 import numpy as np
 import pandas as pd
@@ -21,42 +23,72 @@ from cl_flow.runs.config import load_samples
 def runs(tiny, tmp_path_factory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("runs")
     names = ("finetune", "joint", "single")
-    return {name: fit(tiny.replace(strategy=name), folder=folder, progress=False) for name in names}
+    return {
+        name: fit(tiny.replace(strategy=name), folder=folder, progress=False)
+        for name in names
+    }
 
 
 @pytest.fixture(scope="module")
 def evaluated(runs) -> pd.DataFrame:
-    return evaluate(runs.values(), metric=tuple(METRICS), given=("category", None), size=32)
+    return evaluate(
+        runs.values(), metric=tuple(METRICS), given=("category", None), size=32
+    )
 
 
 def test_every_step_category_metric_part_and_choice_has_one_value(evaluated):
     keys = ["run", "step", "task", "category", "metric", "part", "given"]
-    assert not evaluated.duplicated(keys).any() and evaluated["value"].between(0, 1).all()
+    assert (
+        not evaluated.duplicated(keys).any() and evaluated["value"].between(0, 1).all()
+    )
     steps = evaluated.groupby(["strategy", "step"])["category"].nunique().to_dict()
-    assert steps == {("finetune", 0): 3, ("finetune", 1): 6, ("joint", 0): 6, ("single", 0): 3, ("single", 1): 3}
+    assert steps == {
+        ("finetune", 0): 3,
+        ("finetune", 1): 6,
+        ("joint", 0): 6,
+        ("single", 0): 3,
+        ("single", 1): 3,
+    }
     assert list(evaluated.columns[:3]) == ["run", "strategy", "seed"]
 
 
 def test_evaluate_agrees_with_the_image_scores(runs, evaluated):
     scores = image_scores(runs["finetune"], size=32)
-    chosen = scores[(scores["step"] == 1) & (scores["category"] == "bee") & (scores["part"] == "product")]
+    chosen = scores[
+        (scores["step"] == 1)
+        & (scores["category"] == "bee")
+        & (scores["part"] == "product")
+    ]
     assert len(chosen) == 9 and (chosen["routed"] == "bee").all()
-    rows = evaluated.query("strategy == 'finetune' and step == 1 and category == 'bee' and part == 'product'")
-    value = rows.query("metric == 'image_auroc' and given == 'category'")["value"].item()
+    rows = evaluated.query(
+        "strategy == 'finetune' and step == 1 and category == 'bee' and part == 'product'"
+    )
+    value = rows.query("metric == 'image_auroc' and given == 'category'")[
+        "value"
+    ].item()
     assert value == pytest.approx(roc_auc_score(chosen["label"], chosen["score"]))
 
 
 def test_r_matrix_is_the_mean_over_a_tasks_categories(evaluated):
     finetune = evaluated[evaluated["strategy"] == "finetune"]
     R = r_matrix(finetune)
-    assert R.shape == (2, 2) and np.isnan(R[0, 1]) and np.isfinite(R[[0, 1, 1], [0, 0, 1]]).all()
+    assert (
+        R.shape == (2, 2)
+        and np.isnan(R[0, 1])
+        and np.isfinite(R[[0, 1, 1], [0, 0, 1]]).all()
+    )
     rows = finetune.query("step == 1 and task == 0 and metric == 'image_auroc'")
     rows = rows.query("part == 'product' and given == 'category'")
     assert R[1, 0] == pytest.approx(rows["value"].mean())
     assert r_matrix(evaluated[evaluated["strategy"] == "joint"]).shape == (1, 2)
-    with pytest.raises(ValueError, match="runs of one strategy; got finetune, joint, single"):
+    with pytest.raises(
+        ValueError, match="runs of one strategy; got finetune, joint, single"
+    ):
         r_matrix(evaluated)
-    with pytest.raises(ValueError, match="Expected rows with part='sum'; there are: logp, entropy, product"):
+    with pytest.raises(
+        ValueError,
+        match="Expected rows with part='sum'; there are: logp, entropy, product",
+    ):
         r_matrix(finetune, part="sum")
 
 
@@ -90,8 +122,16 @@ def test_other_code_is_another_table(runs, monkeypatch):
 
 
 def test_the_digest_sees_what_a_module_imports():
-    assert module._source_digest("analysis.metrics") != module._source_digest("analysis.experiments")
-    imported = set(module._imports(module.ast.parse("from cl_flow.runs import run\nimport cl_flow.scoring.scores")))
+    assert module._source_digest("analysis.metrics") != module._source_digest(
+        "analysis.experiments"
+    )
+    imported = set(
+        module._imports(
+            module.ast.parse(
+                "from cl_flow.runs import run\nimport cl_flow.scoring.scores"
+            )
+        )
+    )
     assert {"cl_flow.runs.run", "cl_flow.scoring.scores"} <= imported
 
 
@@ -100,25 +140,38 @@ def test_forgetting_has_paired_intervals_around_the_change(runs, evaluated):
     for metric in ("image_auroc", "pixel_auroc"):
         frame = forgetting_table(runs["finetune"], metric=metric, n_resamples=200)
         assert frame["task"].tolist() == ["0", "1", "average"]
-        assert (frame["low"] <= frame["change"] + 1e-12).all() and (frame["change"] <= frame["high"] + 1e-12).all()
+        assert (frame["low"] <= frame["change"] + 1e-12).all() and (
+            frame["change"] <= frame["high"] + 1e-12
+        ).all()
         assert frame.loc[1, ["change", "low", "high"]].tolist() == [0, 0, 0], (
             "the last task had no time to be forgotten"
         )
         assert frame.loc[0, "categories"] == "ant, bee, cat"
     image = forgetting_table(runs["finetune"], n_resamples=50)
     assert image.loc[0, "change"] == pytest.approx(R[1, 0] - R[0, 0], abs=0.2)
-    assert "Since they were learnt, image AUROC changed by" in summarise_forgetting(image, image)
-    with pytest.raises(KeyError, match="Unknown metric 'aupro' for an interval; known: image_auroc, pixel_auroc"):
+    assert "Since they were learnt, image AUROC changed by" in summarise_forgetting(
+        image, image
+    )
+    with pytest.raises(
+        KeyError,
+        match="Unknown metric 'aupro' for an interval; known: image_auroc, pixel_auroc",
+    ):
         forgetting_table(runs["finetune"], metric="aupro")
 
 
 def test_task_table_and_summary(evaluated):
     frame = task_table(evaluated[evaluated["strategy"] == "finetune"])
     assert frame["task"].tolist() == ["0", "1", "average"]
-    assert frame.loc[2, "image_auroc"] == pytest.approx(frame.loc[:1, "image_auroc"].mean())
+    assert frame.loc[2, "image_auroc"] == pytest.approx(
+        frame.loc[:1, "image_auroc"].mean()
+    )
     rows = summary(evaluated).set_index("strategy")
     assert np.isfinite(rows["final_mean"]).all()
-    assert rows["bwt"].isna().to_dict() == {"finetune": False, "joint": True, "single": True}
+    assert rows["bwt"].isna().to_dict() == {
+        "finetune": False,
+        "joint": True,
+        "single": True,
+    }
     assert "`joint`" in summarise(evaluated) and "1 seed," in summarise(evaluated)
 
 
@@ -127,13 +180,22 @@ def test_published_tables_stand_beside_ours(evaluated):
     both = beside(task_table(evaluated[evaluated["strategy"] == "finetune"]), slides)
     assert both.index.tolist() == ["0", "1", "average"]
     assert both.loc["average", ("slides", "image_auroc")] == 0.644
-    with pytest.raises(KeyError, match="Unknown reference 'slides'; known: .*slides_task_table"):
+    with pytest.raises(
+        KeyError, match="Unknown reference 'slides'; known: .*slides_task_table"
+    ):
         load_reference("slides")
 
 
 def test_examples_show_each_kind_of_defect_with_its_mask(tiny, runs):
     frame = examples(load_samples(tiny), runs["finetune"].tasks)
-    assert frame["category"].drop_duplicates().tolist() == ["ant", "bee", "cat", "dog", "elk", "fox"]
+    assert frame["category"].drop_duplicates().tolist() == [
+        "ant",
+        "bee",
+        "cat",
+        "dog",
+        "elk",
+        "fox",
+    ]
     assert frame["defect"].tolist() == ["good", "blot"] * 6
     assert [mask.any() for mask in frame["mask"]] == [False, True] * 6
 
@@ -143,7 +205,9 @@ def test_wrong_input_is_named(runs, tiny, tmp_path):
         evaluate(runs["finetune"], metric=("auroc",))
     with pytest.raises(ValueError, match="at least one run; got none"):
         evaluate([])
-    with pytest.raises(ValueError, match="at least one task learnt; got Run.*unfinished"):
+    with pytest.raises(
+        ValueError, match="at least one task learnt; got Run.*unfinished"
+    ):
         evaluate(Run.at(tiny.replace(seed=9), folder=tmp_path))
     with pytest.raises(TypeError, match="metrics"):
         evaluate(runs["finetune"], metrics=("image_auroc",))

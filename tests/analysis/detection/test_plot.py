@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.detection.plot import plot_forgetting, plot_losses, plot_matrix, plot_strategies, plot_task_curves
+from analysis.detection.plot import (
+    plot_forgetting,
+    plot_losses,
+    plot_matrix,
+    plot_strategies,
+    plot_task_curves,
+)
 from analysis.pictures.plot import plot_examples
 from analysis.style import task_color
 
@@ -18,7 +24,18 @@ def evaluated() -> pd.DataFrame:
         ("run", "finetune", 0, t, j, f"c{j}{i}", metric, "product", "category", 0.9 - 0.1 * (t - j) + 0.02 * i)
         for t in range(3) for j in range(t + 1) for i in range(2) for metric in ("image_auroc", "pixel_auroc")
     ]  # fmt: skip
-    columns = ["run", "strategy", "seed", "step", "task", "category", "metric", "part", "given", "value"]
+    columns = [
+        "run",
+        "strategy",
+        "seed",
+        "step",
+        "task",
+        "category",
+        "metric",
+        "part",
+        "given",
+        "value",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -26,15 +43,26 @@ def test_matrix_shows_every_measurement_and_leaves_the_rest_white():
     R = np.array([[0.9, np.nan], [0.4, 0.8]])
     ax = plot_matrix(R)
     assert [text.get_text() for text in ax.texts] == ["0.90", "0.40", "0.80"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("tested on task", "after learning task")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (
+        "tested on task",
+        "after learning task",
+    )
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2"]
     assert ax.collections[0].get_clim() == (0.5, 1.0)
 
 
 def test_task_curves_begin_where_tasks_are_learnt(evaluated):
     ax = plot_task_curves(evaluated, reference=evaluated[evaluated["step"] == 2])
-    curves = [line for line in ax.lines if len(line.get_xdata()) and line.get_label().startswith("_child")]
-    by_color = {to_hex(line.get_color()).upper(): line for line in curves if len(line.get_xdata()) > 1}
+    curves = [
+        line
+        for line in ax.lines
+        if len(line.get_xdata()) and line.get_label().startswith("_child")
+    ]
+    by_color = {
+        to_hex(line.get_color()).upper(): line
+        for line in curves
+        if len(line.get_xdata()) > 1
+    }
     first = by_color[task_color(0).upper()]
     assert list(curves[0].get_xdata()) == [0, 1, 2]
     np.testing.assert_allclose(curves[0].get_ydata(), [0.91, 0.81, 0.71])
@@ -58,19 +86,30 @@ def test_forgetting_draws_an_interval_per_task():
         columns=["task", "categories", "learned", "final", "change", "low", "high"],
     )
     ax = plot_forgetting(frame)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["1: a, b", "2: c", "average"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "1: a, b",
+        "2: c",
+        "average",
+    ]
     assert len(ax.containers) == 3
-    assert to_hex(ax.containers[0].lines[0].get_color()).upper() == task_color(0).upper()
+    assert (
+        to_hex(ax.containers[0].lines[0].get_color()).upper() == task_color(0).upper()
+    )
     assert to_hex(ax.containers[2].lines[0].get_color()) == "#000000"
     (segment,) = ax.containers[0].lines[2][0].get_segments()
     np.testing.assert_allclose(segment[:, 0], [-0.3, -0.1])
 
 
 def test_strategies_show_the_last_model_and_its_mean(evaluated):
-    both = pd.concat([evaluated, evaluated.assign(strategy="joint", run="other", step=2)], ignore_index=True)
+    both = pd.concat(
+        [evaluated, evaluated.assign(strategy="joint", run="other", step=2)],
+        ignore_index=True,
+    )
     ax = plot_strategies(both[(both["step"] == 2) | (both["strategy"] == "finetune")])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["finetune", "joint"]
-    finetune = evaluated[(evaluated["step"] == 2) & (evaluated["metric"] == "image_auroc")]["value"].mean()
+    finetune = evaluated[
+        (evaluated["step"] == 2) & (evaluated["metric"] == "image_auroc")
+    ]["value"].mean()
     assert f"{finetune:.2f}" in [text.get_text() for text in ax.texts]
 
 
@@ -79,14 +118,21 @@ def test_strategies_lie_where_they_lay(evaluated):
     for ax in plt.subplots(1, 2)[1]:
         plot_strategies(evaluated, ax=ax)
         ax.figure.canvas.draw()
-        drawn.append(np.concatenate([points.get_offsets() for points in ax.collections]))
+        drawn.append(
+            np.concatenate([points.get_offsets() for points in ax.collections])
+        )
     np.testing.assert_array_equal(*drawn)
     assert len(np.unique(drawn[0], axis=0)) == len(drawn[0])
 
 
 def test_losses_run_on_over_the_tasks():
     losses = pd.DataFrame(
-        [(step, epoch, 0, term, 1.0) for step in range(2) for epoch in range(3) for term in ("g", "mi")],
+        [
+            (step, epoch, 0, term, 1.0)
+            for step in range(2)
+            for epoch in range(3)
+            for term in ("g", "mi")
+        ],
         columns=["step", "epoch", "level", "term", "value"],
     )
     ax = plot_losses(losses)
@@ -97,15 +143,26 @@ def test_examples_outline_defects_in_the_colour_of_the_task():
     rng, mask = np.random.default_rng(0), np.zeros((8, 8), dtype=bool)
     mask[2:5, 2:5] = True
     rows = [
-        (task, name, defect, rng.random((8, 8, 3)), mask if defect != "good" else np.zeros_like(mask))
+        (
+            task,
+            name,
+            defect,
+            rng.random((8, 8, 3)),
+            mask if defect != "good" else np.zeros_like(mask),
+        )
         for task, name in ((0, "ant"), (1, "bee"))
         for defect in ("good", "bent_part")
     ]
-    figure = plot_examples(pd.DataFrame(rows, columns=["task", "category", "defect", "image", "mask"]), per_category=3)
+    figure = plot_examples(
+        pd.DataFrame(rows, columns=["task", "category", "defect", "image", "mask"]),
+        per_category=3,
+    )
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == ["good", "bent part"] * 2
     assert [len(ax.collections) for ax in shown] == [0, 1] * 2
-    assert to_hex(shown[2].spines["left"].get_edgecolor()).upper() == task_color(1).upper()
+    assert (
+        to_hex(shown[2].spines["left"].get_edgecolor()).upper() == task_color(1).upper()
+    )
     plt.close(figure)
 
 

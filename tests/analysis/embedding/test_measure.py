@@ -1,4 +1,6 @@
-"""Followed patches: which they are, what is measured on them, and pictures that must not be believed."""
+"""Followed patches: which they are, what is measured on them, and pictures that must
+not be believed.
+"""
 
 import dataclasses
 import shutil
@@ -32,7 +34,9 @@ def untrained(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedded(run):
-    """The patches by a method that only looks at two coordinates: what is embedded does not hang on UMAP."""
+    """The patches by a method that only looks at two coordinates: what is embedded does
+    not hang on UMAP.
+    """
     METHODS("coordinates")(lambda slices, **options: [s.points[:, :2] for s in slices])
     yield measure_embedding(run, method="coordinates", **SMALL)
     del METHODS["coordinates"]
@@ -41,10 +45,15 @@ def embedded(run):
 def test_every_step_holds_the_same_patches_and_the_centers_known(embedded, run):
     keys = ["category", "label", "image", "cell"]
     patches = embedded[embedded["label"] != "center"]
-    first, last = (patches.loc[patches["step"] == step, keys].reset_index(drop=True) for step in (0, 1))
+    first, last = (
+        patches.loc[patches["step"] == step, keys].reset_index(drop=True)
+        for step in (0, 1)
+    )
     pd.testing.assert_frame_equal(first, last)
     assert not first.duplicated().any()
-    centers = embedded[embedded["label"] == "center"].groupby("step")["category"].apply(tuple)
+    centers = (
+        embedded[embedded["label"] == "center"].groupby("step")["category"].apply(tuple)
+    )
     assert list(centers) == [run[0].categories, run[1].categories]
     known = embedded[embedded["step"] == 0].groupby("category")["known"].all()
     assert list(known.index[known]) == ["ant", "bee", "cat"]
@@ -56,14 +65,19 @@ def test_a_quarter_of_the_patches_touches_a_defect(embedded, run):
     counts = patches.groupby(["category", "label"]).size().unstack()
     assert (counts["normal"] == 9).all()
     assert (counts["anomalous"] == 3).all()
-    assert patches.loc[patches["label"] == "normal", "image"].str.startswith("good/").all()
+    assert (
+        patches.loc[patches["label"] == "normal", "image"].str.startswith("good/").all()
+    )
     samples = run.features.samples
     height, width = run.features.grids[-1]
     for row in patches[patches["label"] == "anomalous"].itertuples():
         found = samples["image_path"].str.endswith(f"{row.category}/test/{row.image}")
         mask = read_mask(samples.loc[found, "mask_path"].item(), (32, 32))
         y, x = divmod(row.cell, width)
-        assert mask[y * 32 // height : (y + 1) * 32 // height, x * 32 // width : (x + 1) * 32 // width].any()
+        assert mask[
+            y * 32 // height : (y + 1) * 32 // height,
+            x * 32 // width : (x + 1) * 32 // width,
+        ].any()
 
 
 def test_where_nothing_is_learnt_nothing_moves(untrained):
@@ -75,7 +89,9 @@ def test_where_nothing_is_learnt_nothing_moves(untrained):
     np.testing.assert_array_equal(facts.groupby("task")["purity"].nunique(), 1)
 
 
-def test_a_shift_of_all_latents_moves_them_off_their_centers_and_nothing_else(untrained, tmp_path):
+def test_a_shift_of_all_latents_moves_them_off_their_centers_and_nothing_else(
+    untrained, tmp_path
+):
     shutil.copytree(untrained.folder, tmp_path / "shifted")
     shifted = Run(tmp_path / "shifted")
     model = shifted[1].model()
@@ -83,7 +99,10 @@ def test_a_shift_of_all_latents_moves_them_off_their_centers_and_nothing_else(un
         model.levels[-1].flow.module_list[-1].global_offset += 100.0
     Snapshot.write(shifted[1].path, model, {})
     shutil.rmtree(shifted.folder / "tables", ignore_errors=True)
-    before, after = (latent_facts(one, n_patches=12, k=5).query("step == 1") for one in (untrained, shifted))
+    before, after = (
+        latent_facts(one, n_patches=12, k=5).query("step == 1")
+        for one in (untrained, shifted)
+    )
     assert (after["drift"] > 10).all()
     np.testing.assert_allclose(after["drift_rigid"], 0, atol=1e-3)
     np.testing.assert_allclose(after["overlap"], 1, atol=0.05)
@@ -96,7 +115,11 @@ def test_facts_are_what_scikit_learn_finds(run, embedded):
     rows = embedded.query("step == 1 and label == 'normal'").reset_index(drop=True)
     z, mu = latents_of(rows, run)
     category, known = rows["category"].to_numpy(), np.array(run[1].categories)
-    near = NearestNeighbors(n_neighbors=6).fit(z).kneighbors(z, return_distance=False)[:, 1:]
+    near = (
+        NearestNeighbors(n_neighbors=6)
+        .fit(z)
+        .kneighbors(z, return_distance=False)[:, 1:]
+    )
     distances = np.linalg.norm(z[:, None] - mu, axis=-1)
     own = distances[np.arange(len(z)), [list(known).index(name) for name in category]]
     values = {
@@ -105,7 +128,9 @@ def test_facts_are_what_scikit_learn_finds(run, embedded):
         "normal_distance": own,
     }
     expected = pd.DataFrame(values).groupby(rows["task"]).mean()
-    np.testing.assert_allclose(facts.loc[1][list(values)].astype(float), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        facts.loc[1][list(values)].astype(float), expected, rtol=1e-5
+    )
     assert facts.loc[0, "own_center"].notna().tolist() == [True, False]
     assert facts.loc[0, "overlap"].isna().all()
 
@@ -116,7 +141,9 @@ def latents_of(rows, run):
     samples, model = run.features.samples, run[1].model()
     z = []
     for row in rows.itertuples():
-        place = np.flatnonzero(samples["image_path"].str.endswith(f"{row.category}/test/{row.image}"))
+        place = np.flatnonzero(
+            samples["image_path"].str.endswith(f"{row.category}/test/{row.image}")
+        )
         z.append(model.levels[-1](run.features.read(place)[-1][0].float())[0][row.cell])
     return torch.stack(z).numpy(), model.levels[-1].mixture.mu.numpy()
 
@@ -128,18 +155,29 @@ def test_features_are_the_same_at_every_step_and_have_no_centers(run):
 
 
 def test_colours_that_differ_make_pure_neighbourhoods(tiny, run):
-    """The tiny categories are colours: in the backbone's eyes a patch's neighbours are of its own."""
+    """The tiny categories are colours: in the backbone's eyes a patch's neighbours are
+    of its own.
+    """
     assert latent_facts(run, space="features", n_patches=16, k=3)["purity"].min() > 0.6
 
 
 @pytest.mark.slow
 def test_independent_pictures_fake_a_drift_that_joint_ones_do_not(run):
     methods = ("independent", "joint")
-    drift = apparent_drift(pd.concat([measure_embedding(run, method=m, space="features", **SMALL) for m in methods]))
+    drift = apparent_drift(
+        pd.concat(
+            [
+                measure_embedding(run, method=m, space="features", **SMALL)
+                for m in methods
+            ]
+        )
+    )
     seen = drift.set_index("method")["drift"]
     assert seen["joint"] == 0
     assert seen["independent"] > 0.05
-    assert "independent" in summarise_embedding(latent_facts(run, n_patches=12, k=5), drift)
+    assert "independent" in summarise_embedding(
+        latent_facts(run, n_patches=12, k=5), drift
+    )
 
 
 @pytest.mark.slow
@@ -160,9 +198,21 @@ def test_one_step_can_be_aligned_with_itself(tiny, tmp_path):
 
 def test_apparent_drift_is_a_share_of_the_spread():
     square = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
-    frames = [pd.DataFrame(square + step, columns=["x", "y"]).assign(step=step, label="normal") for step in (0, 1)]
-    table = pd.concat([*frames, pd.DataFrame({"x": [99.0], "y": [99.0], "step": [1], "label": ["center"]})])
-    table = table.assign(run="r", strategy="finetune", seed=0, method="joint", space="latents")
+    frames = [
+        pd.DataFrame(square + step, columns=["x", "y"]).assign(
+            step=step, label="normal"
+        )
+        for step in (0, 1)
+    ]
+    table = pd.concat(
+        [
+            *frames,
+            pd.DataFrame({"x": [99.0], "y": [99.0], "step": [1], "label": ["center"]}),
+        ]
+    )
+    table = table.assign(
+        run="r", strategy="finetune", seed=0, method="joint", space="latents"
+    )
     assert apparent_drift(table)["drift"].tolist() == [1.0]
 
 

@@ -1,11 +1,17 @@
-"""Pictures of planted patches: who is hollow, who is a star, who is faint, and in which colour."""
+"""Pictures of planted patches: who is hollow, who is a star, who is faint, and in which
+colour.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.embedding.plot import plot_apparent_drift, plot_embedding, plot_embedding_steps
+from analysis.embedding.plot import (
+    plot_apparent_drift,
+    plot_embedding,
+    plot_embedding_steps,
+)
 from analysis.style import task_color
 
 LABELS = ("normal", "anomalous", "center")
@@ -13,14 +19,18 @@ LABELS = ("normal", "anomalous", "center")
 
 @pytest.fixture
 def embedded():
-    """Two tasks of two categories over three steps; the second task is learnt at step 1."""
+    """Two tasks of two categories over three steps; the second task is learnt at step
+    1.
+    """
     rows = [
         (step, task, f"{'ab'[task]}{i}", label, step >= task, step + 4.0 * task + i, float(LABELS.index(label)))
         for step in range(3) for task in range(2) for i in range(2) for label in LABELS
         if label != "center" or step >= task
     ]  # fmt: skip
     columns = ["step", "task", "category", "label", "known", "x", "y"]
-    return pd.DataFrame(rows, columns=columns).assign(run="r", method="aligned", space="latents")
+    return pd.DataFrame(rows, columns=columns).assign(
+        run="r", method="aligned", space="latents"
+    )
 
 
 @pytest.fixture
@@ -33,12 +43,20 @@ def drift():
 
 def drawn(ax, x):
     """Label of the points drawn at x -> the artist."""
-    return {LABELS[int(c.get_offsets()[0][1])]: c for c in ax.collections if c.get_offsets()[0][0] == x}
+    return {
+        LABELS[int(c.get_offsets()[0][1])]: c
+        for c in ax.collections
+        if c.get_offsets()[0][0] == x
+    }
 
 
 def test_colour_is_the_task_and_only_normal_patches_are_filled(embedded):
     artists = drawn(plot_embedding(embedded, step=2), x=2.0)
-    assert {to_hex(a.get_edgecolor()[0]).upper() for k, a in artists.items() if k != "center"} == {task_color(0)}
+    assert {
+        to_hex(a.get_edgecolor()[0]).upper()
+        for k, a in artists.items()
+        if k != "center"
+    } == {task_color(0)}
     assert to_hex(artists["normal"].get_facecolor()[0]).upper() == task_color(0)
     assert to_hex(artists["anomalous"].get_facecolor()[0]) == "#ffffff"
     assert to_hex(artists["center"].get_facecolor()[0]).upper() == task_color(0)
@@ -46,7 +64,9 @@ def test_colour_is_the_task_and_only_normal_patches_are_filled(embedded):
 
 
 def test_what_is_not_learnt_yet_is_faint_and_the_focus_large(embedded):
-    before, after = (drawn(plot_embedding(embedded, step=step), x=step + 4.0) for step in (0, 2))
+    before, after = (
+        drawn(plot_embedding(embedded, step=step), x=step + 4.0) for step in (0, 2)
+    )
     assert before["normal"].get_alpha() < after["normal"].get_alpha()
     assert "center" not in before
     first = drawn(plot_embedding(embedded, step=2), x=2.0)
@@ -61,20 +81,29 @@ def test_categories_of_a_task_differ_in_marker(embedded):
 
 def test_only_the_centers_in_focus_are_named(embedded):
     ax = plot_embedding(embedded)
-    assert {text.get_text(): text.xy for text in ax.texts} == {"a0": (2.0, 2.0), "a1": (3.0, 2.0)}
+    assert {text.get_text(): text.xy for text in ax.texts} == {
+        "a0": (2.0, 2.0),
+        "a1": (3.0, 2.0),
+    }
     assert not plot_embedding(embedded, focus=None).figure.add_subplot().texts
 
 
 def test_names_follow_the_angle_of_their_centers_so_that_lines_do_not_cross(embedded):
     low_left = embedded["category"].eq("a0") & embedded["label"].eq("center")
-    moved = embedded.assign(x=embedded["x"].where(~low_left, -3.0), y=embedded["y"].where(~low_left, -3.0))
+    moved = embedded.assign(
+        x=embedded["x"].where(~low_left, -3.0), y=embedded["y"].where(~low_left, -3.0)
+    )
     texts = plot_embedding(moved).texts
-    assert [text.get_text() for text in sorted(texts, key=lambda text: -text.xyann[1])] == ["a1", "a0"]
+    assert [
+        text.get_text() for text in sorted(texts, key=lambda text: -text.xyann[1])
+    ] == ["a1", "a0"]
 
 
 def test_steps_share_their_frame_and_one_legend(embedded):
     figure = plot_embedding_steps(embedded)
-    assert [ax.get_title() or ax.get_title(loc="left") for ax in figure.axes] == [f"after task {t}" for t in (1, 2, 3)]
+    assert [ax.get_title() or ax.get_title(loc="left") for ax in figure.axes] == [
+        f"after task {t}" for t in (1, 2, 3)
+    ]
     assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
     assert all(ax.get_legend() is None for ax in figure.axes)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -94,7 +123,10 @@ def test_drift_is_hollow_for_features_and_filled_for_latents(drift):
     assert to_hex(filled.get_facecolor()[0]) == "#000000"
     np.testing.assert_allclose(hollow.get_offsets()[:, 0], [0.1, 0.1, 0.9, 0.9])
     np.testing.assert_allclose(filled.get_offsets()[:, 0], [0.2, 0.2])
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["aligned", "independent"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "aligned",
+        "independent",
+    ]
     assert np.ptp(hollow.get_offsets()[:, 1]) == 1
 
 

@@ -18,7 +18,19 @@ def drops() -> pd.DataFrame:
         (place, "all", "category", part, added, category, 0.9, 0.9 + change, change, change - 0.05, change + 0.05)
         for place, change in PLACES.items() for part in PARTS for added in (3, 6) for category in ("a", "b", "mean")
     ]  # fmt: skip
-    columns = ["placement", "entropy", "given", "part", "added", "category", "before", "after", "change", "low", "high"]
+    columns = [
+        "placement",
+        "entropy",
+        "given",
+        "part",
+        "added",
+        "category",
+        "before",
+        "after",
+        "change",
+        "low",
+        "high",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -29,51 +41,101 @@ def expanded() -> pd.DataFrame:
         (run, place, added, *keys, category, "image_auroc", "product", 0.9 + added * change / 10 + run / 100)
         for run in (0, 1) for place, change in PLACES.items() for added in (0, 3, 6) for category in ("a", "b")
     ]  # fmt: skip
-    columns = ["run", "placement", "added", "given", "entropy", "category", "metric", "part", "value"]
+    columns = [
+        "run",
+        "placement",
+        "added",
+        "given",
+        "entropy",
+        "category",
+        "metric",
+        "part",
+        "value",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def test_each_placement_has_its_mean_and_interval_at_each_part(drops):
     ax = plot_expansion(drops)
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["likelihood", "entropy", "product"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "likelihood",
+        "entropy",
+        "product",
+    ]
     assert len(ax.containers) == 4 and len(ax.collections) >= 4
     tiled = ax.containers[0]
     assert tiled.get_label() == "tiled (HGAD)"
     np.testing.assert_allclose(tiled.lines[0].get_ydata().astype(float), [-0.2] * 3)
-    np.testing.assert_allclose(tiled.lines[2][0].get_segments()[0][:, 1], [-0.25, -0.15])
-    assert len({round(x, 3) for c in ax.containers for x in c.lines[0].get_xdata()}) == 12
+    np.testing.assert_allclose(
+        tiled.lines[2][0].get_segments()[0][:, 1], [-0.25, -0.15]
+    )
+    assert (
+        len({round(x, 3) for c in ax.containers for x in c.lines[0].get_xdata()}) == 12
+    )
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["tiled (HGAD)", "orthogonal", "means of the data", "all tiled anew"]
+    assert labels == [
+        "tiled (HGAD)",
+        "orthogonal",
+        "means of the data",
+        "all tiled anew",
+    ]
 
 
 def test_placements_are_not_in_the_colours_of_tasks(drops):
-    colors = {to_hex(container.lines[0].get_color()).upper() for container in plot_expansion(drops).containers}
+    colors = {
+        to_hex(container.lines[0].get_color()).upper()
+        for container in plot_expansion(drops).containers
+    }
     assert len(colors) == 4 and not colors & {color.upper() for color in TASK_COLORS}
 
 
 def test_size_draws_a_line_a_placement_from_one_point(expanded):
     ax = plot_expansion_size(expanded, legend=False)
-    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+    lines = {
+        line.get_label(): line
+        for line in ax.lines
+        if not line.get_label().startswith("_")
+    }
     assert len(lines) == 4 and ax.get_legend() is None
     np.testing.assert_allclose(lines["tiled (HGAD)"].get_ydata(), [0.905, 0.845, 0.785])
-    assert {line.get_ydata()[0] for line in lines.values()} == {lines["orthogonal"].get_ydata()[0]}
+    assert {line.get_ydata()[0] for line in lines.values()} == {
+        lines["orthogonal"].get_ydata()[0]
+    }
     assert list(ax.get_xticks()) == [0, 3, 6] and ax.get_xlabel() == "added classes"
     assert len(ax.collections) == 4  # a band over the two runs
-    assert not plot_expansion_size(expanded[expanded["run"] == 0], ax=ax.figure.add_subplot()).collections
+    assert not plot_expansion_size(
+        expanded[expanded["run"] == 0], ax=ax.figure.add_subplot()
+    ).collections
 
 
 @pytest.mark.parametrize(
-    "stages", [("after_task_1", "expanded_for_task_2"), ("after_task_1", "after_task_2", "few_shot")]
+    "stages",
+    [
+        ("after_task_1", "expanded_for_task_2"),
+        ("after_task_1", "after_task_2", "few_shot"),
+    ],
 )
 def test_stages_lie_on_the_line_of_their_category(stages):
-    rows = [(stage, name, 0.9 - 0.1 * i) for i, stage in enumerate(stages) for name in ("bottle", "cable")]
+    rows = [
+        (stage, name, 0.9 - 0.1 * i)
+        for i, stage in enumerate(stages)
+        for name in ("bottle", "cable")
+    ]
     ax = plot_stages(pd.DataFrame(rows, columns=["stage", "category", "image_auroc"]))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["bottle", "cable"]
     points = [line for line in ax.lines if not line.get_label().startswith("_")]
-    assert [line.get_label() for line in points] == [stage.replace("_", " ") for stage in stages]
-    np.testing.assert_allclose(points[-1].get_xdata(), [0.9 - 0.1 * (len(stages) - 1)] * 2)
-    assert {to_hex(line.get_color()).upper() for line in points} == {task_color(0).upper()}
-    assert points[0].get_markerfacecolor() == "white" and ax.get_xlabel() == "image AUROC"
+    assert [line.get_label() for line in points] == [
+        stage.replace("_", " ") for stage in stages
+    ]
+    np.testing.assert_allclose(
+        points[-1].get_xdata(), [0.9 - 0.1 * (len(stages) - 1)] * 2
+    )
+    assert {to_hex(line.get_color()).upper() for line in points} == {
+        task_color(0).upper()
+    }
+    assert (
+        points[0].get_markerfacecolor() == "white" and ax.get_xlabel() == "image AUROC"
+    )
 
 
 def test_what_is_not_in_the_table_is_named(drops, expanded):

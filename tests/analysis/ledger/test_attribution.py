@@ -1,4 +1,6 @@
-"""Splits that add up whatever the numbers are, Shapley values against their axioms, and every verdict by hand."""
+"""Splits that add up whatever the numbers are, Shapley values against their axioms, and
+every verdict by hand.
+"""
 
 from itertools import combinations, permutations
 
@@ -6,7 +8,15 @@ import numpy as np
 import pytest
 
 from analysis.intervals import Interval
-from analysis.ledger.attribution import PLAYERS, TERMS, judge, ledger_split, ledger_states, shapley, spurious_share
+from analysis.ledger.attribution import (
+    PLAYERS,
+    TERMS,
+    judge,
+    ledger_split,
+    ledger_states,
+    shapley,
+    spurious_share,
+)
 
 NAMES = tuple(ledger_states("full"))
 
@@ -19,15 +29,30 @@ def values(seed: int, shape: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
 def test_the_four_terms_add_up_to_the_drop(seed):
     states = values(seed, (50,))
     terms, drop = ledger_split(states), states["learned"] - states["final"]
-    np.testing.assert_allclose(sum(terms[name] for name in TERMS), drop, atol=1e-12, rtol=0)
+    np.testing.assert_allclose(
+        sum(terms[name] for name in TERMS), drop, atol=1e-12, rtol=0
+    )
     assert np.array_equal(terms["drop"], drop)
 
 
 def test_terms_by_hand():
-    states = {"learned": 0.9, "final": 0.5, "masked": 0.55, "restored": 0.6, "realigned": 0.8, "refitted": 0.92}
+    states = {
+        "learned": 0.9,
+        "final": 0.5,
+        "masked": 0.55,
+        "restored": 0.6,
+        "realigned": 0.8,
+        "refitted": 0.92,
+    }
     assert not {"beyond", "reminded"} & set(ledger_split(states))
     terms = ledger_split({**states, "control": 0.7})
-    expected = {"beyond": 0.1, "confusion": 0.05, "center drift": 0.05, "alignment": 0.18, "residual": 0.12}
+    expected = {
+        "beyond": 0.1,
+        "confusion": 0.05,
+        "center drift": 0.05,
+        "alignment": 0.18,
+        "residual": 0.12,
+    }
     for name, value in {**expected, "drop": 0.4}.items():
         assert terms[name] == pytest.approx(value), name
     assert terms["reminded"] == pytest.approx(0.18 * (0.8 - 0.7) / (0.8 - 0.6))
@@ -36,9 +61,18 @@ def test_terms_by_hand():
     assert spurious_share(terms, alignment=None) == pytest.approx(0.1 / 0.4)
 
 
-@pytest.mark.parametrize(("control", "share"), [(0.3, 1.0), (0.6, 1.0), (0.7, 0.5), (0.8, 0.0), (0.95, 0.0)])
+@pytest.mark.parametrize(
+    ("control", "share"), [(0.3, 1.0), (0.6, 1.0), (0.7, 0.5), (0.8, 0.0), (0.95, 0.0)]
+)
 def test_what_lies_above_the_control_reminded(control, share):
-    states = {"learned": 0.8, "final": 0.5, "masked": 0.55, "restored": 0.6, "realigned": 0.8, "refitted": 0.8}
+    states = {
+        "learned": 0.8,
+        "final": 0.5,
+        "masked": 0.55,
+        "restored": 0.6,
+        "realigned": 0.8,
+        "refitted": 0.8,
+    }
     terms = ledger_split({**states, "control": control})
     assert terms["reminded"] == pytest.approx(share * terms["alignment"])
 
@@ -46,7 +80,9 @@ def test_what_lies_above_the_control_reminded(control, share):
 @pytest.mark.parametrize("seed", range(20))
 def test_the_lower_bound_never_exceeds_the_upper_one_where_a_refit_helps(seed):
     terms = ledger_split(values(seed, (100,)))
-    upper, lower = (terms[name][terms["alignment"] > 0] for name in ("alignment", "reminded"))
+    upper, lower = (
+        terms[name][terms["alignment"] > 0] for name in ("alignment", "reminded")
+    )
     assert (lower <= upper + 1e-12).all() and (lower >= 0).all()
 
 
@@ -56,7 +92,9 @@ def test_of_no_drop_there_is_no_share():
 
 def coalitions(seed: int) -> dict[frozenset[str], float]:
     rng = np.random.default_rng(seed)
-    return {frozenset(c): rng.random() for n in range(4) for c in combinations(PLAYERS, n)}
+    return {
+        frozenset(c): rng.random() for n in range(4) for c in combinations(PLAYERS, n)
+    }
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -69,11 +107,16 @@ def test_shapley_is_the_mean_over_orders_and_complete(seed):
             before = frozenset(order[: order.index(player)])
             gains.append(worth[before | {player}] - worth[before])
         assert found[player] == pytest.approx(np.mean(gains), abs=1e-12)
-    assert sum(found.values()) == pytest.approx(worth[frozenset(PLAYERS)] - worth[frozenset()], abs=1e-12)
+    assert sum(found.values()) == pytest.approx(
+        worth[frozenset(PLAYERS)] - worth[frozenset()], abs=1e-12
+    )
 
 
 def test_an_idle_player_gets_nothing_and_equal_players_the_same():
-    worth = {c: 1.0 * ("flow" in c) + 0.5 * ("flow" in c and "centers" in c) for c in coalitions(0)}
+    worth = {
+        c: 1.0 * ("flow" in c) + 0.5 * ("flow" in c and "centers" in c)
+        for c in coalitions(0)
+    }
     assert shapley(worth)["mask"] == pytest.approx(0, abs=1e-12)
     symmetric = {c: float(len(c) ** 2) for c in coalitions(0)}
     assert len({round(value, 12) for value in shapley(symmetric).values()}) == 1

@@ -1,8 +1,10 @@
-"""A trained model is made ill in known ways, and the ledger must say yes to each illness and no to none.
+"""A trained model is made ill in known ways, and the ledger must say yes to each
+illness and no to none.
 
-Patches are drawn such that a flow has something to lose: where a class lies turns with the half of the image, so that
-a density that does not know the position, such as a refit of an untrained flow, sees no defect that comes from the
-other half (`turned`). `between` are patches half way to the other class, which make the class uncertain.
+Patches are drawn such that a flow has something to lose: where a class lies turns with
+the half of the image, so that a density that does not know the position, such as a
+refit of an untrained flow, sees no defect that comes from the other half (`turned`).
+`between` are patches half way to the other class, which make the class uncertain.
 """
 
 import numpy as np
@@ -25,7 +27,9 @@ FAMILIES = ("means", "full", "affine")
 
 
 def drawn(defect: str) -> Features:
-    """Normal training images, and test images half of which hold a block of defective patches."""
+    """Normal training images, and test images half of which hold a block of defective
+    patches.
+    """
     rng = np.random.default_rng(0)
     rows, patches = [], []
     half = np.where(np.arange(SIDE * SIDE) % SIDE < SIDE // 2, 1.0, -1.0)
@@ -44,7 +48,12 @@ def drawn(defect: str) -> Features:
             patches.append(x.reshape(-1, DIM) + rng.normal(0, 0.6, (SIDE * SIDE, DIM)))
             rows.append((category, "train" if i < 30 else "test", label))
     samples = pd.DataFrame(rows, columns=["category", "split", "label"])
-    return Features(samples, (np.stack(patches).astype(np.float16),), ((SIDE, SIDE),), np.arange(len(rows)))
+    return Features(
+        samples,
+        (np.stack(patches).astype(np.float16),),
+        ((SIDE, SIDE),),
+        np.arange(len(rows)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +61,26 @@ def healthy() -> FlowModel:
     features = drawn("turned").where(split="train")
     config = FlowConfig(n_blocks=4, n_components=3, position_dim=8, hidden=32)
     model = FlowModel(features.dims, features.grids, config).expand_(CLASSES)
-    options = TrainConfig(epochs=60, batch_images=10, lr=1e-2, losses=LossConfig(mutual_information=1.0))
+    options = TrainConfig(
+        epochs=60, batch_images=10, lr=1e-2, losses=LossConfig(mutual_information=1.0)
+    )
     train(model, features, options, progress=False)
     return model
 
 
-def diagnosed(healthy: FlowModel, defect: str, illness: tuple[str, ...]) -> pd.DataFrame:
+def diagnosed(
+    healthy: FlowModel, defect: str, illness: tuple[str, ...]
+) -> pd.DataFrame:
     options = {"family": FAMILIES, "size": 24, "sigma": 1.0}
     frames = [
-        counterfactuals(healthy, ILLNESSES[name](healthy), drawn(defect), CLASSES, **options).assign(illness=name)
+        counterfactuals(
+            healthy, ILLNESSES[name](healthy), drawn(defect), CLASSES, **options
+        ).assign(illness=name)
         for name in illness
     ]
-    return pd.concat(frames, ignore_index=True).assign(strategy="planted", step=0, task=0, given="category")
+    return pd.concat(frames, ignore_index=True).assign(
+        strategy="planted", step=0, task=0, given="category"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,18 +93,26 @@ def between(healthy) -> pd.DataFrame:
     return diagnosed(healthy, "between", ("blocks_reset", "density_flattened"))
 
 
-def share(measured: pd.DataFrame, illness: str, part: str, *, family: str = "full") -> pd.Series:
+def share(
+    measured: pd.DataFrame, illness: str, part: str, *, family: str = "full"
+) -> pd.Series:
     rows = measured[(measured["illness"] == illness) & (measured["part"] == part)]
     return ledger_shares(rows, family=family, by="all", n_resamples=200).iloc[0]
 
 
-def terms(measured: pd.DataFrame, illness: str, part: str, *, family: str = "full") -> pd.DataFrame:
+def terms(
+    measured: pd.DataFrame, illness: str, part: str, *, family: str = "full"
+) -> pd.DataFrame:
     rows = measured[(measured["illness"] == illness) & (measured["part"] == part)]
-    return ledger_terms(rows, family=family, by="all", n_resamples=200).set_index("term")
+    return ledger_terms(rows, family=family, by="all", n_resamples=200).set_index(
+        "term"
+    )
 
 
 def verdict_of(measured: pd.DataFrame, illness: str, *, part: str = "product") -> str:
-    return verdict(measured[measured["illness"] == illness].drop(columns="illness"), part=part).name
+    return verdict(
+        measured[measured["illness"] == illness].drop(columns="illness"), part=part
+    ).name
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -102,7 +127,10 @@ def test_where_nothing_was_done_nothing_is_found(turned, family, part):
 @pytest.mark.parametrize("part", ["logp", "product"])
 def test_translated_centers_are_all_center_drift(turned, part):
     found = terms(turned, "centers_translated", part)
-    assert found.loc["drop", "low"] > 0.1 and found.loc["center drift", "value"] == found.loc["drop", "value"]
+    assert (
+        found.loc["drop", "low"] > 0.1
+        and found.loc["center drift", "value"] == found.loc["drop", "value"]
+    )
     assert share(turned, "centers_translated", part)["spurious_share_low"] > 0.9
     assert verdict_of(turned, "centers_translated", part=part) == "spurious"
 
@@ -126,7 +154,9 @@ def test_reset_blocks_are_residual_where_the_flow_was_needed(turned, part, famil
     assert verdict_of(turned, "blocks_reset") == "lost"
 
 
-def test_where_any_gaussian_would_do_only_the_control_tells_what_the_refit_taught(between):
+def test_where_any_gaussian_would_do_only_the_control_tells_what_the_refit_taught(
+    between,
+):
     shares = share(between, "blocks_reset", "product")
     assert shares["spurious_share"] > 0.9 and shares["reminded_share"] < 0.2
     assert verdict_of(between, "blocks_reset") != "spurious"
@@ -134,19 +164,36 @@ def test_where_any_gaussian_would_do_only_the_control_tells_what_the_refit_taugh
 
 def test_a_confusable_class_is_all_confusion_and_none_of_it_in_the_likelihood(turned):
     found = terms(turned, "confusable_class", "product")
-    assert found.loc["drop", "low"] > 0 and found.loc["confusion", "value"] == found.loc["drop", "value"]
+    assert (
+        found.loc["drop", "low"] > 0
+        and found.loc["confusion", "value"] == found.loc["drop", "value"]
+    )
     assert share(turned, "confusable_class", "product")["spurious_share_low"] > 0.9
-    assert not terms(turned, "confusable_class", "logp").loc[[*TERMS], ["value", "low", "high"]].any(axis=None)
+    assert (
+        not terms(turned, "confusable_class", "logp")
+        .loc[[*TERMS], ["value", "low", "high"]]
+        .any(axis=None)
+    )
     assert verdict_of(turned, "confusable_class") == "spurious"
 
 
 def test_a_flattened_density_needs_a_covariance(between):
     assert terms(between, "density_flattened", "entropy").loc["drop", "low"] > 0
-    by_family = {name: share(between, "density_flattened", "entropy", family=name) for name in FAMILIES}
-    assert by_family["means"]["spurious_share"] < 0.2 < 0.8 < by_family["full"]["spurious_share"]
+    by_family = {
+        name: share(between, "density_flattened", "entropy", family=name)
+        for name in FAMILIES
+    }
+    assert (
+        by_family["means"]["spurious_share"]
+        < 0.2
+        < 0.8
+        < by_family["full"]["spurious_share"]
+    )
     assert by_family["affine"]["spurious_share"] > 0.8
     levels = ledger_families(between, by="all", n_resamples=50)
-    levels = levels[(levels["illness"] == "density_flattened") & (levels["part"] == "entropy")]
+    levels = levels[
+        (levels["illness"] == "density_flattened") & (levels["part"] == "entropy")
+    ]
     new = levels[levels["flow"] == "new"].set_index("family")["value"]
     assert new["full"] > new["means"] + 0.1
 
@@ -154,19 +201,27 @@ def test_a_flattened_density_needs_a_covariance(between):
 def test_every_illness_harms_what_it_says_and_leaves_the_model_alone(healthy):
     before = {name: value.clone() for name, value in healthy.state_dict().items()}
     harmed = {name: harm(healthy) for name, harm in ILLNESSES.items()}
-    assert all(torch.equal(value, before[name]) for name, value in healthy.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) for name, value in healthy.state_dict().items()
+    )
     x = drawn("turned").read()[0].flatten(0, 1).float()
     z, log_det = healthy.levels[0](x)
     for name in ("nothing", "centers_translated", "confusable_class"):
         assert torch.equal(harmed[name].levels[0](x)[0], z), name
     turned_z, turned_log_det = harmed["latents_rotated"].levels[0](x)
     torch.testing.assert_close(
-        torch.cdist(turned_z[:50], turned_z[:50]), torch.cdist(z[:50], z[:50]), rtol=1e-3, atol=1e-2
+        torch.cdist(turned_z[:50], turned_z[:50]),
+        torch.cdist(z[:50], z[:50]),
+        rtol=1e-3,
+        atol=1e-2,
     )
     torch.testing.assert_close(turned_log_det, log_det)
     flat, flat_log_det = harmed["density_flattened"].levels[0](x)
     torch.testing.assert_close(
-        log_det - flat_log_det, torch.full_like(log_det, DIM // 2 * np.log(10)), rtol=1e-3, atol=1e-3
+        log_det - flat_log_det,
+        torch.full_like(log_det, DIM // 2 * np.log(10)),
+        rtol=1e-3,
+        atol=1e-3,
     )
     assert flat.var(0).sum() < z.var(0).sum()
     back, _ = harmed["density_flattened"].levels[0].inverse(flat)
@@ -175,9 +230,20 @@ def test_every_illness_harms_what_it_says_and_leaves_the_model_alone(healthy):
 
 def test_planted_is_the_same_on_a_run(tiny, tmp_path):
     run = fit(tiny, folder=tmp_path, progress=False)
-    found = planted(run, illness=("nothing", "confusable_class"), family=("means",), part=("logp",), size=16)
-    assert set(found["illness"]) == {"nothing", "confusable_class"} and set(found["category"]) == set(run.tasks[0])
+    found = planted(
+        run,
+        illness=("nothing", "confusable_class"),
+        family=("means",),
+        part=("logp",),
+        size=16,
+    )
+    assert set(found["illness"]) == {"nothing", "confusable_class"} and set(
+        found["category"]
+    ) == set(run.tasks[0])
     split = ledger_terms(found, family="means", by="category", n_resamples=20)
-    assert len(split) == 2 * 3 * (2 + len(TERMS) + 3) and not split.query("term == 'drop'")["value"].any()
+    assert (
+        len(split) == 2 * 3 * (2 + len(TERMS) + 3)
+        and not split.query("term == 'drop'")["value"].any()
+    )
     with pytest.raises(KeyError, match="Unknown illness 'flu'; known: .*nothing"):
         planted(run, illness=("flu",))

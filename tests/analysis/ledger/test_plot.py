@@ -1,4 +1,6 @@
-"""Plots of planted ledgers: bars add up, colours are not those of tasks, and what is missing is named."""
+"""Plots of planted ledgers: bars add up, colours are not those of tasks, and what is
+missing is named.
+"""
 
 import numpy as np
 import pandas as pd
@@ -18,22 +20,47 @@ def terms() -> pd.DataFrame:
         ("finetune", 4, "category", "product", task, category, term, value, value - 0.02, value + 0.03)
         for task, category in ((0, "ant"), (1, "bee")) for term, value in SPLIT.items()
     ]  # fmt: skip
-    columns = ["strategy", "step", "given", "part", "task", "category", "term", "value", "low", "high"]
+    columns = [
+        "strategy",
+        "step",
+        "given",
+        "part",
+        "task",
+        "category",
+        "term",
+        "value",
+        "low",
+        "high",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
 def test_the_waterfall_falls_from_learnt_to_now(terms):
     ax = plot_waterfall(terms, task=1)
     ends, bars = ax.patches[:2], ax.patches[2:]
-    assert [bar.get_height() for bar in ends] == [0.9, 0.5] and to_hex(ends[0].get_facecolor()).upper() == task_color(1)
+    assert [bar.get_height() for bar in ends] == [0.9, 0.5] and to_hex(
+        ends[0].get_facecolor()
+    ).upper() == task_color(1)
     level = 0.9
     for bar, (name, color) in zip(bars, TERMS.items()):
-        assert bar.get_y() == pytest.approx(level) and bar.get_height() == pytest.approx(-SPLIT[name])
-        assert (bar.get_hatch() is not None) == (SPLIT[name] < 0) and to_hex(bar.get_facecolor()) == to_hex(color)
+        assert bar.get_y() == pytest.approx(
+            level
+        ) and bar.get_height() == pytest.approx(-SPLIT[name])
+        assert (bar.get_hatch() is not None) == (SPLIT[name] < 0) and to_hex(
+            bar.get_facecolor()
+        ) == to_hex(color)
         level -= SPLIT[name]
     assert level == pytest.approx(0.5)
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["learnt", *TERMS, "now"]
-    spans = [c.lines[2][0].get_segments()[0][:, 1] for c in ax.containers if hasattr(c, "lines")]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "learnt",
+        *TERMS,
+        "now",
+    ]
+    spans = [
+        c.lines[2][0].get_segments()[0][:, 1]
+        for c in ax.containers
+        if hasattr(c, "lines")
+    ]
     np.testing.assert_allclose(spans[0], [0.9 - 0.13, 0.9 - 0.08])
 
 
@@ -47,7 +74,12 @@ def test_the_terms_of_each_category_add_up_to_its_drop(terms):
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {*TERMS, "drop"}
     left, right = ax.get_xlim()
     assert left < -0.05 and right > 0.45, "no bar ends at the frame"
-    assert plot_ledger(terms.drop(columns="category"), legend=False, ax=ax.figure.add_subplot()).get_legend() is None
+    assert (
+        plot_ledger(
+            terms.drop(columns="category"), legend=False, ax=ax.figure.add_subplot()
+        ).get_legend()
+        is None
+    )
 
 
 def test_terms_are_not_in_the_colours_of_tasks():
@@ -60,10 +92,22 @@ def test_families_are_a_line_and_the_affine_one_beside_it():
         ("category", "product", name, flow, 0.5 + i / 10, 0.45 + i / 10, 0.55 + i / 10)
         for flow in ("old", "new", "untrained") for i, name in enumerate(names) if (flow, name) != ("untrained", "none")
     ]  # fmt: skip
-    ax = plot_families(pd.DataFrame(rows, columns=["given", "part", "family", "flow", "value", "low", "high"]))
-    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
-    assert list(lines["new flow"].get_xdata()) == [0, 1, 2] and list(lines["untrained flow"].get_xdata()) == [1, 2]
-    assert [container.lines[0].get_xdata().tolist() for container in ax.containers] == [[3]] * 3
+    ax = plot_families(
+        pd.DataFrame(
+            rows, columns=["given", "part", "family", "flow", "value", "low", "high"]
+        )
+    )
+    lines = {
+        line.get_label(): line
+        for line in ax.lines
+        if not line.get_label().startswith("_")
+    }
+    assert list(lines["new flow"].get_xdata()) == [0, 1, 2] and list(
+        lines["untrained flow"].get_xdata()
+    ) == [1, 2]
+    assert [container.lines[0].get_xdata().tolist() for container in ax.containers] == [
+        [3]
+    ] * 3
     assert len(ax.get_legend().get_texts()) == 3
 
 

@@ -1,4 +1,6 @@
-"""Plots of planted transplants and transports: what is drawn, where, and what is missing is named."""
+"""Plots of planted transplants and transports: what is drawn, where, and what is
+missing is named.
+"""
 
 import numpy as np
 import pandas as pd
@@ -13,11 +15,30 @@ def test_transplants_are_lines_over_blocks():
         for task in (0, 1) for category in "ab" for side in ("first", "last") for blocks in range(4)
         for centers in ("old", "full")
     ]  # fmt: skip
-    columns = ["task", "category", "side", "blocks", "centers", "metric", "part", "value"]
+    columns = [
+        "task",
+        "category",
+        "side",
+        "blocks",
+        "centers",
+        "metric",
+        "part",
+        "value",
+    ]
     ax = plot_transplant(pd.DataFrame(rows, columns=columns), task=1)
-    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
-    assert set(lines) == {f"{s} blocks, {c}" for s in ("first", "last") for c in ("old centers", "refitted (full)")}
-    np.testing.assert_allclose(lines["last blocks, old centers"].get_ydata(), [0.51, 0.61, 0.71, 0.81])
+    lines = {
+        line.get_label(): line
+        for line in ax.lines
+        if not line.get_label().startswith("_")
+    }
+    assert set(lines) == {
+        f"{s} blocks, {c}"
+        for s in ("first", "last")
+        for c in ("old centers", "refitted (full)")
+    }
+    np.testing.assert_allclose(
+        lines["last blocks, old centers"].get_ydata(), [0.51, 0.61, 0.71, 0.81]
+    )
     assert lines["first blocks, old centers"].get_linestyle() == "--"
     with pytest.raises(ValueError, match="task=4; there are: 0, 1"):
         plot_transplant(pd.DataFrame(rows, columns=columns), task=4)
@@ -35,16 +56,24 @@ def moves() -> pd.DataFrame:
         for task, name in ((0, "ant"), (1, "bee")) for level in (0, 1)
         for quantity, value in (("mixture", -2.0), ("volume", 0.5), ("logp", -1.5))
     ]  # fmt: skip
-    return pd.DataFrame(fits + parts, columns=["task", "level", "source", "category", "quantity", "value"])
+    return pd.DataFrame(
+        fits + parts,
+        columns=["task", "level", "source", "category", "quantity", "value"],
+    )
 
 
 def test_transport_shows_nested_fits_and_both_parts_of_log_p(moves):
     ax = plot_transport(moves)
-    heights = np.array([[bar.get_height() for bar in container] for container in ax.containers])
+    heights = np.array(
+        [[bar.get_height() for bar in container] for container in ax.containers]
+    )
     np.testing.assert_allclose(heights, [[0.25, 0.25], [0.55, 0.55], [0.85, 0.85]])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["task 1", "task 2"]
     other = plot_volume(moves, ax=ax.figure.add_subplot())
-    widths = {container.get_label(): [bar.get_width() for bar in container] for container in other.containers}
+    widths = {
+        container.get_label(): [bar.get_width() for bar in container]
+        for container in other.containers
+    }
     assert widths == {"mixture": [-2, -2], "volume": [0.5, 0.5]}
 
 

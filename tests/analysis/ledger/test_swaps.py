@@ -11,7 +11,12 @@ from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.scoring.scores import calibrate, score
 
 GRIDS = ((4, 4), (2, 2))
-NAMES = {"centers": {"mu"}, "offsets": {"delta"}, "weights": {"phi", "psi"}, "mixture": {"mu", "delta", "phi", "psi"}}
+NAMES = {
+    "centers": {"mu"},
+    "offsets": {"delta"},
+    "weights": {"phi", "psi"},
+    "mixture": {"mu", "delta", "phi", "psi"},
+}
 
 
 def model(seed: int, *, categories: str = "abc", n_blocks: int = 3) -> FlowModel:
@@ -19,15 +24,25 @@ def model(seed: int, *, categories: str = "abc", n_blocks: int = 3) -> FlowModel
     out = FlowModel((8, 8), GRIDS, config, seed=seed).expand_(categories)
     for level in out.levels:
         for parameter in level.mixture.parameters():
-            parameter.data += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+            parameter.data += torch.randn(
+                parameter.shape, generator=torch.Generator().manual_seed(seed)
+            )
     return out.eval()
 
 
 @pytest.fixture
 def features() -> Features:
     rng = np.random.default_rng(0)
-    samples = pd.DataFrame({"category": ["a", "b"] * 10, "split": ["train"] * 12 + ["test"] * 8, "label": 0})
-    levels = tuple(rng.normal(size=(20, cells, 8)).astype(np.float16) for cells in (16, 4))
+    samples = pd.DataFrame(
+        {
+            "category": ["a", "b"] * 10,
+            "split": ["train"] * 12 + ["test"] * 8,
+            "label": 0,
+        }
+    )
+    levels = tuple(
+        rng.normal(size=(20, cells, 8)).astype(np.float16) for cells in (16, 4)
+    )
     return Features(samples, levels, GRIDS, np.arange(20))
 
 
@@ -37,7 +52,10 @@ def differing(a: FlowModel, b: FlowModel) -> set[str]:
              if not torch.equal(getattr(level.mixture, n), getattr(other.mixture, n))}  # fmt: skip
     for level, other in zip(a.levels, b.levels):
         for i, (block, theirs) in enumerate(zip(level.flow, other.flow)):
-            same = all(torch.equal(block.state_dict()[key], value) for key, value in theirs.state_dict().items())
+            same = all(
+                torch.equal(block.state_dict()[key], value)
+                for key, value in theirs.state_dict().items()
+            )
             names |= set() if same else {str(i)}
     return names
 
@@ -51,7 +69,9 @@ def test_the_part_is_the_donors_and_the_rest_the_recipients(part, blocks, change
     both = swap(recipient, donor, part, blocks=blocks)
     assert differing(both, recipient) == changed
     assert differing(both, donor) == differing(recipient, donor) - changed
-    assert differing(recipient, model(0)) == differing(donor, model(1)) == set(), "neither was touched"
+    assert differing(recipient, model(0)) == differing(donor, model(1)) == set(), (
+        "neither was touched"
+    )
 
 
 @pytest.mark.parametrize("part", SWAPS)
@@ -62,7 +82,9 @@ def test_swapping_with_itself_changes_nothing(part):
 def test_classes_that_the_donor_does_not_know_stay():
     recipient, donor = model(0), model(1, categories="ca")
     mu = swap(recipient, donor, "centers").levels[0].mixture.mu
-    assert torch.equal(mu[[2, 0]], donor.levels[0].mixture.mu) and torch.equal(mu[1], recipient.levels[0].mixture.mu[1])
+    assert torch.equal(mu[[2, 0]], donor.levels[0].mixture.mu) and torch.equal(
+        mu[1], recipient.levels[0].mixture.mu[1]
+    )
 
 
 def test_the_mask_drops_what_the_donor_does_not_know(features):
@@ -73,17 +95,25 @@ def test_the_mask_drops_what_the_donor_does_not_know(features):
     known = {"known": ["a", "b"]}
     expected = score(recipient, test, calibrate(recipient, training, **known), **known)
     found = score(masked, test, calibrate(masked, training))
-    assert torch.equal(found.logp, expected.logp) and torch.equal(found.entropy, expected.entropy)
+    assert torch.equal(found.logp, expected.logp) and torch.equal(
+        found.entropy, expected.entropy
+    )
 
 
 def test_frames_go_with_the_mixture_alone():
     recipient, donor = model(0), model(1, categories="ab")
     level = donor.levels[0]
-    level.mixture = level.mixture.framed(2 * torch.eye(8).expand(2, -1, -1), torch.ones(2, 8))
+    level.mixture = level.mixture.framed(
+        2 * torch.eye(8).expand(2, -1, -1), torch.ones(2, 8)
+    )
     assert swap(recipient, donor, "centers").levels[0].mixture.frames is None
     weight, bias = swap(recipient, donor, "mixture").levels[0].mixture.frames
     assert weight[:, 0, 0].tolist() == [2, 2, 1] and bias[:, 0].tolist() == [1, 1, 0]
-    back = swap(swap(recipient, donor, "mixture"), recipient, "mixture").levels[0].mixture.frames
+    back = (
+        swap(swap(recipient, donor, "mixture"), recipient, "mixture")
+        .levels[0]
+        .mixture.frames
+    )
     assert torch.equal(back[0], torch.eye(8).expand(3, -1, -1))
 
 

@@ -1,4 +1,6 @@
-"""Transplants end in the models they begin with, and a block that did not change makes no difference."""
+"""Transplants end in the models they begin with, and a block that did not change makes
+no difference.
+"""
 
 import dataclasses
 
@@ -39,7 +41,11 @@ def test_both_ends_are_states_of_the_ledger(run, hybrids, centers, ours):
     measured = measured[(measured["centers"] == ours) & (measured["mask"] == "old")]
     for blocks, flow in ((0, "new"), (run.config.flow.n_blocks, "old")):
         for side in ("first", "last"):
-            rows = hybrids[(hybrids["side"] == side) & (hybrids["blocks"] == blocks) & (hybrids["centers"] == centers)]
+            rows = hybrids[
+                (hybrids["side"] == side)
+                & (hybrids["blocks"] == blocks)
+                & (hybrids["centers"] == centers)
+            ]
             expected = scores(measured[measured["flow"] == flow])
             np.testing.assert_allclose(scores(rows), expected, rtol=1e-3, atol=1e-4)
 
@@ -48,6 +54,9 @@ def test_in_between_they_are_neither(hybrids):
     chosen = hybrids[hybrids["centers"] == "old"]
     kinds = [("first", 1), ("last", 1), ("first", 0), ("first", 2)]
 
-    values = [scores(chosen[(chosen["side"] == side) & (chosen["blocks"] == n)]) for side, n in kinds]
+    values = [
+        scores(chosen[(chosen["side"] == side) & (chosen["blocks"] == n)])
+        for side, n in kinds
+    ]
     for i, one in enumerate(values):
         assert not any(np.allclose(one, other, rtol=1e-3) for other in values[:i])

@@ -1,15 +1,24 @@
-"""Planted recovery curves are read right: areas, changes and halves by hand, and the verdict that they deserve."""
+"""Planted recovery curves are read right: areas, changes and halves by hand, and the
+verdict that they deserve.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.recovery.conclude import recovery_changes, recovery_curves, recovery_halves, savings
+from analysis.recovery.conclude import (
+    recovery_changes,
+    recovery_curves,
+    recovery_halves,
+    savings,
+)
 from analysis.recovery.say import summarise_recovery
 
 
 def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:
-    """A table in which each probe's images are separated to the given degree, on two categories."""
+    """A table in which each probe's images are separated to the given degree, on two
+    categories.
+    """
     labels = np.array([0] * 20 + [1] * 20)
     rows = []
     for probe, values in curves.items():
@@ -17,8 +26,35 @@ def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:
             for category in ("a", "b"):
                 rng = np.random.default_rng(list(category.encode()))
                 scores = rng.normal(size=40) + value * labels
-                rows.append((run, 1, probe, "both", 5, n_steps, 0, category, "image_auroc", "product", labels, scores))
-    columns = ["run", "step", "probe", "update", "shots", "n_steps", "task", "category", "metric", "part", "labels"]
+                rows.append(
+                    (
+                        run,
+                        1,
+                        probe,
+                        "both",
+                        5,
+                        n_steps,
+                        0,
+                        category,
+                        "image_auroc",
+                        "product",
+                        labels,
+                        scores,
+                    )
+                )
+    columns = [
+        "run",
+        "step",
+        "probe",
+        "update",
+        "shots",
+        "n_steps",
+        "task",
+        "category",
+        "metric",
+        "part",
+        "labels",
+    ]
     frame = pd.DataFrame(rows, columns=[*columns, "scores"])
     learned = frame[(frame["probe"] == "forgotten") & (frame["n_steps"] == 7)]
     learned = learned.assign(probe="learned", update="none", shots=0, n_steps=0)
@@ -31,30 +67,52 @@ def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:
     ("forgotten", "never", "verdict"),
     [
         ((0.2, 2.0, 2.5, 2.5), (0.2, 0.2, 0.4, 0.8), "something was kept"),
-        ((0.5, 1.0, 1.5, 2.0), (0.5, 1.0, 1.5, 2.0), "do not tell reminding from teaching"),
+        (
+            (0.5, 1.0, 1.5, 2.0),
+            (0.5, 1.0, 1.5, 2.0),
+            "do not tell reminding from teaching",
+        ),
         ((0.2, 0.2, 0.4, 0.8), (0.2, 2.0, 2.5, 2.5), "less than the same steps teach"),
     ],
 )
 def test_planted_savings_are_read_right(forgotten, never, verdict):
-    assert verdict in summarise_recovery(plant(forgotten=forgotten, never_learned=never))
+    assert verdict in summarise_recovery(
+        plant(forgotten=forgotten, never_learned=never)
+    )
 
 
 def test_savings_are_the_area_between_the_curves():
     frame = plant(forgotten=(0.2, 2.0, 2.5, 2.5), never_learned=(0.2, 0.2, 0.4, 0.8))
     row = savings(frame, n_resamples=100).iloc[0]
-    means = frame[frame["probe"] != "learned"].groupby(["probe", "n_steps"])["value"].mean().unstack("probe")
+    means = (
+        frame[frame["probe"] != "learned"]
+        .groupby(["probe", "n_steps"])["value"]
+        .mean()
+        .unstack("probe")
+    )
     gap = (means["forgotten"] - means["never_learned"]).to_numpy()
     x = np.log1p(means.index)
     area = ((gap[1:] + gap[:-1]) / 2 * np.diff(x)).sum() / x[-1]
-    assert row["versus"] == "never_learned" and row["savings"] == pytest.approx(area, abs=1e-12)
-    assert row["start"] == pytest.approx(gap[0], abs=1e-12) and row["low"] < area < row["high"]
+    assert row["versus"] == "never_learned" and row["savings"] == pytest.approx(
+        area, abs=1e-12
+    )
+    assert (
+        row["start"] == pytest.approx(gap[0], abs=1e-12)
+        and row["low"] < area < row["high"]
+    )
     twice = pd.concat([frame, frame.assign(run="again")], ignore_index=True)
-    assert savings(twice, n_resamples=100).iloc[0]["savings"] == pytest.approx(area, abs=1e-12)
+    assert savings(twice, n_resamples=100).iloc[0]["savings"] == pytest.approx(
+        area, abs=1e-12
+    )
 
 
 def test_curves_and_changes_are_means_over_categories():
     frame = plant(forgotten=(0.2, 2.0, 2.5, 2.5))
-    curve = recovery_curves(frame, n_resamples=100).query("probe == 'forgotten'").set_index("n_steps")
+    curve = (
+        recovery_curves(frame, n_resamples=100)
+        .query("probe == 'forgotten'")
+        .set_index("n_steps")
+    )
     means = frame[frame["probe"] == "forgotten"].groupby("n_steps")["value"].mean()
     np.testing.assert_allclose(curve["value"], means)
     change = recovery_changes(frame, n_resamples=100).iloc[0]
@@ -65,10 +123,40 @@ def test_curves_and_changes_are_means_over_categories():
 def test_halves_share_no_image_and_leave_none_out():
     labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
     scores = np.array([0.0, 1, 9, 1, 0, 1, 9, 1])
-    row = ("r", 1, "forgotten", "both", 5, 0, 0, "a", "image_auroc", "product", 0.5, labels, scores)
-    columns = ["run", "step", "probe", "update", "shots", "n_steps", "task", "category", "metric", "part", "value"]
-    halves = recovery_halves(pd.DataFrame([row], columns=[*columns, "labels", "scores"]))
-    assert halves[["all", "first_half", "second_half"]].to_numpy().tolist() == [[0.5, 1.0, 0.0]]
+    row = (
+        "r",
+        1,
+        "forgotten",
+        "both",
+        5,
+        0,
+        0,
+        "a",
+        "image_auroc",
+        "product",
+        0.5,
+        labels,
+        scores,
+    )
+    columns = [
+        "run",
+        "step",
+        "probe",
+        "update",
+        "shots",
+        "n_steps",
+        "task",
+        "category",
+        "metric",
+        "part",
+        "value",
+    ]
+    halves = recovery_halves(
+        pd.DataFrame([row], columns=[*columns, "labels", "scores"])
+    )
+    assert halves[["all", "first_half", "second_half"]].to_numpy().tolist() == [
+        [0.5, 1.0, 0.0]
+    ]
 
 
 def test_what_is_not_in_the_table_is_named():

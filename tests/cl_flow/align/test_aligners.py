@@ -1,4 +1,6 @@
-"""Laws of every aligner, and drifts planted so that it is known what each of them must undo."""
+"""Laws of every aligner, and drifts planted so that it is known what each of them must
+undo.
+"""
 
 import math
 
@@ -26,25 +28,35 @@ def mixture() -> Mixture:
     return out.replace(delta=0.3 * out.delta)
 
 
-def latents(of: Mixture, *, n: int = 800, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def latents(
+    of: Mixture, *, n: int = 800, seed: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws of every class of a mixture without frames, and class ids."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(K).repeat_interleave(n)
     which = torch.randint(of.n_components, (len(y),), generator=generator)
-    return of.components().detach()[y, which] + torch.randn(len(y), DIM, generator=generator), y
+    return of.components().detach()[y, which] + torch.randn(
+        len(y), DIM, generator=generator
+    ), y
 
 
 def affine_map(seed: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.eye(DIM) + 0.3 * torch.randn(DIM, DIM, generator=generator), 3 * torch.randn(DIM, generator=generator)
+    return torch.eye(DIM) + 0.3 * torch.randn(
+        DIM, DIM, generator=generator
+    ), 3 * torch.randn(DIM, generator=generator)
 
 
 def rotation() -> torch.Tensor:
-    return torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(3))).Q
+    return torch.linalg.qr(
+        torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(3))
+    ).Q
 
 
 def evidence(weight: torch.Tensor, bias: torch.Tensor) -> Evidence:
-    """All there can be of a flow whose output has moved by z′ = Az + b; its patches are the latents as they were."""
+    """All there can be of a flow whose output has moved by z′ = Az + b; its patches are
+    the latents as they were.
+    """
     z, y = latents(mixture())
     new = y >= len(OLD)
     law = {k: GaussianStats.of(z[y == k]) for k in OLD}
@@ -76,16 +88,27 @@ def test_it_leaves_its_input_and_all_other_classes_alone(name, head):
     before, given = mixture(), evidence(*affine_map())
     state = {key: values.clone() for key, values in before.state_dict().items()}
     after = ALIGNERS[name](before, given, head=head)
-    assert all(torch.equal(before.state_dict()[key], values) for key, values in state.items())
+    assert all(
+        torch.equal(before.state_dict()[key], values) for key, values in state.items()
+    )
     z, _ = latents(before, n=20)
-    torch.testing.assert_close(after.log_prob_each(z)[:, 3:], before.log_prob_each(z)[:, 3:], rtol=0, atol=1e-12)
-    assert after.n_classes == K and [len(b["mu"]) for b in after.blocks()] == [len(b["mu"]) for b in before.blocks()]
+    torch.testing.assert_close(
+        after.log_prob_each(z)[:, 3:],
+        before.log_prob_each(z)[:, 3:],
+        rtol=0,
+        atol=1e-12,
+    )
+    assert after.n_classes == K and [len(b["mu"]) for b in after.blocks()] == [
+        len(b["mu"]) for b in before.blocks()
+    ]
 
 
 @each_head
 @pytest.mark.parametrize("name", [name for name in ALIGNERS if name != "refit"])
 def test_it_answers_the_same_twice(name, head):
-    a, b = (ALIGNERS[name](mixture(), evidence(*affine_map()), head=head) for _ in range(2))
+    a, b = (
+        ALIGNERS[name](mixture(), evidence(*affine_map()), head=head) for _ in range(2)
+    )
     z, _ = latents(mixture(), n=20)
     assert torch.equal(a.log_prob_each(z), b.log_prob_each(z))
 
@@ -95,7 +118,9 @@ def test_it_answers_the_same_twice(name, head):
 def test_where_nothing_drifts_nothing_moves(name, head):
     before, (z, y) = mixture(), latents(mixture(), n=50)
     after = ALIGNERS[name](before, evidence(*NOTHING), head=head)
-    torch.testing.assert_close(after.log_prob(z, y), before.log_prob(z, y), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        after.log_prob(z, y), before.log_prob(z, y), rtol=1e-9, atol=1e-9
+    )
 
 
 @each_head
@@ -128,23 +153,41 @@ def test_an_unknown_head_and_missing_evidence_are_named(name):
 
 
 @pytest.mark.parametrize("framed", [False, True])
-def test_scores_survive_an_affine_map_of_the_latents_with_the_mixture_moved_along(framed):
+def test_scores_survive_an_affine_map_of_the_latents_with_the_mixture_moved_along(
+    framed,
+):
     before, (weight, bias) = mixture(), affine_map()
     if framed:
-        before = before.framed(torch.eye(DIM) + 0.1 * torch.randn(K, DIM, DIM), torch.randn(K, DIM))
+        before = before.framed(
+            torch.eye(DIM) + 0.1 * torch.randn(K, DIM, DIM), torch.randn(K, DIM)
+        )
     after = moved(before, tuple(range(K)), weight.repeat(K, 1, 1), bias.repeat(K, 1))
     z, y = latents(mixture(), n=50)
     log_det = torch.linalg.slogdet(weight).logabsdet
     there = z @ weight.T + bias
-    torch.testing.assert_close(after.log_prob(there, y) + log_det, before.log_prob(z, y), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(after.negentropy(there), before.negentropy(z), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        after.log_prob(there, y) + log_det,
+        before.log_prob(z, y),
+        rtol=1e-10,
+        atol=1e-10,
+    )
+    torch.testing.assert_close(
+        after.negentropy(there), before.negentropy(z), rtol=1e-10, atol=1e-10
+    )
 
 
 def test_with_means_only_the_center_goes_where_the_map_takes_it():
     weight, bias = affine_map()
-    for before in (mixture(), mixture().framed(torch.eye(DIM).repeat(K, 1, 1) * 2, torch.ones(K, DIM))):
-        after = moved(before, OLD, weight.repeat(3, 1, 1), bias.repeat(3, 1), head="means")
-        torch.testing.assert_close(centers(after)[:3], centers(before)[:3] @ weight.T + bias)
+    for before in (
+        mixture(),
+        mixture().framed(torch.eye(DIM).repeat(K, 1, 1) * 2, torch.ones(K, DIM)),
+    ):
+        after = moved(
+            before, OLD, weight.repeat(3, 1, 1), bias.repeat(3, 1), head="means"
+        )
+        torch.testing.assert_close(
+            centers(after)[:3], centers(before)[:3] @ weight.T + bias
+        )
         torch.testing.assert_close(after.delta, before.delta)
         z, y = latents(mixture(), n=20)
         shift = (centers(after) - centers(before))[y]
@@ -153,12 +196,17 @@ def test_with_means_only_the_center_goes_where_the_map_takes_it():
 
 def test_ldc_undoes_an_affine_map_to_the_digit_and_procrustes_a_rotation():
     z, y = latents(mixture(), n=50)
-    for name, weight, options in (("ldc", affine_map()[0], {"shrinkage": 0.0}), ("procrustes", rotation(), {})):
+    for name, weight, options in (
+        ("ldc", affine_map()[0], {"shrinkage": 0.0}),
+        ("procrustes", rotation(), {}),
+    ):
         bias = affine_map()[1]
         after = ALIGNERS[name](mixture(), evidence(weight, bias), **options)
         log_det = torch.linalg.slogdet(weight).logabsdet
         got, old = after.log_prob(z @ weight.T + bias, y) + log_det, y < 3
-        torch.testing.assert_close(got[old], mixture().log_prob(z, y)[old], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            got[old], mixture().log_prob(z, y)[old], rtol=1e-9, atol=1e-9
+        )
 
 
 def test_a_map_that_is_not_theirs_to_undo_stays():
@@ -167,7 +215,10 @@ def test_a_map_that_is_not_theirs_to_undo_stays():
     z, y = z[y < 3], y[y < 3]
     there, log_det = z @ weight.T + bias, torch.linalg.slogdet(weight).logabsdet
     lost = {
-        name: (mixture().log_prob(z, y) - ALIGNERS[name](mixture(), evidence(weight, bias)).log_prob(there, y)).mean()
+        name: (
+            mixture().log_prob(z, y)
+            - ALIGNERS[name](mixture(), evidence(weight, bias)).log_prob(there, y)
+        ).mean()
         - log_det
         for name in ALIGNERS
     }
@@ -181,16 +232,29 @@ def test_only_the_full_head_undoes_a_stretch(name):
     z, y = latents(mixture(), n=300)
     z, y = z[y < 3], y[y < 3]
     log_det = torch.linalg.slogdet(stretch).logabsdet
-    after = {head: ALIGNERS[name](mixture(), evidence(stretch, NOTHING[1]), head=head) for head in HEADS}
-    lost = {head: (mixture().log_prob(z, y) - m.log_prob(z @ stretch, y)).mean() - log_det for head, m in after.items()}
+    after = {
+        head: ALIGNERS[name](mixture(), evidence(stretch, NOTHING[1]), head=head)
+        for head in HEADS
+    }
+    lost = {
+        head: (mixture().log_prob(z, y) - m.log_prob(z @ stretch, y)).mean() - log_det
+        for head, m in after.items()
+    }
     assert lost["full"] < 0.2 and lost["means"] > 0.5
 
 
 def test_sdc_moves_each_center_as_the_patches_near_it_do():
     before = mixture()
-    z = torch.cat([centers(before)[0] + torch.randn(200, DIM), centers(before)[1] + torch.randn(200, DIM)])
+    z = torch.cat(
+        [
+            centers(before)[0] + torch.randn(200, DIM),
+            centers(before)[1] + torch.randn(200, DIM),
+        ]
+    )
     shift = torch.cat([torch.ones(200, 1), -torch.ones(200, 1)]) * torch.eye(DIM)[0]
-    after = ALIGNERS["sdc"](before, Evidence((0, 1), drift=(z, z + shift)), head="means")
+    after = ALIGNERS["sdc"](
+        before, Evidence((0, 1), drift=(z, z + shift)), head="means"
+    )
     step = (centers(after) - centers(before))[:2, 0]
     assert step[0] > 0.5 and step[1] < -0.5
 
@@ -203,7 +267,10 @@ def test_transport_from_a_flow_to_itself_is_the_identity():
     law = {k: GaussianStats.of(torch.randn(100, DIM) + k) for k in OLD}
     inverse = torch.linalg.inv(weight)
     same = Evidence(
-        OLD, latents=law, flow=lambda x, c: x @ weight.T + bias, inverse=lambda z, c: (z - bias) @ inverse.T
+        OLD,
+        latents=law,
+        flow=lambda x, c: x @ weight.T + bias,
+        inverse=lambda z, c: (z - bias) @ inverse.T,
     )
     there, y = transported(same)
     stayed = Evidence(OLD, latents=law, flow=lambda x, c: x, inverse=lambda z, c: z)
@@ -213,7 +280,12 @@ def test_transport_from_a_flow_to_itself_is_the_identity():
 
 def test_draws_that_the_old_flow_cannot_invert_are_left_out():
     law = {0: GaussianStats.of(torch.randn(100, DIM))}
-    broken = Evidence((0,), latents=law, flow=lambda x, c: x, inverse=lambda z, c: z.where(z[:, :1] > 0, math.inf * z))
+    broken = Evidence(
+        (0,),
+        latents=law,
+        flow=lambda x, c: x,
+        inverse=lambda z, c: z.where(z[:, :1] > 0, math.inf * z),
+    )
     z, y = transported(broken)
     assert 0 < len(z) < broken.n_draws and z.isfinite().all() and len(z) == len(y)
 
@@ -221,15 +293,23 @@ def test_draws_that_the_old_flow_cannot_invert_are_left_out():
 def test_draws_have_the_moments_of_their_law_and_no_tail():
     law = {0: GaussianStats.of(torch.randn(500, DIM) * torch.arange(1, DIM + 1))}
     z, _ = pushed(Evidence((0,), features=law, flow=lambda x, c: x, n_draws=20_000))
-    torch.testing.assert_close(z.std(0), law[0].covariance()[0].diagonal().sqrt(), rtol=0.1, atol=0)
+    torch.testing.assert_close(
+        z.std(0), law[0].covariance()[0].diagonal().sqrt(), rtol=0.1, atol=0
+    )
     square = law[0].distances(z)[0]
-    assert square.max() < 1.1 * torch.distributions.Chi2(DIM).sample((200_000,)).quantile(0.95)
+    assert square.max() < 1.1 * torch.distributions.Chi2(DIM).sample(
+        (200_000,)
+    ).quantile(0.95)
 
 
 def test_cells_are_drawn_over_the_whole_grid():
     seen = []
     law = {k: GaussianStats.of(torch.randn(100, DIM)) for k in OLD}
-    pushed(Evidence(OLD, features=law, flow=lambda x, cells: seen.append(cells) or x, n_cells=9))
+    pushed(
+        Evidence(
+            OLD, features=law, flow=lambda x, cells: seen.append(cells) or x, n_cells=9
+        )
+    )
     assert set(seen[0].tolist()) == set(range(9))
 
 
@@ -238,11 +318,20 @@ def test_cells_are_drawn_over_the_whole_grid():
 
 @each_head
 def test_a_head_is_the_mixture_of_its_components(head):
-    stats = GaussianStats.of(torch.randn(400, DIM) + 2, torch.randn(400, 3).mul(2).softmax(1))
+    stats = GaussianStats.of(
+        torch.randn(400, DIM) + 2, torch.randn(400, 3).mul(2).softmax(1)
+    )
     out = headed(mixture(), 1, stats, head=head, shrinkage=0.0)
     z = torch.randn(50, DIM) + 2
-    covariance = torch.eye(DIM) if head == "means" else stats.scatter.sum(0) / stats.n.sum()
+    covariance = (
+        torch.eye(DIM) if head == "means" else stats.scatter.sum(0) / stats.n.sum()
+    )
     tied = GaussianStats(stats.n, stats.mean, stats.n[:, None, None] * covariance)
     expected = (tied.log_prob(z) + (stats.n / stats.n.sum()).log()).logsumexp(1)
-    torch.testing.assert_close(out.log_prob(z, torch.ones(50, dtype=torch.long)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        out.log_prob(z, torch.ones(50, dtype=torch.long)),
+        expected,
+        rtol=1e-4,
+        atol=1e-4,
+    )
     torch.testing.assert_close(centers(out)[1], (stats.n @ stats.mean) / stats.n.sum())

@@ -1,4 +1,6 @@
-"""Extraction equals the backbone, is resumed, cached by what decides it, and refuses what cannot work."""
+"""Extraction equals the backbone, is resumed, cached by what decides it, and refuses
+what cannot work.
+"""
 
 import dataclasses
 import json
@@ -22,7 +24,9 @@ from cl_flow.data.images import read_image
 from cl_flow.devices import threads
 from cl_flow.runs.config import load_samples
 
-PYRAMID = FeatureConfig("test_resnet", weights="random", image_size=64, scales=(1, 2), out_indices=(1, 2))
+PYRAMID = FeatureConfig(
+    "test_resnet", weights="random", image_size=64, scales=(1, 2), out_indices=(1, 2)
+)
 
 
 @pytest.fixture
@@ -31,23 +35,49 @@ def samples(tiny):
 
 
 def test_features_are_those_of_the_backbone(samples, tmp_path):
-    features = load_features(samples, PYRAMID, root=tmp_path, progress=False, batch_size=7)
-    assert features.grids == ((16, 16), (8, 8), (8, 8), (4, 4)) and len(features) == len(samples)
+    features = load_features(
+        samples, PYRAMID, root=tmp_path, progress=False, batch_size=7
+    )
+    assert features.grids == ((16, 16), (8, 8), (8, 8), (4, 4)) and len(
+        features
+    ) == len(samples)
 
-    as_is = dataclasses.replace(PYRAMID, image_size=32, scales=(1,))  # the images' own size: nothing is resampled
-    features = load_features(samples, as_is, root=tmp_path, progress=False, batch_size=7)
+    as_is = dataclasses.replace(
+        PYRAMID, image_size=32, scales=(1,)
+    )  # the images' own size: nothing is resampled
+    features = load_features(
+        samples, as_is, root=tmp_path, progress=False, batch_size=7
+    )
     model, facts = load_backbone(as_is)
-    x = torch.from_numpy(np.asarray(read_image(samples["image_path"][40])).copy()).permute(2, 0, 1)[None] / 255
-    x = (x - torch.tensor(facts["mean"]).view(3, 1, 1)) / torch.tensor(facts["std"]).view(3, 1, 1)
+    x = (
+        torch.from_numpy(
+            np.asarray(read_image(samples["image_path"][40])).copy()
+        ).permute(2, 0, 1)[None]
+        / 255
+    )
+    x = (x - torch.tensor(facts["mean"]).view(3, 1, 1)) / torch.tensor(
+        facts["std"]
+    ).view(3, 1, 1)
     with torch.no_grad():
         expected = [level.flatten(2).mT[0].half() for level in model(x)]
     for level, values in zip(features.levels, expected):
-        torch.testing.assert_close(torch.tensor(level[40]), values, rtol=2e-3, atol=1e-4)
+        torch.testing.assert_close(
+            torch.tensor(level[40]), values, rtol=2e-3, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_an_interrupted_extraction_goes_on_where_it_stopped(samples, tmp_path, monkeypatch, after):
-    whole = load_features(samples, PYRAMID, root=tmp_path / "whole", device="cpu", progress=False, batch_size=8)
+def test_an_interrupted_extraction_goes_on_where_it_stopped(
+    samples, tmp_path, monkeypatch, after
+):
+    whole = load_features(
+        samples,
+        PYRAMID,
+        root=tmp_path / "whole",
+        device="cpu",
+        progress=False,
+        batch_size=8,
+    )
     forward, calls = module._forward, []
 
     def interrupted(model, images, scales):
@@ -58,25 +88,55 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(samples, tmp_path, m
 
     monkeypatch.setattr(module, "_forward", interrupted)
     with pytest.raises(KeyboardInterrupt), threads(1):
-        load_features(samples, PYRAMID, root=tmp_path / "cut", device="cpu", progress=False, batch_size=8)
-    monkeypatch.setattr(module, "_forward", lambda *args: (calls.append(len(args[1])), forward(*args))[1])
+        load_features(
+            samples,
+            PYRAMID,
+            root=tmp_path / "cut",
+            device="cpu",
+            progress=False,
+            batch_size=8,
+        )
+    monkeypatch.setattr(
+        module,
+        "_forward",
+        lambda *args: (calls.append(len(args[1])), forward(*args))[1],
+    )
     calls.clear()
-    again = load_features(samples, PYRAMID, root=tmp_path / "cut", device="cpu", progress=False, batch_size=8)
+    again = load_features(
+        samples,
+        PYRAMID,
+        root=tmp_path / "cut",
+        device="cpu",
+        progress=False,
+        batch_size=8,
+    )
     assert sum(calls) == len(samples) - 8 * after
     for a, b in zip(whole.levels, again.levels):
         assert np.array_equal(a, b)
 
 
-def test_an_extraction_that_was_cut_after_its_last_image_needs_no_backbone(samples, tmp_path, monkeypatch):
+def test_an_extraction_that_was_cut_after_its_last_image_needs_no_backbone(
+    samples, tmp_path, monkeypatch
+):
     whole = load_features(samples, PYRAMID, root=tmp_path, device="cpu", progress=False)
     (whole.folder / "complete.json").unlink()
     monkeypatch.setattr(module, "_forward", None)
     again = load_features(samples, PYRAMID, root=tmp_path, device="cpu", progress=False)
-    assert again.grids == whole.grids and all(np.array_equal(a, b) for a, b in zip(whole.levels, again.levels))
+    assert again.grids == whole.grids and all(
+        np.array_equal(a, b) for a, b in zip(whole.levels, again.levels)
+    )
 
 
-def test_a_backbone_that_keeps_what_its_layers_gave_infers_alone(samples, tmp_path, monkeypatch):
-    hooked = FeatureConfig("pit_ti_224.in1k", weights="random", image_size=224, scales=(1,), out_indices=(0,))
+def test_a_backbone_that_keeps_what_its_layers_gave_infers_alone(
+    samples, tmp_path, monkeypatch
+):
+    hooked = FeatureConfig(
+        "pit_ti_224.in1k",
+        weights="random",
+        image_size=224,
+        scales=(1,),
+        out_indices=(0,),
+    )
     model, facts = load_backbone(hooked)
     assert isinstance(model, timm.models.FeatureHookNet)
     at_work, most, forward = [0], [0], module._forward
@@ -91,22 +151,49 @@ def test_a_backbone_that_keeps_what_its_layers_gave_infers_alone(samples, tmp_pa
     monkeypatch.setattr(module, "_forward", counted)
     paths = list(samples["image_path"][:6])
     with threads(3):
-        both = [list(module._inferred(hooked, model, facts, paths, torch.device("cpu"), n)) for n in (2, 6)]
-    assert most[0] == 1 and [sum(len(x[0]) for x in batches) for batches in both] == [6, 6]
+        both = [
+            list(module._inferred(hooked, model, facts, paths, torch.device("cpu"), n))
+            for n in (2, 6)
+        ]
+    assert most[0] == 1 and [sum(len(x[0]) for x in batches) for batches in both] == [
+        6,
+        6,
+    ]
 
 
-def test_features_are_the_same_on_any_number_of_cores_each_of_which_computes_alone(samples, tmp_path, monkeypatch):
+def test_features_are_the_same_on_any_number_of_cores_each_of_which_computes_alone(
+    samples, tmp_path, monkeypatch
+):
     forward, cores, features = module._forward, [], []
-    monkeypatch.setattr(module, "_forward", lambda *args: (cores.append(torch.get_num_threads()), forward(*args))[1])
+    monkeypatch.setattr(
+        module,
+        "_forward",
+        lambda *args: (cores.append(torch.get_num_threads()), forward(*args))[1],
+    )
     for n in (1, 2, 3):
         with threads(n):
             folder = tmp_path / str(n)
-            features.append(load_features(samples, PYRAMID, root=folder, device="cpu", progress=False, batch_size=7))
+            features.append(
+                load_features(
+                    samples,
+                    PYRAMID,
+                    root=folder,
+                    device="cpu",
+                    progress=False,
+                    batch_size=7,
+                )
+            )
             with ThreadPoolExecutor(1) as fresh:
-                assert torch.get_num_threads() == n == fresh.submit(torch.get_num_threads).result()
+                assert (
+                    torch.get_num_threads()
+                    == n
+                    == fresh.submit(torch.get_num_threads).result()
+                )
     assert set(cores) == {1}
     for other in features[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(features[0].levels, other.levels))
+        assert all(
+            np.array_equal(a, b) for a, b in zip(features[0].levels, other.levels)
+        )
 
 
 def test_features_are_the_same_on_any_number_of_threads():
@@ -128,24 +215,37 @@ def test_what_is_begun_ahead_stays_in_order_and_is_left_with_who_leaves():
         return i
 
     with module._workers(3) as pool:
-        assert list(module._ahead(pool, work, range(20), 6)) == list(range(20)) == sorted(begun)
+        assert (
+            list(module._ahead(pool, work, range(20), 6))
+            == list(range(20))
+            == sorted(begun)
+        )
     begun.clear()
     with module._workers(2) as pool:
         assert next(module._ahead(pool, work, iter(range(1000)), 400)) == 0
     assert len(begun) < 100
 
 
-def test_a_second_call_reads_the_maps_and_never_the_images(samples, tmp_path, monkeypatch):
+def test_a_second_call_reads_the_maps_and_never_the_images(
+    samples, tmp_path, monkeypatch
+):
     load_features(samples, PYRAMID, root=tmp_path, progress=False)
     monkeypatch.setattr(module, "_forward", None)
     features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
-    assert all(isinstance(level, np.memmap) and level.dtype == np.float16 for level in features.levels)
+    assert all(
+        isinstance(level, np.memmap) and level.dtype == np.float16
+        for level in features.levels
+    )
 
 
 def test_the_cache_is_keyed_by_what_decides_it(samples, tmp_path):
     folders = {
         load_features(samples, config, root=tmp_path, progress=False).folder
-        for config in (PYRAMID, dataclasses.replace(PYRAMID, image_size=32), dataclasses.replace(PYRAMID, scales=(1,)))
+        for config in (
+            PYRAMID,
+            dataclasses.replace(PYRAMID, image_size=32),
+            dataclasses.replace(PYRAMID, scales=(1,)),
+        )
     }
     assert len(folders) == 3
     before = fingerprint(samples)
@@ -168,24 +268,32 @@ def test_explicit_weights_are_loaded_and_named(tmp_path, caplog, monkeypatch):
     for parameter in model.parameters():
         parameter.data.fill_(0.01)
     save_file(model.state_dict(), tmp_path / "mine.safetensors")
-    config = FeatureConfig("test_resnet", weights=str(tmp_path / "mine.safetensors"), out_indices=(1,))
+    config = FeatureConfig(
+        "test_resnet", weights=str(tmp_path / "mine.safetensors"), out_indices=(1,)
+    )
     with caplog.at_level(logging.INFO, "cl_flow.data.backbones"):
         backbone, facts = load_backbone(config)
     assert all((p == 0.01).all() for p in backbone.parameters())
-    assert not backbone.training and not any(p.requires_grad for p in backbone.parameters())
+    assert not backbone.training and not any(
+        p.requires_grad for p in backbone.parameters()
+    )
     assert str(tmp_path / "mine.safetensors") in caplog.text and len(facts["sha"]) == 32
 
 
 def test_offline_without_weights_says_so_at_once(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set; put timm/.*FeatureConfig"):
+    with pytest.raises(
+        ConnectionError, match="HF_HUB_OFFLINE is set; put timm/.*FeatureConfig"
+    ):
         load_backbone(FeatureConfig("tf_efficientnet_b0.aa_in1k", out_indices=(3,)))
 
 
 def test_an_unreachable_hub_is_given_up_on(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ConnectionError, match="http://127.0.0.1:9 is out of reach.*weights="):
+    with pytest.raises(
+        ConnectionError, match="http://127.0.0.1:9 is out of reach.*weights="
+    ):
         load_backbone(FeatureConfig("tf_efficientnet_b0.aa_in1k", out_indices=(3,)))
 
 
@@ -197,9 +305,14 @@ def test_a_disk_too_small_is_refused_with_the_estimate(samples, tmp_path, monkey
 
 
 def test_wrong_input_is_named(samples, tmp_path):
-    with pytest.raises(ValueError, match="Unknown timm model 'test_resnett'; known, for example: .*test_resnet"):
+    with pytest.raises(
+        ValueError,
+        match="Unknown timm model 'test_resnett'; known, for example: .*test_resnet",
+    ):
         load_backbone(FeatureConfig("test_resnett"))
-    with pytest.raises(FileNotFoundError, match="file of weights; got 'nowhere.safetensors'"):
+    with pytest.raises(
+        FileNotFoundError, match="file of weights; got 'nowhere.safetensors'"
+    ):
         load_backbone(FeatureConfig("test_resnet", weights="nowhere.safetensors"))
     with pytest.raises(ValueError, match="a batch of one image or more; got 0"):
         load_features(samples, PYRAMID, root=tmp_path, batch_size=0)
@@ -209,7 +322,10 @@ def test_wrong_input_is_named(samples, tmp_path):
 
 def test_selections_and_unions(samples, tmp_path):
     features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
-    ants, bees = features.where(category="ant", split="train"), features.where(category=["bee"], label=1)
+    ants, bees = (
+        features.where(category="ant", split="train"),
+        features.where(category=["bee"], label=1),
+    )
     both = union([bees, ants])
     assert both.categories == ["bee", "ant"] and len(both) == len(ants) + len(bees)
     assert np.array_equal(both.read(slice(len(bees), None))[0], ants.read()[0])
@@ -222,13 +338,22 @@ def test_whitening_is_fitted_on_the_first_task_and_kept(samples, tmp_path):
     features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
     white = features.whitened(5, fit_on=["ant", "bee"])
     assert white.dims == (5, 5, 5, 5) and white.folder.parent == tmp_path
-    fitted = white.where(category=["ant", "bee"], split="train").read()[0].flatten(0, 1).double()
-    torch.testing.assert_close(fitted.mean(0), torch.zeros(5, dtype=torch.float64), atol=2e-2, rtol=0)
+    fitted = (
+        white.where(category=["ant", "bee"], split="train")
+        .read()[0]
+        .flatten(0, 1)
+        .double()
+    )
+    torch.testing.assert_close(
+        fitted.mean(0), torch.zeros(5, dtype=torch.float64), atol=2e-2, rtol=0
+    )
     covariance = torch.cov(fitted.T)
     assert (covariance - torch.diag(covariance.diagonal())).abs().max() < 0.02
     assert ((covariance.diagonal() > 0.5) & (covariance.diagonal() < 1.02)).all()
     others = white.where(category="fox", split="train").read()[0].flatten(0, 1).double()
-    assert others.mean(0).abs().max() > 0.1, "other categories are not centered by their own mean"
+    assert others.mean(0).abs().max() > 0.1, (
+        "other categories are not centered by their own mean"
+    )
     assert features.whitened(5, fit_on=["bee", "ant"]).folder == white.folder
     assert features.whitened(5, fit_on=["fox"]).folder != white.folder
     with pytest.raises(ValueError, match="images of .*'gnu'"):
@@ -237,9 +362,21 @@ def test_whitening_is_fitted_on_the_first_task_and_kept(samples, tmp_path):
 
 @pytest.mark.slow
 def test_hgads_pyramid_has_its_published_shape(tiny, tmp_path):
-    """EfficientNet-B6 at 1024 pixels: 64², 32² and 16² cells of 200 channels; weights do not matter for that."""
+    """EfficientNet-B6 at 1024 pixels: 64², 32² and 16² cells of 200 channels; weights
+    do not matter for that.
+    """
     samples = load_samples(tiny)[:1]
-    features = load_features(samples, FeatureConfig(weights="random"), root=tmp_path, progress=False)
-    assert features.grids == ((64, 64), (32, 32), (16, 16)) and features.dims == (200, 200, 200)
-    assert sum(level[0].nbytes for level in features.levels) == pytest.approx(2.15e6, rel=0.01)
-    assert json.loads((features.folder / "complete.json").read_text())["sha"] == "random"
+    features = load_features(
+        samples, FeatureConfig(weights="random"), root=tmp_path, progress=False
+    )
+    assert features.grids == ((64, 64), (32, 32), (16, 16)) and features.dims == (
+        200,
+        200,
+        200,
+    )
+    assert sum(level[0].nbytes for level in features.levels) == pytest.approx(
+        2.15e6, rel=0.01
+    )
+    assert (
+        json.loads((features.folder / "complete.json").read_text())["sha"] == "random"
+    )

@@ -1,4 +1,6 @@
-"""Whatever a camera wrote is read as RGB, whatever a labelling tool wrote as a mask; what is broken is named."""
+"""Whatever a camera wrote is read as RGB, whatever a labelling tool wrote as a mask;
+what is broken is named.
+"""
 
 import warnings
 
@@ -12,11 +14,19 @@ SIZE = (6, 4)
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
 RGB = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)
 GREY_RGB = np.stack([GREY] * 3, axis=2)
-FORMATS = [("x.png", {}), ("x.bmp", {}), ("x.tif", {}), ("x.tif", {"compression": "tiff_lzw"}), ("x.jpg", {})]
+FORMATS = [
+    ("x.png", {}),
+    ("x.bmp", {}),
+    ("x.tif", {}),
+    ("x.tif", {"compression": "tiff_lzw"}),
+    ("x.jpg", {}),
+]
 
 
 def noise(size: tuple[int, int] = (64, 48)) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    )
 
 
 def palette(transparency: int | bytes | None = None) -> Image.Image:
@@ -36,10 +46,18 @@ def palette(transparency: int | bytes | None = None) -> Image.Image:
         ("rgb.bmp", Image.fromarray(RGB), RGB),
         ("rgba.png", Image.fromarray(np.dstack([RGB, GREY])), RGB),
         ("grey-alpha.png", Image.fromarray(np.dstack([GREY, GREY])), GREY_RGB),
-        ("bits.png", Image.fromarray(GREY > 100), np.stack([(GREY > 100) * 255] * 3, axis=2)),
+        (
+            "bits.png",
+            Image.fromarray(GREY > 100),
+            np.stack([(GREY > 100) * 255] * 3, axis=2),
+        ),
         ("16.png", Image.fromarray(GREY.astype(np.uint16) * 257), GREY_RGB),
         ("16.tif", Image.fromarray(GREY.astype(np.uint16) * 257), GREY_RGB),
-        ("16-big-endian.tif", Image.fromarray(GREY.astype(">u2") * np.array(257, dtype=">u2")), GREY_RGB),
+        (
+            "16-big-endian.tif",
+            Image.fromarray(GREY.astype(">u2") * np.array(257, dtype=">u2")),
+            GREY_RGB,
+        ),
         ("32.tif", Image.fromarray(GREY.astype(np.int32) * 257), GREY_RGB),
         ("float.tif", Image.fromarray((GREY / 255).astype(np.float32)), GREY_RGB),
     ],
@@ -59,17 +77,31 @@ def test_palette_reads_as_its_colours(tmp_path, transparency):
 
 
 def test_16_bit_keeps_relative_brightness(tmp_path):
-    Image.fromarray(np.full((4, 6), 4095, dtype=np.uint16)).save(tmp_path / "12-bit.png")
+    Image.fromarray(np.full((4, 6), 4095, dtype=np.uint16)).save(
+        tmp_path / "12-bit.png"
+    )
     assert np.asarray(read_image(tmp_path / "12-bit.png")).max() == round(4095 / 257)
 
 
 @pytest.mark.parametrize(
     ("pixels", "kind"),
     [
-        (np.full((4, 6), 255, dtype=np.float32), r"floating-point pixels in \[0, 1\]; got \[255, 255\]"),
-        (np.full((4, 6), -0.5, dtype=np.float32), r"floating-point pixels in \[0, 1\]; got \[-0.5, -0.5\]"),
-        (np.full((4, 6), np.nan, dtype=np.float32), r"floating-point pixels in \[0, 1\]; got \[nan, nan\]"),
-        (np.full((4, 6), 70000, dtype=np.int32), r"integer pixels in \[0, 65535\]; got \[70000, 70000\]"),
+        (
+            np.full((4, 6), 255, dtype=np.float32),
+            r"floating-point pixels in \[0, 1\]; got \[255, 255\]",
+        ),
+        (
+            np.full((4, 6), -0.5, dtype=np.float32),
+            r"floating-point pixels in \[0, 1\]; got \[-0.5, -0.5\]",
+        ),
+        (
+            np.full((4, 6), np.nan, dtype=np.float32),
+            r"floating-point pixels in \[0, 1\]; got \[nan, nan\]",
+        ),
+        (
+            np.full((4, 6), 70000, dtype=np.int32),
+            r"integer pixels in \[0, 65535\]; got \[70000, 70000\]",
+        ),
     ],
 )
 def test_numbers_outside_their_range_are_refused(tmp_path, pixels, kind):
@@ -80,7 +112,9 @@ def test_numbers_outside_their_range_are_refused(tmp_path, pixels, kind):
 
 @pytest.mark.parametrize(("name", "options"), FORMATS[2:] + FORMATS[:1])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied_to_image_size_and_mask_alike(tmp_path, name, options, orientation):
+def test_exif_orientation_is_applied_to_image_size_and_mask_alike(
+    tmp_path, name, options, orientation
+):
     upright = {
         1: RGB, 2: RGB[:, ::-1], 3: RGB[::-1, ::-1], 4: RGB[::-1], 5: RGB.swapaxes(0, 1),
         6: np.rot90(RGB, -1), 7: np.rot90(RGB[:, ::-1], -1), 8: np.rot90(RGB, 1),
@@ -91,9 +125,13 @@ def test_exif_orientation_is_applied_to_image_size_and_mask_alike(tmp_path, name
     Image.fromarray(RGB).save(tmp_path / name, exif=exif, **options)
     read = read_image(tmp_path / name)
     assert image_size(tmp_path / name) == read.size == upright.shape[1::-1]
-    np.testing.assert_allclose(np.asarray(read).astype(int), upright, atol=20 if name.endswith("jpg") else 0)
+    np.testing.assert_allclose(
+        np.asarray(read).astype(int), upright, atol=20 if name.endswith("jpg") else 0
+    )
     if not name.endswith("jpg"):
-        np.testing.assert_array_equal(read_mask(tmp_path / name, read.size), upright.any(axis=2))
+        np.testing.assert_array_equal(
+            read_mask(tmp_path / name, read.size), upright.any(axis=2)
+        )
 
 
 @pytest.mark.parametrize(("name", "options"), FORMATS)
@@ -105,20 +143,26 @@ def test_truncated_image_is_named(tmp_path, name, options, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of some broken TIFF headers, and raises as well
+        warnings.simplefilter(
+            "ignore"
+        )  # Pillow warns of some broken TIFF headers, and raises as well
         with pytest.raises(ValueError, match=f"^Expected .*image; got .*{name}$"):
             read_image(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all"])
-@pytest.mark.parametrize("reader", [read_image, image_size, lambda path: read_mask(path, SIZE)])
+@pytest.mark.parametrize(
+    "reader", [read_image, image_size, lambda path: read_mask(path, SIZE)]
+)
 def test_a_file_that_is_no_image_is_named(tmp_path, content, reader):
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(ValueError, match="empty, cut short or no image: .*x.png$"):
         reader(tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("reader", [read_image, image_size, lambda path: read_mask(path, SIZE)])
+@pytest.mark.parametrize(
+    "reader", [read_image, image_size, lambda path: read_mask(path, SIZE)]
+)
 def test_a_missing_file_stays_a_missing_file(tmp_path, reader):
     with pytest.raises(FileNotFoundError, match="absent.png"):
         reader(tmp_path / "absent.png")
@@ -131,8 +175,17 @@ def test_a_missing_file_stays_a_missing_file(tmp_path, reader):
         Image.fromarray(np.where(GREY > 100, 3, 0).astype(np.uint8)),
         Image.fromarray(GREY > 100),
         Image.fromarray(np.where(GREY > 100, 1, 0).astype(np.uint16)),
-        Image.fromarray(np.stack([GREY * 0, GREY * 0, np.where(GREY > 100, 9, 0).astype(np.uint8)], axis=2)),
-        Image.fromarray(np.dstack([np.where(GREY > 100, 9, 0).astype(np.uint8)] * 3 + [GREY * 0 + 255])),
+        Image.fromarray(
+            np.stack(
+                [GREY * 0, GREY * 0, np.where(GREY > 100, 9, 0).astype(np.uint8)],
+                axis=2,
+            )
+        ),
+        Image.fromarray(
+            np.dstack(
+                [np.where(GREY > 100, 9, 0).astype(np.uint8)] * 3 + [GREY * 0 + 255]
+            )
+        ),
     ],
     ids=["0-255", "0-3", "bits", "16-bit", "one channel", "opaque rgba"],
 )
@@ -145,7 +198,9 @@ def test_any_pixel_that_is_not_black_is_a_defect(tmp_path, image):
 
 def test_palette_mask_goes_by_colour_not_by_index(tmp_path):
     palette().save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", SIZE).ravel(), [False, True, False] * 8)
+    np.testing.assert_array_equal(
+        read_mask(tmp_path / "mask.png", SIZE).ravel(), [False, True, False] * 8
+    )
 
 
 def test_no_mask_reads_as_no_defect():
@@ -155,5 +210,8 @@ def test_no_mask_reads_as_no_defect():
 
 def test_mask_of_another_size_is_refused(tmp_path):
     Image.fromarray(GREY).save(tmp_path / "mask.png")
-    with pytest.raises(ValueError, match="Expected a mask of its image's size, 4 x 6 pixels; got 6 x 4: .*mask.png$"):
+    with pytest.raises(
+        ValueError,
+        match="Expected a mask of its image's size, 4 x 6 pixels; got 6 x 4: .*mask.png$",
+    ):
         read_mask(tmp_path / "mask.png", (4, 6))

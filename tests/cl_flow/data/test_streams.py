@@ -14,7 +14,11 @@ NAMES = [f"c{i:02d}" for i in range(15)]
 
 @pytest.fixture
 def features() -> Features:
-    rows = [(name, split, label) for name in NAMES for split, label in (("train", 0), ("test", 0), ("test", 1))]
+    rows = [
+        (name, split, label)
+        for name in NAMES
+        for split, label in (("train", 0), ("test", 0), ("test", 1))
+    ]
     samples = pd.DataFrame(rows, columns=["category", "split", "label"])
     level = np.arange(len(rows) * 4 * 2, dtype=np.float16).reshape(len(rows), 4, 2)
     return Features(samples, (level,), ((2, 2),), np.arange(len(rows)))
@@ -22,18 +26,34 @@ def features() -> Features:
 
 @pytest.mark.parametrize(
     ("split", "sizes"),
-    [(3, [3] * 5), (1, [1] * 15), ((10, 5), [10, 5]), ((14, 1), [14, 1]), (4, [4, 4, 4, 3]), (15, [15]), (99, [15])],
+    [
+        (3, [3] * 5),
+        (1, [1] * 15),
+        ((10, 5), [10, 5]),
+        ((14, 1), [14, 1]),
+        (4, [4, 4, 4, 3]),
+        (15, [15]),
+        (99, [15]),
+    ],
 )
 def test_splits(split, sizes):
-    assert [len(names) for names in task_order(NAMES, StreamConfig(split=split))] == sizes
+    assert [
+        len(names) for names in task_order(NAMES, StreamConfig(split=split))
+    ] == sizes
 
 
 def test_orders():
     assert task_order(reversed(NAMES))[0] == ("c00", "c01", "c02")
-    drawn = [task_order(NAMES, StreamConfig(order="random", seed=seed)) for seed in (0, 0, 1)]
+    drawn = [
+        task_order(NAMES, StreamConfig(order="random", seed=seed)) for seed in (0, 0, 1)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert sorted(name for task in drawn[0] for name in task) == NAMES
-    assert task_order(NAMES, StreamConfig(order=tuple(reversed(NAMES))))[0] == ("c14", "c13", "c12")
+    assert task_order(NAMES, StreamConfig(order=tuple(reversed(NAMES))))[0] == (
+        "c14",
+        "c13",
+        "c12",
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +62,10 @@ def test_orders():
         (StreamConfig(split=(10, 4)), "split of 15 categories.*14 categories"),
         (StreamConfig(split=(15, 0)), "split of 15"),
         (StreamConfig(split=0), "at least one category per task; got 0"),
-        (StreamConfig(order="alphabetic"), "Unknown order 'alphabetic'; known: alphabetical"),
+        (
+            StreamConfig(order="alphabetic"),
+            "Unknown order 'alphabetic'; known: alphabetical",
+        ),
         (StreamConfig(order=("c00",)), "names each category once"),
         (StreamConfig(without=("c99",)), "leave out some of c00, .*got .'c99'"),
         (StreamConfig(without=tuple(NAMES)), "leave out some of c00, .*not all"),

@@ -1,4 +1,6 @@
-"""The coupling against FrEIA's block and autograd; the model's seeds, names and optimizer groups."""
+"""The coupling against FrEIA's block and autograd; the model's seeds, names and
+optimizer groups.
+"""
 
 import FrEIA.framework
 import FrEIA.modules
@@ -13,14 +15,18 @@ SMALL = FlowConfig(n_blocks=3, n_components=3, position_dim=8, hidden=20)
 
 
 def subnet(dims_in: int, dims_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(dims_in, 2 * dims_in), nn.ReLU(), nn.Linear(2 * dims_in, dims_out))
+    return nn.Sequential(
+        nn.Linear(dims_in, 2 * dims_in), nn.ReLU(), nn.Linear(2 * dims_in, dims_out)
+    )
 
 
 def stirred(module: nn.Module) -> nn.Module:
     """Parameters well away from their initial values, where a missing term would show."""
     generator = torch.Generator().manual_seed(3)
     for parameter in module.parameters():
-        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.dtype)
+        noise = torch.randn(
+            parameter.shape, generator=generator, dtype=torch.float64
+        ).to(parameter.dtype)
         parameter.data += 0.3 * noise
     return module
 
@@ -70,9 +76,16 @@ def test_a_flow_told_the_class_treats_each_image_as_its_own(n_classes):
     level = stirred(Level(6, (2, 3), SMALL, seed=0))
     level.class_codes = torch.randn(n_classes, SMALL.position_dim, generator=generator)
     y = torch.tensor([0, 5, 1, 5]) % n_classes
-    x, cells = torch.randn(4 * 6, 6, generator=generator), torch.randint(6, (4, 3), generator=generator)
+    x, cells = (
+        torch.randn(4 * 6, 6, generator=generator),
+        torch.randint(6, (4, 3), generator=generator),
+    )
     whole = level(x, y=y)
-    drawn = level(x.view(4, 6, 6)[torch.arange(4)[:, None], cells].flatten(0, 1), cells.flatten(), y)
+    drawn = level(
+        x.view(4, 6, 6)[torch.arange(4)[:, None], cells].flatten(0, 1),
+        cells.flatten(),
+        y,
+    )
     for i, k in enumerate(y):
         alone = level(x.view(4, 6, 6)[i], y=k[None])
         for a, b, c in zip(alone, whole, drawn):
@@ -85,7 +98,10 @@ def test_a_flow_told_the_class_treats_each_image_as_its_own(n_classes):
 def test_a_level_in_one_go_is_its_blocks_one_by_one():
     level, x = stirred(Level(13, (3, 2), SMALL, seed=0)), torch.randn(12, 13)
     for index in (None, torch.randint(6, (12,))):
-        whole, one_by_one = level(x, index), level.flow(x, c=[Positions(level.codes, index)])
+        whole, one_by_one = (
+            level(x, index),
+            level.flow(x, c=[Positions(level.codes, index)]),
+        )
         for a, b in zip(whole, one_by_one):
             torch.testing.assert_close(a, b)
 
@@ -104,7 +120,9 @@ def test_a_block_of_another_kind_is_not_passed_over():
     torch.testing.assert_close(level(x)[1], log_det + 13 * torch.tensor(2.0).log())
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)]
+)
 @pytest.mark.parametrize("dim", [2, 13, 48])
 def test_inverse_undoes_the_flow(dim, dtype, tolerance, request):
     if dtype is torch.float64:
@@ -122,7 +140,9 @@ def test_log_det_is_that_of_the_jacobian():
     level, x = stirred(Level(7, (2, 2), SMALL, seed=0)), torch.randn(4, 7)
     _, log_det = level(x)
     jacobian = torch.autograd.functional.jacobian(lambda x: level(x)[0], x)
-    expected = torch.stack([torch.linalg.slogdet(jacobian[i, :, i]).logabsdet for i in range(4)])
+    expected = torch.stack(
+        [torch.linalg.slogdet(jacobian[i, :, i]).logabsdet for i in range(4)]
+    )
     torch.testing.assert_close(log_det, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -135,12 +155,21 @@ def test_positions_are_distinct_and_checked():
 
 def test_same_seed_same_model_other_seed_other_model():
     def state(seed: int) -> dict[str, torch.Tensor]:
-        return FlowModel([6, 8], [(4, 4), (2, 2)], SMALL, seed=seed).expand_(["a", "b"]).state_dict()
+        return (
+            FlowModel([6, 8], [(4, 4), (2, 2)], SMALL, seed=seed)
+            .expand_(["a", "b"])
+            .state_dict()
+        )
 
     first, again, other = state(1), state(1), state(2)
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["levels.0.flow.module_list.0.rotation"], other["levels.0.flow.module_list.0.rotation"])
-    assert not torch.equal(first["levels.1.mixture._delta.0"], other["levels.1.mixture._delta.0"])
+    assert not torch.equal(
+        first["levels.0.flow.module_list.0.rotation"],
+        other["levels.0.flow.module_list.0.rotation"],
+    )
+    assert not torch.equal(
+        first["levels.1.mixture._delta.0"], other["levels.1.mixture._delta.0"]
+    )
 
 
 def test_building_and_expanding_leave_the_global_generators_alone():
@@ -154,15 +183,23 @@ def test_building_and_expanding_leave_the_global_generators_alone():
 def test_the_state_holds_the_whole_model():
     model = FlowModel([6], [(2, 2)], SMALL).expand_(["a", "b"])
     state = model.state_dict()
-    assert {id(p) for p in model.parameters()} == {id(p) for p in model.levels[0].parameters()}
-    assert all(f"levels.0.{name}" in state for name, _ in model.levels[0].named_parameters())
+    assert {id(p) for p in model.parameters()} == {
+        id(p) for p in model.levels[0].parameters()
+    }
+    assert all(
+        f"levels.0.{name}" in state for name, _ in model.levels[0].named_parameters()
+    )
     assert sum("rotation" in key for key in state) == SMALL.n_blocks
 
 
 def test_classes_have_names_in_order_of_arrival():
-    model = FlowModel([6], [(2, 2)], SMALL).expand_(["pill", "cable"]).expand_(["apple"])
+    model = (
+        FlowModel([6], [(2, 2)], SMALL).expand_(["pill", "cable"]).expand_(["apple"])
+    )
     assert model.class_ids(["apple", "pill"]).tolist() == [2, 0]
-    with pytest.raises(KeyError, match="No center for zipper; known: pill, cable, apple"):
+    with pytest.raises(
+        KeyError, match="No center for zipper; known: pill, cable, apple"
+    ):
         model.class_ids(["zipper"])
     with pytest.raises(ValueError, match="each once; got cable"):
         model.expand_(["cable"])
@@ -188,7 +225,9 @@ def test_what_is_frozen_is_in_no_optimizer_group():
     assert chosen == {id(p) for p in model.parameters() if p.requires_grad}
     mixture = {id(p) for p in model.levels[0].mixture.parameters()}
     for group in groups:
-        assert group["weight_decay"] == (0.0 if id(group["params"][0]) in mixture else 1e-2)
+        assert group["weight_decay"] == (
+            0.0 if id(group["params"][0]) in mixture else 1e-2
+        )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +236,10 @@ def test_what_is_frozen_is_in_no_optimizer_group():
         (lambda level: level(torch.zeros(4, 5)), r"shape \(N, 6\); got \(4, 5\)"),
         (lambda level: level(torch.zeros(5, 6)), "whole 2×2 grids.*got 5 patches"),
         (lambda level: Level(1, (2, 2), SMALL, seed=0), "at least 2 channels"),
-        (lambda level: FlowModel([6, 7], [(2, 2)]), "as many dims as grids.*got 2 and 1"),
+        (
+            lambda level: FlowModel([6, 7], [(2, 2)]),
+            "as many dims as grids.*got 2 and 1",
+        ),
     ],
 )
 def test_wrong_input_is_named(call, message):

@@ -18,7 +18,9 @@ def stirred(n_classes: int, n_components: int = 4) -> Mixture:
     mixture = Mixture(7, n_components=n_components).expand(n_classes)
     generator = torch.Generator().manual_seed(n_classes)
     for parameter in mixture.parameters():
-        parameter.data += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.data += torch.randn(
+            parameter.shape, generator=generator, dtype=torch.float64
+        )
     return mixture
 
 
@@ -26,16 +28,23 @@ def textbook(mixture: Mixture, z, log_det, y) -> dict[str, torch.Tensor]:
     y = y.repeat_interleave(len(z) // len(y))
     log_pi = mixture.phi.log_softmax(0)
     kernel = -0.5 * (z[:, None] - mixture.mu).square().sum(-1)
-    target = F.one_hot(y, mixture.n_classes) * (1 - SMOOTHING) + SMOOTHING / mixture.n_classes
+    target = (
+        F.one_hot(y, mixture.n_classes) * (1 - SMOOTHING)
+        + SMOOTHING / mixture.n_classes
+    )
     gain = (kernel + log_pi.detach()).log_softmax(1) - log_pi.detach()
-    within = -0.5 * (z[:, None] - mixture.components(detach_mu=True)[y]).square().sum(-1)
+    within = -0.5 * (z[:, None] - mixture.components(detach_mu=True)[y]).square().sum(
+        -1
+    )
     log_joint = (within + mixture.psi.log_softmax(1)[y]).logsumexp(1) + log_det
     return {
         "g": -((kernel + log_pi).logsumexp(1) + log_det).mean() / mixture.dim,
         "mi": (target * gain).sum(1).mean(),
         "entropy": torch.distributions.Categorical(logits=kernel).entropy().mean(),
         "intra": -log_joint.mean() / mixture.dim,
-        "z": -F.logsigmoid((log_joint - 0.5 * mixture.dim * math.log(2 * math.pi)) / mixture.dim).mean(),
+        "z": -F.logsigmoid(
+            (log_joint - 0.5 * mixture.dim * math.log(2 * math.pi)) / mixture.dim
+        ).mean(),
     }
 
 
@@ -56,7 +65,10 @@ def test_each_term_and_its_gradient_are_the_textbooks(n_classes, n_components, i
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-12, atol=1e-12)
         grads = [
             torch.autograd.grad(
-                terms[name], [z, log_det, *mixture.parameters()], retain_graph=True, materialize_grads=True
+                terms[name],
+                [z, log_det, *mixture.parameters()],
+                retain_graph=True,
+                materialize_grads=True,
             )
             for terms in (ours, theirs)
         ]
@@ -65,21 +77,39 @@ def test_each_term_and_its_gradient_are_the_textbooks(n_classes, n_components, i
 
 
 def test_the_total_weighs_the_terms():
-    terms = {name: torch.tensor(value) for name, value in zip(("g", "mi", "entropy", "intra", "z"), (1, 2, 4, 8, 16.0))}
-    assert hgad_total(terms, LossConfig(mutual_information=10.0)).item() == 1 - 20 + 4 + 8 + 16
-    assert hgad_total({name: terms[name] for name in ("g", "mi", "entropy")}).item() == 1 - 200 + 4
+    terms = {
+        name: torch.tensor(value)
+        for name, value in zip(("g", "mi", "entropy", "intra", "z"), (1, 2, 4, 8, 16.0))
+    }
+    assert (
+        hgad_total(terms, LossConfig(mutual_information=10.0)).item()
+        == 1 - 20 + 4 + 8 + 16
+    )
+    assert (
+        hgad_total({name: terms[name] for name in ("g", "mi", "entropy")}).item()
+        == 1 - 200 + 4
+    )
 
 
 def test_far_latents_give_finite_losses_in_single_precision():
     mixture, z = stirred(3).float(), 1e4 * torch.randn(6, 7, dtype=torch.float32)
-    terms = hgad_losses(mixture, z, torch.zeros(6, dtype=torch.float32), torch.tensor([0, 1, 2]), intra=True)
+    terms = hgad_losses(
+        mixture,
+        z,
+        torch.zeros(6, dtype=torch.float32),
+        torch.tensor([0, 1, 2]),
+        intra=True,
+    )
     assert all(value.isfinite() for value in terms.values())
 
 
 def test_frames_that_change_nothing_change_no_loss():
     mixture, z, log_det = stirred(3), torch.randn(12, 7), torch.randn(12)
     framed = mixture.framed(torch.eye(7).expand(3, -1, -1), torch.zeros(3, 7))
-    plain, same = (hgad_losses(m, z, log_det, torch.tensor([0, 1, 2]), intra=True) for m in (mixture, framed))
+    plain, same = (
+        hgad_losses(m, z, log_det, torch.tensor([0, 1, 2]), intra=True)
+        for m in (mixture, framed)
+    )
     assert list(plain) == list(same)
     for name in plain:
         torch.testing.assert_close(plain[name], same[name], rtol=1e-10, atol=1e-12)

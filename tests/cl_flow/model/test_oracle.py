@@ -29,8 +29,19 @@ def model(oracle: dict[str, torch.Tensor]) -> FlowModel:
     for i, level in enumerate(model.levels):
         for b, block in enumerate(level.flow):
             prefix = f"flow{i}/module_list.{b}."
-            block.load_all_in_one_({k.removeprefix(prefix): v for k, v in oracle.items() if k.startswith(prefix)})
-        names = {"mu": "mus", "delta": "mu_deltas", "phi": "phi_inters", "psi": "phi_intras"}
+            block.load_all_in_one_(
+                {
+                    k.removeprefix(prefix): v
+                    for k, v in oracle.items()
+                    if k.startswith(prefix)
+                }
+            )
+        names = {
+            "mu": "mus",
+            "delta": "mu_deltas",
+            "phi": "phi_inters",
+            "psi": "phi_intras",
+        }
         for ours, theirs in names.items():
             level.mixture.blocks()[0][ours].data.copy_(oracle[f"{theirs}{i}"])
     return model
@@ -38,7 +49,9 @@ def model(oracle: dict[str, torch.Tensor]) -> FlowModel:
 
 @pytest.mark.parametrize("i", [0, 1])
 def test_position_codes(oracle, model, i):
-    torch.testing.assert_close(model.levels[i].codes, oracle[f"pos{i}"].flatten(1).T, **CLOSE)
+    torch.testing.assert_close(
+        model.levels[i].codes, oracle[f"pos{i}"].flatten(1).T, **CLOSE
+    )
 
 
 @pytest.mark.parametrize("i", [0, 1])
@@ -66,8 +79,12 @@ def test_losses_and_gradients(oracle, model, i, epoch):
     torch.testing.assert_close(block["mu"].grad, oracle[grad + "mus"], **CLOSE)
     torch.testing.assert_close(block["phi"].grad, oracle[grad + "phi_inters"], **CLOSE)
     if epoch == 2:
-        torch.testing.assert_close(block["delta"].grad, oracle[grad + "mu_deltas"], **CLOSE)
-        torch.testing.assert_close(block["psi"].grad, oracle[grad + "phi_intras"], **CLOSE)
+        torch.testing.assert_close(
+            block["delta"].grad, oracle[grad + "mu_deltas"], **CLOSE
+        )
+        torch.testing.assert_close(
+            block["psi"].grad, oracle[grad + "phi_intras"], **CLOSE
+        )
     norm = torch.stack([p.grad.norm() for p in level.flow.parameters()]).norm()
     torch.testing.assert_close(norm, oracle[grad + "flow_norm"], **CLOSE)
 
@@ -77,7 +94,9 @@ def tested(oracle, model) -> tuple[FlowModel, Features]:
     """The same weights on the score grids (8×8, 4×4), and the oracle's six test images."""
     larger = FlowModel([24, 24], [(8, 8), (4, 4)], model.config).expand_(5)
     larger.load_state_dict(model.state_dict())
-    levels = tuple(np.stack([oracle[f"score/x{i}_{n}"].numpy() for n in range(6)]) for i in (0, 1))
+    levels = tuple(
+        np.stack([oracle[f"score/x{i}_{n}"].numpy() for n in range(6)]) for i in (0, 1)
+    )
     category = larger.categories[int(oracle["score/class"])]
     samples = pd.DataFrame({"category": [category] * 6, "split": "test", "label": 0})
     return larger, Features(samples, levels, larger.grids, np.arange(6))

@@ -1,4 +1,6 @@
-"""A run returns what is on disk, survives interruption anywhere, and gives the same bytes again."""
+"""A run returns what is on disk, survives interruption anywhere, and gives the same
+bytes again.
+"""
 
 import dataclasses
 import hashlib
@@ -30,14 +32,24 @@ def digests(run: Run) -> dict[str, str]:
 def test_a_second_fit_returns_the_run_on_disk(tiny, tmp_path, strategy):
     config = tiny.replace(strategy=strategy)
     run = fit(config, folder=tmp_path, progress=False)
-    before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir() if path.name != ".lock"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in run.folder.iterdir()
+        if path.name != ".lock"
+    }
     again = fit(config, folder=tmp_path, progress=False)
     assert run.is_complete and again.folder == run.folder
-    assert {path: path.stat().st_mtime_ns for path in again.folder.iterdir() if path.name != ".lock"} == before
+    assert {
+        path: path.stat().st_mtime_ns
+        for path in again.folder.iterdir()
+        if path.name != ".lock"
+    } == before
 
 
 @pytest.mark.parametrize("strategy", STRATEGY_NAMES)
-def test_an_interrupted_run_continues_to_the_same_bytes(tiny, tmp_path, strategy, monkeypatch):
+def test_an_interrupted_run_continues_to_the_same_bytes(
+    tiny, tmp_path, strategy, monkeypatch
+):
     config = tiny.replace(strategy=strategy)
     whole = fit(config, folder=tmp_path / "whole", progress=False)
     module = importlib.import_module("cl_flow.runs.continual")
@@ -45,7 +57,9 @@ def test_an_interrupted_run_continues_to_the_same_bytes(tiny, tmp_path, strategy
 
     def interrupted(model, data, *args, **kwargs):
         if len(trained) == len(whole) - 1:
-            train(model, data, dataclasses.replace(config.train, epochs=1), progress=False)
+            train(
+                model, data, dataclasses.replace(config.train, epochs=1), progress=False
+            )
             raise KeyboardInterrupt
         trained.append(data)
         return train(model, data, *args, **kwargs)
@@ -56,7 +70,9 @@ def test_an_interrupted_run_continues_to_the_same_bytes(tiny, tmp_path, strategy
     run = Run.at(config, folder=tmp_path / "cut")
     assert not run.is_complete and len(run) == len(whole) - 1
     monkeypatch.setattr(module, "train", train)
-    assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(whole)
+    assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(
+        whole
+    )
 
 
 def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path):
@@ -67,7 +83,15 @@ def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path):
         "fit(RunConfig.from_dict(json.loads(sys.argv[1])), folder=sys.argv[2], progress=False)"
     )
 
-    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(config.to_dict()), str(tmp_path / "cut")])
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            code,
+            json.dumps(config.to_dict()),
+            str(tmp_path / "cut"),
+        ]
+    )
     run = Run.at(config, folder=tmp_path / "cut")
     deadline = time.monotonic() + 60
     while not len(run) and time.monotonic() < deadline:
@@ -75,10 +99,14 @@ def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(run) >= 1
-    assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(whole)
+    assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(
+        whole
+    )
 
 
-@pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").is_dir(), reason="finds children in /proc")
+@pytest.mark.skipif(
+    not Path(f"/proc/{os.getpid()}/task").is_dir(), reason="finds children in /proc"
+)
 def test_killing_the_process_ends_those_that_train_for_it(tiny, tmp_path):
     config = tiny.replace(train=dataclasses.replace(tiny.train, epochs=100_000))
     script = tmp_path / "script.py"
@@ -90,7 +118,10 @@ def test_killing_the_process_ends_those_that_train_for_it(tiny, tmp_path):
         "    config = RunConfig.from_dict(json.loads(sys.argv[1]))\n"
         "    fit_all([config.replace(seed=seed) for seed in (101, 102)], processes=2)\n"
     )
-    process = subprocess.Popen([sys.executable, str(script), json.dumps(config.to_dict())], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, str(script), json.dumps(config.to_dict())],
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 60
     while len(trainers := _trainers(process.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -106,7 +137,11 @@ def test_killing_the_process_ends_those_that_train_for_it(tiny, tmp_path):
 def _trainers(parent: int) -> list[Path]:
     """The spawned processes of a process."""
     children = Path(f"/proc/{parent}/task/{parent}/children")
-    paths = [Path("/proc") / pid for pid in children.read_text().split()] if children.is_file() else []
+    paths = (
+        [Path("/proc") / pid for pid in children.read_text().split()]
+        if children.is_file()
+        else []
+    )
     return [path for path in paths if "spawn_main" in (path / "cmdline").read_text()]
 
 
@@ -115,7 +150,9 @@ def test_overwrite_begins_again(tiny, tmp_path):
     before, begun = digests(run), (run.folder / "complete").stat().st_mtime_ns
     (run.folder / "tables").mkdir()
     assert digests(fit(tiny, folder=tmp_path, overwrite=True, progress=False)) == before
-    assert (run.folder / "complete").stat().st_mtime_ns > begun and not (run.folder / "tables").exists()
+    assert (run.folder / "complete").stat().st_mtime_ns > begun and not (
+        run.folder / "tables"
+    ).exists()
 
 
 def test_seeds_are_kept_apart(tiny, tmp_path):
@@ -123,7 +160,10 @@ def test_seeds_are_kept_apart(tiny, tmp_path):
     for other in (tiny.replace(seed_model=1), tiny.replace(seed_data=1)):
         run = fit(other, folder=tmp_path, progress=False)
         assert run.name != base.name and digests(run) != digests(base)
-    a, b = (fit(c, folder=tmp_path, progress=False)[0].model().state_dict() for c in (tiny, tiny.replace(seed_data=1)))
+    a, b = (
+        fit(c, folder=tmp_path, progress=False)[0].model().state_dict()
+        for c in (tiny, tiny.replace(seed_data=1))
+    )
     rotation = "levels.0.flow.module_list.0.rotation"
     assert torch.equal(a[rotation], b[rotation])
 
@@ -139,12 +179,23 @@ def test_classes_arrive_with_their_tasks(tiny, tmp_path):
 
 
 def test_bounds_learn_what_they_should(tiny, tmp_path):
-    runs = {name: fit(tiny.replace(strategy=name), folder=tmp_path, progress=False) for name in STRATEGIES}
-    assert [len(runs[name]) for name in ("joint", "cumulative", "single", "finetune")] == [1, 2, 2, 2]
+    runs = {
+        name: fit(tiny.replace(strategy=name), folder=tmp_path, progress=False)
+        for name in STRATEGIES
+    }
+    assert [
+        len(runs[name]) for name in ("joint", "cumulative", "single", "finetune")
+    ] == [1, 2, 2, 2]
     assert len(runs["joint"][0].categories) == 6
     assert runs["single"][1].categories == ("dog", "elk", "fox")
-    assert digests(runs["cumulative"])["step-00.safetensors"] == digests(runs["finetune"])["step-00.safetensors"]
-    assert digests(runs["cumulative"])["step-01.safetensors"] != digests(runs["finetune"])["step-01.safetensors"]
+    assert (
+        digests(runs["cumulative"])["step-00.safetensors"]
+        == digests(runs["finetune"])["step-00.safetensors"]
+    )
+    assert (
+        digests(runs["cumulative"])["step-01.safetensors"]
+        != digests(runs["finetune"])["step-01.safetensors"]
+    )
 
 
 def test_frozen_centers_keep_their_bits(tiny, tmp_path):
@@ -158,7 +209,9 @@ def test_frozen_centers_keep_their_bits(tiny, tmp_path):
 def test_several_processes_give_the_same_bytes_as_one(tiny):
     configs = [tiny.replace(seed=seed) for seed in (5, 6)]
     parallel = [digests(run) for run in fit_all(configs, processes=2)]
-    assert parallel == [digests(fit(config, overwrite=True, progress=False)) for config in configs]
+    assert parallel == [
+        digests(fit(config, overwrite=True, progress=False)) for config in configs
+    ]
 
 
 def test_an_error_in_a_process_reaches_the_caller(tiny):
@@ -169,9 +222,14 @@ def test_an_error_in_a_process_reaches_the_caller(tiny):
 
 def test_what_is_defined_in_a_notebook_is_trained_there(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.import_module("cl_flow.runs.run"), "DATA", tmp_path)
-    monkeypatch.setitem(STRATEGIES, "mine", type("Mine", (Strategy,), {"__module__": "__main__"}))
+    monkeypatch.setitem(
+        STRATEGIES, "mine", type("Mine", (Strategy,), {"__module__": "__main__"})
+    )
     short = dataclasses.replace(tiny.train, epochs=1)
-    runs = fit_all([tiny.replace(strategy="mine", train=short, seed=seed) for seed in (7, 8)], processes=2)
+    runs = fit_all(
+        [tiny.replace(strategy="mine", train=short, seed=seed) for seed in (7, 8)],
+        processes=2,
+    )
     assert all(run.is_complete for run in runs)
 
 
@@ -182,15 +240,31 @@ def test_a_script_without_a_guard_is_told_so(tiny, tmp_path):
         "from cl_flow import RunConfig\nfrom cl_flow.runs.fitting import fit_all\n"
         f"fit_all([RunConfig.from_dict(config) for config in {configs!r}], processes=2)\n"
     )
-    environment = {**os.environ, "CL_FLOW_DATA": str(tmp_path / "data"), "PYTHONPATH": os.getcwd()}
-    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode and "RuntimeError: Expected training processes that live" in done.stderr
+    environment = {
+        **os.environ,
+        "CL_FLOW_DATA": str(tmp_path / "data"),
+        "PYTHONPATH": os.getcwd(),
+    }
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (
+        done.returncode
+        and "RuntimeError: Expected training processes that live" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"strategy": "fine-tune"}, "Unknown strategy 'fine-tune'; known: class_prior, cumulative, ewc, "),
+        (
+            {"strategy": "fine-tune"},
+            "Unknown strategy 'fine-tune'; known: class_prior, cumulative, ewc, ",
+        ),
         ({"dataset": "mvtek"}, "Unknown dataset 'mvtek'; known: .*mvtec"),
         ({"centers": "fixed"}, "centers='train' or 'freeze_old'; got 'fixed'"),
         ({"root": "/nowhere/at/all"}, "/nowhere/at/all"),
@@ -198,13 +272,18 @@ def test_a_script_without_a_guard_is_told_so(tiny, tmp_path):
     ],
 )
 def test_wrong_configs_are_named_and_leave_nothing(tiny, tmp_path, change, message):
-    with pytest.raises((KeyError, ValueError, TypeError, FileNotFoundError), match=message):
+    with pytest.raises(
+        (KeyError, ValueError, TypeError, FileNotFoundError), match=message
+    ):
         fit(tiny.replace(**change), folder=tmp_path, progress=False)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_config_round_trips_through_its_run(tiny, tmp_path):
-    run = Run.at(tiny.replace(stream=dataclasses.replace(tiny.stream, split=(4, 2))), folder=tmp_path)
+    run = Run.at(
+        tiny.replace(stream=dataclasses.replace(tiny.stream, split=(4, 2))),
+        folder=tmp_path,
+    )
     assert Run(run.folder).config == run.config
     assert RunConfig.from_dict(run.config.to_dict()) == run.config
     assert os.sep not in run.name and run.name.startswith("tiny")

@@ -1,4 +1,6 @@
-"""What lies on disk: snapshots that score the same after a round trip, and runs that can be carried elsewhere."""
+"""What lies on disk: snapshots that score the same after a round trip, and runs that
+can be carried elsewhere.
+"""
 
 import shutil
 
@@ -56,7 +58,10 @@ def test_a_run_carried_elsewhere_still_works(run, tiny, tmp_path):
 def test_a_run_says_what_made_it(run):
     facts = run.facts
     assert set(facts["versions"]) == {"torch", "timm", "FrEIA", "numpy"}
-    assert [step["categories"] for step in facts["steps"]] == [["ant", "bee", "cat"], ["dog", "elk", "fox"]]
+    assert [step["categories"] for step in facts["steps"]] == [
+        ["ant", "bee", "cat"],
+        ["dog", "elk", "fox"],
+    ]
     assert "complete" in repr(run) and "ant, bee, cat" in run._repr_html_()
 
 

@@ -1,4 +1,6 @@
-"""Scores are pointwise, calibrated on normal images, and blind to classes that arrive later where they should be."""
+"""Scores are pointwise, calibrated on normal images, and blind to classes that arrive
+later where they should be.
+"""
 
 import math
 
@@ -21,9 +23,15 @@ CATEGORIES = ["a", "b", "c"]
 def features() -> Features:
     rng = np.random.default_rng(0)
     labels = [0] * 6 + [0, 1] * 4
-    rows = [(name, "train" if i < 6 else "test", label) for name in CATEGORIES for i, label in enumerate(labels)]
+    rows = [
+        (name, "train" if i < 6 else "test", label)
+        for name in CATEGORIES
+        for i, label in enumerate(labels)
+    ]
     samples = pd.DataFrame(rows, columns=["category", "split", "label"])
-    levels = tuple(rng.normal(size=(len(rows), cells, 8)).astype(np.float16) for cells in (16, 4))
+    levels = tuple(
+        rng.normal(size=(len(rows), cells, 8)).astype(np.float16) for cells in (16, 4)
+    )
     levels[0][samples["label"] == 1, :3] += 6
     return Features(samples, levels, ((4, 4), (2, 2)), np.arange(len(rows)))
 
@@ -43,31 +51,53 @@ def calibration(model, features):
 def test_a_score_does_not_depend_on_its_companions(model, features, calibration, given):
     test = features.where(split="test")
     together = score(model, test, calibration, given=given, size=(16, 16))
-    alone = [score(model, test.take([i]), calibration, given=given, size=(16, 16)) for i in range(len(test))]
+    alone = [
+        score(model, test.take([i]), calibration, given=given, size=(16, 16))
+        for i in range(len(test))
+    ]
     for part in PARTS:
         torch.testing.assert_close(
-            torch.cat([one.maps(part) for one in alone]), together.maps(part), rtol=1e-4, atol=1e-6
+            torch.cat([one.maps(part) for one in alone]),
+            together.maps(part),
+            rtol=1e-4,
+            atol=1e-6,
         )
     assert torch.equal(torch.cat([one.classes for one in alone]), together.classes)
 
 
 def test_the_published_protocol_does_depend_on_them(model, features):
     test = features.where(split="test", category="a")
-    together, alone = (score(model, part, "set", size=(16, 16)) for part in (test, test.take([0])))
+    together, alone = (
+        score(model, part, "set", size=(16, 16)) for part in (test, test.take([0]))
+    )
     assert not torch.allclose(together.logp[:1], alone.logp, rtol=1e-3)
 
 
 def test_calibration_is_the_median_over_training_patches(model, features, calibration):
     level, x = model.levels[1], features.where(split="train", category="b").read()[1]
     z, log_det = level(x.flatten(0, 1).float())
-    logp = (level.mixture.log_prob(z, torch.ones(len(x), dtype=torch.long)) + log_det) / level.dim
-    assert calibration.values[1, 1, 0].item() == pytest.approx(logp.median().item(), rel=1e-5)
-    assert calibration.values[1, 1, 1].item() == pytest.approx(level.mixture.negentropy(z).median().item(), rel=1e-5)
+    logp = (
+        level.mixture.log_prob(z, torch.ones(len(x), dtype=torch.long)) + log_det
+    ) / level.dim
+    assert calibration.values[1, 1, 0].item() == pytest.approx(
+        logp.median().item(), rel=1e-5
+    )
+    assert calibration.values[1, 1, 1].item() == pytest.approx(
+        level.mixture.negentropy(z).median().item(), rel=1e-5
+    )
 
 
 def test_a_typical_patch_is_as_likely_anomalous_as_not(model, features, calibration):
-    scores = score(model, features.where(split="train", category="a"), calibration, size=(4, 4), sigma=0)
-    assert scores.logp.median().item() == pytest.approx(0.5 * len(model.levels), abs=0.1)
+    scores = score(
+        model,
+        features.where(split="train", category="a"),
+        calibration,
+        size=(4, 4),
+        sigma=0,
+    )
+    assert scores.logp.median().item() == pytest.approx(
+        0.5 * len(model.levels), abs=0.1
+    )
     assert (scores.logp > 0).all() and (scores.logp < len(model.levels)).all()
 
 
@@ -76,10 +106,14 @@ def test_planted_anomalies_score_higher_where_they_are(model, features, calibrat
     scores = score(model, test, calibration, size=(16, 16), sigma=1)
     ill = test.samples["label"].to_numpy() == 1
     assert scores.image("logp")[ill].mean() > scores.image("logp")[~ill].mean()
-    assert (scores.logp[ill][:, :3, :8].mean((1, 2)) > scores.logp[ill][:, 12:].mean((1, 2))).all()
+    assert (
+        scores.logp[ill][:, :3, :8].mean((1, 2)) > scores.logp[ill][:, 12:].mean((1, 2))
+    ).all()
 
 
-def test_expansion_leaves_likelihood_and_masked_entropy_to_the_bit(model, features, calibration):
+def test_expansion_leaves_likelihood_and_masked_entropy_to_the_bit(
+    model, features, calibration
+):
     test, train = features.where(split="test"), features.where(split="train")
     before = score(model, test, calibration, size=(16, 16))
     model.expand_(4)
@@ -94,17 +128,27 @@ def test_expansion_leaves_likelihood_and_masked_entropy_to_the_bit(model, featur
 
 
 def test_entropy_per_log_k_is_divided_before_the_exponent(model, features):
-    train, test = features.where(split="train"), features.where(split="test", category="a")
+    train, test = (
+        features.where(split="train"),
+        features.where(split="test", category="a"),
+    )
     plain, divided = calibrate(model, train), calibrate(model, train, per_log_k=True)
-    torch.testing.assert_close(divided.values[..., 1], plain.values[..., 1] / math.log(3))
+    torch.testing.assert_close(
+        divided.values[..., 1], plain.values[..., 1] / math.log(3)
+    )
     assert torch.equal(divided.values[..., 0], plain.values[..., 0])
     one = calibrate(model, train, known=["a"], per_log_k=True)
     assert torch.equal(one.values, calibrate(model, train, known=["a"]).values)
-    scores = [score(model, test, c, per_log_k=k, sigma=0) for c, k in ((plain, False), (divided, True))]
+    scores = [
+        score(model, test, c, per_log_k=k, sigma=0)
+        for c, k in ((plain, False), (divided, True))
+    ]
     assert torch.equal(scores[0].logp, scores[1].logp)
     corner = [torch.zeros(len(test)), torch.zeros(len(test))]
     for level, x, typical in zip(model.levels, test.read(), plain.values[0, :, 1]):
-        certainty = level.mixture.negentropy(level(x.flatten(0, 1).float())[0]).view(len(test), -1)[:, 0]
+        certainty = level.mixture.negentropy(level(x.flatten(0, 1).float())[0]).view(
+            len(test), -1
+        )[:, 0]
         for i, unit in enumerate((1, math.log(3))):
             corner[i] += torch.sigmoid((typical - certainty).detach() / unit)
     for expected, got in zip(corner, scores):
@@ -115,7 +159,12 @@ def test_routing_finds_the_class_whose_center_is_nearest(model, features, calibr
     for level in model.levels:
         level.mixture.blocks()[0]["mu"].data[1] = 0
         level.mixture.blocks()[0]["mu"].data[[0, 2]] = 100
-    scores = score(model, features.where(split="test"), calibrate(model, features.where(split="train")), given=None)
+    scores = score(
+        model,
+        features.where(split="test"),
+        calibrate(model, features.where(split="train")),
+        given=None,
+    )
     assert set(scores.classes.tolist()) == {1}
 
 
@@ -123,10 +172,16 @@ def test_routing_finds_the_class_whose_center_is_nearest(model, features, calibr
 def test_the_resampler_is_bilinear_upsampling_then_a_gaussian(n_in, n_out):
     values = torch.rand(n_in, n_in, dtype=torch.float64)
     matrix = _resampler(n_in, n_out, 4.0).double()
-    up = F.interpolate(values[None, None], size=(n_out, n_out), mode="bilinear", align_corners=True)[0, 0]
+    up = F.interpolate(
+        values[None, None], size=(n_out, n_out), mode="bilinear", align_corners=True
+    )[0, 0]
     expected = torch.as_tensor(gaussian_filter(up.numpy(), 4.0))
-    torch.testing.assert_close(matrix @ values @ matrix.T, expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(matrix.sum(1), torch.ones(n_out, dtype=torch.float64), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        matrix @ values @ matrix.T, expected, rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(
+        matrix.sum(1), torch.ones(n_out, dtype=torch.float64), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_tiny_entropies_are_told_apart(model, features):
@@ -134,17 +189,30 @@ def test_tiny_entropies_are_told_apart(model, features):
     for level in model.levels:
         level.mixture.blocks()[0]["mu"].data *= 20
     scores = score(model, features.where(split="test", category="a"), "set")
-    assert len(scores.entropy.flatten(1).amax(1).unique()) > 1 or math.isclose(scores.entropy.max(), 0)
+    assert len(scores.entropy.flatten(1).amax(1).unique()) > 1 or math.isclose(
+        scores.entropy.max(), 0
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, f, c: score(m, f, c, given="class"), "given='category' or None; got 'class'"),
+        (
+            lambda m, f, c: score(m, f, c, given="class"),
+            "given='category' or None; got 'class'",
+        ),
         (lambda m, f, c: score(m, f, "train"), "a Calibration or 'set'; got 'train'"),
-        (lambda m, f, c: score(m, f, c).maps("sum"), "Unknown part 'sum'; known: logp, entropy, product"),
+        (
+            lambda m, f, c: score(m, f, c).maps("sum"),
+            "Unknown part 'sum'; known: logp, entropy, product",
+        ),
         (lambda m, f, c: calibrate(m, f.where(split="test")), "Expected normal images"),
-        (lambda m, f, c: score(m, f, calibrate(m, f.where(split="train", category="a"))), "got none of b, c"),
+        (
+            lambda m, f, c: score(
+                m, f, calibrate(m, f.where(split="train", category="a"))
+            ),
+            "got none of b, c",
+        ),
         (lambda m, f, c: score(m.fresh().expand_(["a"]), f, c), "No center for b, c"),
     ],
 )

@@ -1,4 +1,6 @@
-"""Realigning within the continual loop: what is moved, what is kept, and that nothing else changes."""
+"""Realigning within the continual loop: what is moved, what is kept, and that nothing
+else changes.
+"""
 
 import pytest
 import torch
@@ -15,7 +17,9 @@ NAMES = [name for name in ALIGNERS if name != "refit"]
 
 
 def trained(tiny: RunConfig, folder: object, **options: object) -> Run:
-    config = tiny.replace(strategy="realign", centers="freeze_old", options={"n_draws": 200, **options})
+    config = tiny.replace(
+        strategy="realign", centers="freeze_old", options={"n_draws": 200, **options}
+    )
     return fit(config, folder=folder, progress=False)
 
 
@@ -25,11 +29,16 @@ def run(tiny, tmp_path_factory) -> Run:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_aligner_goes_through_the_loop_and_leaves_the_flow_as_finetuning_does(name, tiny, tmp_path, run):
+def test_every_aligner_goes_through_the_loop_and_leaves_the_flow_as_finetuning_does(
+    name, tiny, tmp_path, run
+):
     one = trained(tiny, tmp_path, aligner=name)
     plain = fit(tiny.replace(centers="freeze_old"), folder=tmp_path, progress=False)
     for level, other in zip(one[1].model().levels, plain[1].model().levels):
-        assert all(torch.equal(a, b) for a, b in zip(level.flow.parameters(), other.flow.parameters()))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(level.flow.parameters(), other.flow.parameters())
+        )
         assert torch.equal(centers(level.mixture)[3:], centers(other.mixture)[3:])
         stays = torch.equal(centers(level.mixture)[:3], centers(other.mixture)[:3])
         assert stays == (name == "identity")
@@ -42,24 +51,41 @@ def test_a_pushed_class_lies_where_its_latents_lie(run, tiny):
     law = latent_gaussians(model, training, run[0].categories)
     for level, stats in zip(model.levels, law.levels):
         aligned = centers(level.mixture)[:3]
-        stale = run[0].model().levels[0].mixture.mu if level is model.levels[0] else None
+        stale = (
+            run[0].model().levels[0].mixture.mu if level is model.levels[0] else None
+        )
         spread = stats.covariance().diagonal(dim1=1, dim2=2).sum(1).sqrt()
         assert ((aligned - stats.mean).norm(dim=1) < 0.35 * spread).all()
         if stale is not None:
-            assert ((stale - stats.mean).norm(dim=1) > (aligned - stats.mean).norm(dim=1)).all()
+            assert (
+                (stale - stats.mean).norm(dim=1) > (aligned - stats.mean).norm(dim=1)
+            ).all()
 
 
 def test_within_a_task_the_optimizer_keeps_its_centers(tiny, tmp_path):
-    often, once = (trained(tiny, tmp_path, every=every, head="means") for every in (1, None))
-    flows = [[p for level in r[1].model().levels for p in level.flow.parameters()] for r in (often, once)]
-    assert not all(torch.equal(a, b) for a, b in zip(*flows))  # the losses met other centers
+    often, once = (
+        trained(tiny, tmp_path, every=every, head="means") for every in (1, None)
+    )
+    flows = [
+        [p for level in r[1].model().levels for p in level.flow.parameters()]
+        for r in (often, once)
+    ]
+    assert not all(
+        torch.equal(a, b) for a, b in zip(*flows)
+    )  # the losses met other centers
     placed = once[0].model().expand_(3).levels[0].mixture.mu[3:]
-    for one in (often, once):  # the new centers left where they were put: they were learnt
+    for one in (
+        often,
+        once,
+    ):  # the new centers left where they were put: they were learnt
         assert (one[1].model().levels[0].mixture.mu[3:] - placed).abs().max() > 1e-4
 
 
 def test_transport_from_a_flow_to_itself_leaves_the_latents_where_they_were(run):
-    model, first = run[0].model(), run.features.where(split="train", label=0, category=list(run[0].categories))
+    model, first = (
+        run[0].model(),
+        run.features.where(split="train", label=0, category=list(run[0].categories)),
+    )
     laws = latent_gaussians(model, first, run[0].categories)
     evidence = with_latents(gathered(model, model, first, n_draws=4000), laws)
     for before, after in zip(laws.levels, carried(evidence).levels):
@@ -69,7 +95,9 @@ def test_transport_from_a_flow_to_itself_leaves_the_latents_where_they_were(run)
         assert torch.equal(*known.drift)
         z = torch.randn(20, known.drift[0].shape[1])
         cells = torch.arange(20) % known.n_cells
-        torch.testing.assert_close(known.flow(known.inverse(z, cells), cells), z, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            known.flow(known.inverse(z, cells), cells), z, atol=1e-4, rtol=1e-4
+        )
 
 
 def test_stitching_keeps_the_old_rows_of_the_one_and_the_new_rows_of_the_other():
@@ -81,13 +109,17 @@ def test_stitching_keeps_the_old_rows_of_the_one_and_the_new_rows_of_the_other()
         assert torch.equal(out.mu[:2], old.mu) and torch.equal(out.mu[2:], new.mu[2:])
         z = torch.randn(10, 8)
         torch.testing.assert_close(out.log_prob_each(z)[:, :2], before.log_prob_each(z))
-        torch.testing.assert_close(out.log_prob_each(z)[:, 2:], new.log_prob_each(z)[:, 2:])
+        torch.testing.assert_close(
+            out.log_prob_each(z)[:, 2:], new.log_prob_each(z)[:, 2:]
+        )
 
 
 def test_taking_keeps_the_parameters_and_their_values_follow():
     mixture = Mixture(4, n_components=2).expand(2)
     before = list(mixture.parameters())
-    other = mixture.replace(mu=torch.randn(2, 4)).framed(2 * torch.eye(4).repeat(2, 1, 1), torch.zeros(2, 4))
+    other = mixture.replace(mu=torch.randn(2, 4)).framed(
+        2 * torch.eye(4).repeat(2, 1, 1), torch.zeros(2, 4)
+    )
     mixture.take_(other)
     assert all(a is b for a, b in zip(mixture.parameters(), before))
     z = torch.randn(5, 4)
@@ -102,9 +134,13 @@ def test_a_resumed_run_has_what_it_kept(run):
     assert kept.n_classes == 3 and isinstance(kept.levels[0], GaussianStats)
 
 
-@pytest.mark.parametrize("options", [{"aligner": "refit"}, {"head": "round"}, {"every": 0}])
+@pytest.mark.parametrize(
+    "options", [{"aligner": "refit"}, {"head": "round"}, {"every": 0}]
+)
 def test_wrong_options_are_named(options):
-    with pytest.raises(ValueError, match="needs no image, a head of means, full and every ≥ 1; got"):
+    with pytest.raises(
+        ValueError, match="needs no image, a head of means, full and every ≥ 1; got"
+    ):
         Realign(**options)
     with pytest.raises(KeyError, match="Unknown aligner 'none'"):
         Realign(aligner="none")

@@ -1,4 +1,6 @@
-"""Laws of every strategy: what is protected keeps its bits, what pulls is zero at rest, what is rehearsed is finite."""
+"""Laws of every strategy: what is protected keeps its bits, what pulls is zero at rest,
+what is rehearsed is finite.
+"""
 
 import copy
 import dataclasses
@@ -21,12 +23,20 @@ from cl_flow.strategies.shared.old_model import frozen, per_image_fisher
 NAMES = sorted(STRATEGIES)
 GRID = [(name, options) for name in NAMES for options in STRATEGIES[name].GRID]
 PULLS = ("ewc", "functional", "lwf")  # their penalty is a distance from the old model
-REHEARSE = ("feature_gaussian", "functional", "gauge_free", "generative_replay", "replay")
+REHEARSE = (
+    "feature_gaussian",
+    "functional",
+    "gauge_free",
+    "generative_replay",
+    "replay",
+)
 
 
 @pytest.fixture(scope="module")
 def stream(tiny, tmp_path_factory) -> list:
-    return make_stream(Run.at(tiny, folder=tmp_path_factory.mktemp("stream")).features, tiny.stream)
+    return make_stream(
+        Run.at(tiny, folder=tmp_path_factory.mktemp("stream")).features, tiny.stream
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +45,9 @@ def learnt(tiny, stream) -> dict[str, tuple[Strategy, FlowModel]]:
     return {name: after_first(STRATEGIES[name](), tiny, stream) for name in NAMES}
 
 
-def after_first(strategy: Strategy, tiny: RunConfig, stream: list) -> tuple[Strategy, FlowModel]:
+def after_first(
+    strategy: Strategy, tiny: RunConfig, stream: list
+) -> tuple[Strategy, FlowModel]:
     features = stream[0].features
     model = FlowModel(features.dims, features.grids, tiny.flow)
     task = strategy.arrange(stream)[0]
@@ -56,11 +68,17 @@ def batch_of(model: FlowModel, task, n: int = 4) -> Batch:
 
 
 def latents(model: FlowModel, batch: Batch) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [level(x, index) for level, x, index in zip(model.levels, batch.x, batch.index)]
+    return [
+        level(x, index) for level, x, index in zip(model.levels, batch.x, batch.index)
+    ]
 
 
-def begun(name: str, learnt: dict, stream: list, **options) -> tuple[Strategy, FlowModel, Batch]:
-    """A strategy and its model at the first step of the second task, and a batch as it then sees it."""
+def begun(
+    name: str, learnt: dict, stream: list, **options
+) -> tuple[Strategy, FlowModel, Batch]:
+    """A strategy and its model at the first step of the second task, and a batch as it
+    then sees it.
+    """
     strategy, model = again(learnt[name])
     for key, value in options.items():
         setattr(strategy, key, value)
@@ -69,10 +87,19 @@ def begun(name: str, learnt: dict, stream: list, **options) -> tuple[Strategy, F
     rehearsal, batch = strategy.rehearse(model, stream[1]), batch_of(model, stream[1])
     if rehearsal is None:
         return strategy, model, batch
-    extra = rehearsal.draw(12, [len(x) // 4 for x in batch.x], torch.Generator().manual_seed(0))
+    extra = rehearsal.draw(
+        12, [len(x) // 4 for x in batch.x], torch.Generator().manual_seed(0)
+    )
     index = [torch.arange(len(level.codes)).repeat(4) for level in model.levels]
-    both = [torch.cat(pair) for pair in zip(batch.x, extra.x)], [torch.cat(pair) for pair in zip(index, extra.index)]
-    return strategy, model, Batch(*both, torch.cat([batch.y, extra.y]), None if rehearsal.taught else 4)
+    both = (
+        [torch.cat(pair) for pair in zip(batch.x, extra.x)],
+        [torch.cat(pair) for pair in zip(index, extra.index)],
+    )
+    return (
+        strategy,
+        model,
+        Batch(*both, torch.cat([batch.y, extra.y]), None if rehearsal.taught else 4),
+    )
 
 
 # ---- every strategy
@@ -82,7 +109,9 @@ def begun(name: str, learnt: dict, stream: list, **options) -> tuple[Strategy, F
 def test_it_says_what_it_is_and_what_its_strengths_are(name):
     strategy = STRATEGIES[name]
     assert strategy.__doc__ and 1 <= len(strategy.GRID) <= 4
-    assert len({json.dumps(options, sort_keys=True) for options in strategy.GRID}) == len(strategy.GRID)
+    assert len(
+        {json.dumps(options, sort_keys=True) for options in strategy.GRID}
+    ) == len(strategy.GRID)
     assert strategy.sees_past == (name == "cumulative")
 
 
@@ -90,7 +119,9 @@ def test_it_says_what_it_is_and_what_its_strengths_are(name):
 def test_the_config_of_every_strength_round_trips(tiny, tmp_path, name, options):
     STRATEGIES[name](**options)
     run = Run.at(tiny.replace(strategy=name, options=options), folder=tmp_path)
-    assert Run(run.folder).config == run.config and dict(run.config.options) == dict(options)
+    assert Run(run.folder).config == run.config and dict(run.config.options) == dict(
+        options
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,14 +130,29 @@ def test_what_it_keeps_is_tensors_and_counted(tiny, tmp_path, name):
     kept = run[-1].memory()
     assert all(value.isfinite().all() for value in kept.values())
     assert run[-1].kept_bytes >= sum(value.nbytes for value in kept.values())
-    nothing = ("class_prior", "cumulative", "finetune", "freeze", "joint", "lwf", "single")
+    nothing = (
+        "class_prior",
+        "cumulative",
+        "finetune",
+        "freeze",
+        "joint",
+        "lwf",
+        "single",
+    )
     assert (run[-1].kept_bytes == 0) == (name in nothing)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_task_is_plain_fine_tuning(learnt, name):
-    """A method has nothing to protect yet, so that all start from one model (but those that build another)."""
-    same = all(torch.equal(a, b) for a, b in zip(learnt[name][1].parameters(), learnt["finetune"][1].parameters()))
+    """A method has nothing to protect yet, so that all start from one model (but those
+    that build another).
+    """
+    same = all(
+        torch.equal(a, b)
+        for a, b in zip(
+            learnt[name][1].parameters(), learnt["finetune"][1].parameters()
+        )
+    )
     assert same == (name not in ("class_prior", "joint", "packnet"))
 
 
@@ -114,8 +160,12 @@ def test_the_first_task_is_plain_fine_tuning(learnt, name):
 def test_the_task_s_own_images_are_all_learnt(learnt, stream, name):
     strategy, model = again(learnt[name])
     if name != "joint":
-        data = strategy.prepare(strategy.grow(model, stream[1]), stream[1], {0: stream[0]})
-        assert set(stream[1].features.samples["image_path"]) <= set(data.samples["image_path"])
+        data = strategy.prepare(
+            strategy.grow(model, stream[1]), stream[1], {0: stream[0]}
+        )
+        assert set(stream[1].features.samples["image_path"]) <= set(
+            data.samples["image_path"]
+        )
 
 
 # ---- penalties
@@ -127,11 +177,15 @@ def test_a_penalty_is_zero_at_the_anchor_and_positive_elsewhere(learnt, stream, 
     assert abs(strategy.penalty(model, batch, latents(model, batch)).item()) < 1e-6
     with torch.no_grad():
         for level in model.levels:
-            level.flow[0].outer.weight.add_(0.05 * torch.randn_like(level.flow[0].outer.weight))
+            level.flow[0].outer.weight.add_(
+                0.05 * torch.randn_like(level.flow[0].outer.weight)
+            )
     moved = strategy.penalty(model, batch, latents(model, batch))
     moved.backward()
     gradient = model.levels[0].flow[0].outer.weight.grad
-    assert moved.item() > 1e-6 and gradient.isfinite().all() and gradient.abs().sum() > 0
+    assert (
+        moved.item() > 1e-6 and gradient.isfinite().all() and gradient.abs().sum() > 0
+    )
 
 
 @pytest.mark.parametrize("on", ["posterior", "latents"])
@@ -143,16 +197,22 @@ def test_distillation_is_zero_at_the_anchor_for_either_target(learnt, stream, on
 def test_ewc_holds_the_whole_flow_and_the_old_centers_but_no_new_one(learnt, stream):
     strategy, model, batch = begun("ewc", learnt, stream)
     flow = {name for name, _ in model.named_parameters() if ".flow." in name}
-    assert flow <= set(strategy.memory) and all(strategy.memory[name].sum() > 0 for name in flow)
+    assert flow <= set(strategy.memory) and all(
+        strategy.memory[name].sum() > 0 for name in flow
+    )
     held = {name for name in strategy.memory if ".mixture." in name}
-    assert any("_mu.0" in name for name in held) and not any(name.endswith(".1") for name in held)
+    assert any("_mu.0" in name for name in held) and not any(
+        name.endswith(".1") for name in held
+    )
     before = strategy.penalty(model, batch, latents(model, batch))
     model.levels[0].mixture.blocks()[1]["mu"].data += 1.0
     assert torch.equal(strategy.penalty(model, batch, latents(model, batch)), before)
 
 
 def test_the_fisher_information_is_of_single_images(learnt, stream):
-    """Two images of opposite gradients: their mean vanishes, their information does not."""
+    """Two images of opposite gradients: their mean vanishes, their information does
+    not.
+    """
     _, model = learnt["finetune"]
     one, other = stream[0].features.take([0]), stream[0].features.take([5])
     both = stream[0].features.take([0, 5])
@@ -164,18 +224,27 @@ def test_the_fisher_information_is_of_single_images(learnt, stream):
 def test_ewc_keeps_weights_nearer_where_they_mattered(tiny, stream):
     config, moved = tiny.replace(train=dataclasses.replace(tiny.train, epochs=10)), []
     for strength in (0.0, 1e6):
-        strategy, model = after_first(STRATEGIES["ewc"](strength=strength), tiny, stream)
+        strategy, model = after_first(
+            STRATEGIES["ewc"](strength=strength), tiny, stream
+        )
         old, fisher = frozen(model), strategy.memory
         learn(model, strategy, stream[1], config)
         new = dict(model.named_parameters())
-        moved.append(sum((fisher[n] * (new[n] - p).square()).sum().item() for n, p in old.named_parameters()))
+        moved.append(
+            sum(
+                (fisher[n] * (new[n] - p).square()).sum().item()
+                for n, p in old.named_parameters()
+            )
+        )
     assert moved[1] < 0.5 * moved[0]
 
 
 # ---- protected weights
 
 
-def after_second(name: str, tiny: RunConfig, stream: list, **options) -> tuple[FlowModel, FlowModel]:
+def after_second(
+    name: str, tiny: RunConfig, stream: list, **options
+) -> tuple[FlowModel, FlowModel]:
     strategy, model = after_first(STRATEGIES[name](**options), tiny, stream)
     first = copy.deepcopy(model)
     config = tiny.replace(train=dataclasses.replace(tiny.train, weight_decay=0.1))
@@ -189,61 +258,102 @@ def test_frozen_blocks_keep_their_bits(tiny, stream, share, n_frozen):
     first, model = after_second("freeze", tiny, stream, share=share)
     for old, new in zip(first.levels, model.levels):
         same = [
-            all(torch.equal(a, b) for a, b in zip(*(level.flow[i].parameters() for level in (old, new))))
+            all(
+                torch.equal(a, b)
+                for a, b in zip(*(level.flow[i].parameters() for level in (old, new)))
+            )
             for i in range(tiny.flow.n_blocks)
         ]
         assert same == [i < n_frozen for i in range(tiny.flow.n_blocks)]
 
 
 def test_freezing_everything_keeps_the_likelihood_of_the_first_task(tiny, tmp_path):
-    run = fit(tiny.replace(strategy="freeze", centers="freeze_old"), folder=tmp_path, progress=False)
+    run = fit(
+        tiny.replace(strategy="freeze", centers="freeze_old"),
+        folder=tmp_path,
+        progress=False,
+    )
     image = run.features.where(split="test", category="bee").read([0])
     scores = []
     for model in (run[0].model(), run[1].model()):
-        pairs = [(level, *level(x.flatten(0, 1).float())) for level, x in zip(model.levels, image)]
-        scores.append([level.mixture.log_prob(z, model.class_ids(["bee"])) + d for level, z, d in pairs])
+        pairs = [
+            (level, *level(x.flatten(0, 1).float()))
+            for level, x in zip(model.levels, image)
+        ]
+        scores.append(
+            [
+                level.mixture.log_prob(z, model.class_ids(["bee"])) + d
+                for level, z, d in pairs
+            ]
+        )
     assert all(torch.equal(a, b) for a, b in zip(*scores))
 
 
-@pytest.mark.parametrize(("name", "options"), [("packnet", {}), ("packnet", {"first": 0.6}), ("lora", {"rank": 2})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("packnet", {}), ("packnet", {"first": 0.6}), ("lora", {"rank": 2})],
+)
 def test_a_task_s_own_flow_keeps_its_bits(tiny, stream, name, options):
     first, model = after_second(name, tiny, stream, **options)
     (old, _), (new, _) = views(first)[0], views(model)[0]
     for a, b in zip(old.levels, new.levels):
         kept = dict(b.flow.named_parameters())
-        assert kept and all(torch.equal(p, kept[name]) for name, p in a.flow.named_parameters())
+        assert kept and all(
+            torch.equal(p, kept[name]) for name, p in a.flow.named_parameters()
+        )
     latest = views(model)[1][0]
-    assert not torch.equal(latest.levels[0].flow[0].inner_weight, new.levels[0].flow[0].inner_weight)
+    assert not torch.equal(
+        latest.levels[0].flow[0].inner_weight, new.levels[0].flow[0].inner_weight
+    )
 
 
 @pytest.mark.parametrize("name", ["packnet", "lora"])
 def test_weights_of_their_own_survive_the_round_trip(tiny, tmp_path, name):
     from analysis.detection.measure import image_scores
 
-    run = fit(tiny.replace(strategy=name, centers="freeze_old"), folder=tmp_path, progress=False)
+    run = fit(
+        tiny.replace(strategy=name, centers="freeze_old"),
+        folder=tmp_path,
+        progress=False,
+    )
     model = run[1].model()
     assert [ids.tolist() for _, ids in views(model)] == [[0, 1, 2], [3, 4, 5]]
     scores = image_scores(run, part=("logp",), given=("category", None), size=32)
     first = scores[(scores["task"] == 0) & (scores["given"] == "category")]
     steps = [rows["score"].to_numpy() for _, rows in first.groupby("step")]
-    assert (steps[0] == steps[1]).all(), "nothing of the first task's likelihood may have changed"
+    assert (steps[0] == steps[1]).all(), (
+        "nothing of the first task's likelihood may have changed"
+    )
 
 
 def test_packnet_partitions_the_weights(tiny, stream):
     first, model = after_second("packnet", tiny, stream)
-    owners = {name: value for name, value in model.own.items() if name.startswith("owner/")}
+    owners = {
+        name: value for name, value in model.own.items() if name.startswith("owner/")
+    }
     assert len(owners) == 3 * tiny.flow.n_blocks * len(model.levels)
     for name, owner in owners.items():
-        assert set(owner.unique().tolist()) == {0, 1}, "after the last task every weight has one owner"
-        assert (owner == 0).float().mean() == pytest.approx(0.5, abs=0.5 / owner.numel() + 1e-6)
+        assert set(owner.unique().tolist()) == {0, 1}, (
+            "after the last task every weight has one owner"
+        )
+        assert (owner == 0).float().mean() == pytest.approx(
+            0.5, abs=0.5 / owner.numel() + 1e-6
+        )
         free = first.own[name] == 255
         weight = dict(first.named_parameters())[name.removeprefix("owner/")]
-        assert torch.equal(free, owner == 1) and (weight[free] == 0).all() and (weight[~free] != 0).all()
+        assert (
+            torch.equal(free, owner == 1)
+            and (weight[free] == 0).all()
+            and (weight[~free] != 0).all()
+        )
 
 
 def test_an_adapter_has_its_rank(tiny, stream):
     first, model = after_second("lora", tiny, stream, rank=2)
-    change = views(model)[1][0].levels[0].flow[1].outer.weight - first.levels[0].flow[1].outer.weight
+    change = (
+        views(model)[1][0].levels[0].flow[1].outer.weight
+        - first.levels[0].flow[1].outer.weight
+    )
     assert torch.linalg.matrix_rank(change).item() == 2
 
 
@@ -253,30 +363,46 @@ def test_an_adapter_has_its_rank(tiny, stream):
 @pytest.mark.parametrize("name", REHEARSE)
 def test_what_is_rehearsed_is_finite_and_of_every_old_class(learnt, stream, name):
     strategy, model = again(learnt[name])
-    assert strategy.rehearse(model, stream[0]) is None or name in ("replay", "feature_gaussian", "gauge_free")
+    assert strategy.rehearse(model, stream[0]) is None or name in (
+        "replay",
+        "feature_gaussian",
+        "gauge_free",
+    )
     model = strategy.grow(model, stream[1])
     rehearsal = strategy.rehearse(model, stream[1])
     assert rehearsal.share == 0.5
     batch = rehearsal.draw(300, [7, 3], torch.Generator().manual_seed(0))
-    assert [len(x) for x in batch.x] == [2100, 900] and all(x.isfinite().all() for x in batch.x)
+    assert [len(x) for x in batch.x] == [2100, 900] and all(
+        x.isfinite().all() for x in batch.x
+    )
     assert torch.bincount(batch.y).tolist() == pytest.approx([100] * 3, abs=35)
     for level, index in zip(model.levels, batch.index):
-        assert set(index.tolist()) == set(range(len(level.codes))), "cells are drawn uniformly"
+        assert set(index.tolist()) == set(range(len(level.codes))), (
+            "cells are drawn uniformly"
+        )
 
 
 def test_replay_with_everything_kept_trains_on_what_cumulative_does(tiny, stream):
-    strategy, model = after_first(STRATEGIES["replay"](budget_bytes=None, ratio=None), tiny, stream)
+    strategy, model = after_first(
+        STRATEGIES["replay"](budget_bytes=None, ratio=None), tiny, stream
+    )
     model = strategy.grow(model, stream[1])
     everything = STRATEGIES["cumulative"]().prepare(model, stream[1], {0: stream[0]})
-    bag = stored(strategy.memory).followed_by(PatchPool.of(stream[1].features, stream[1].categories, torch.Generator()))
+    bag = stored(strategy.memory).followed_by(
+        PatchPool.of(stream[1].features, stream[1].categories, torch.Generator())
+    )
     for k, name in enumerate(model.categories):
         for level, images in enumerate(everything.where(category=name).read()):
             first = int(bag.counts[level][:k].sum())
             rows = slice(first, first + int(bag.counts[level][k]))
             cells = torch.arange(images.shape[1]).repeat(len(images))
             kept = zip(bag.x[level][rows].tolist(), bag.cells[level][rows].tolist())
-            assert sorted(kept) == sorted(zip(images.flatten(0, 1).tolist(), cells.tolist()))
-    assert balanced_share(model, stream[1], None) == len(stream[0].features) / len(everything), "steps and mix alike"
+            assert sorted(kept) == sorted(
+                zip(images.flatten(0, 1).tolist(), cells.tolist())
+            )
+    assert balanced_share(model, stream[1], None) == len(stream[0].features) / len(
+        everything
+    ), "steps and mix alike"
 
 
 def test_a_kept_patch_remembers_its_cell(stream):
@@ -287,42 +413,68 @@ def test_a_kept_patch_remembers_its_cell(stream):
 
 
 @pytest.mark.parametrize("budget", [3_000, 30_000])
-def test_replay_stays_within_its_budget_and_treats_classes_alike(tiny, tmp_path, budget):
+def test_replay_stays_within_its_budget_and_treats_classes_alike(
+    tiny, tmp_path, budget
+):
     config = tiny.replace(strategy="replay", options={"budget_bytes": budget})
     run = fit(config, folder=tmp_path, progress=False)
     for step, snapshot in enumerate(run):
         counts = stored(snapshot.memory()).counts
-        assert snapshot.kept_bytes <= budget and all(len(set(level.tolist())) == 1 for level in counts)
+        assert snapshot.kept_bytes <= budget and all(
+            len(set(level.tolist())) == 1 for level in counts
+        )
         assert len(counts[0]) == 3 * (step + 1)
-    with pytest.raises(ValueError, match="a patch per class and level or more; got 50 bytes"):
-        fit(tiny.replace(strategy="replay", options={"budget_bytes": 50}), folder=tmp_path, progress=False)
+    with pytest.raises(
+        ValueError, match="a patch per class and level or more; got 50 bytes"
+    ):
+        fit(
+            tiny.replace(strategy="replay", options={"budget_bytes": 50}),
+            folder=tmp_path,
+            progress=False,
+        )
 
 
 @pytest.mark.parametrize("components", [1, 3])
 def test_feature_gaussians_have_the_moments_of_the_features(stream, components):
     features, generator = stream[0].features, torch.Generator().manual_seed(0)
     gaussians = feature_gaussians(
-        features, ["ant", "cat"], n_components=components, device=torch.device("cpu"), generator=generator
+        features,
+        ["ant", "cat"],
+        n_components=components,
+        device=torch.device("cpu"),
+        generator=generator,
     )
     packed = Gaussians.stored(gaussians.tensors(), components, torch.device("cpu"))
     x = features.where(category="cat").read()[0].flatten(0, 1).float()
     draws = packed.sample(20_000, generator=generator)[0][1]
     torch.testing.assert_close(draws.mean(0), x.mean(0), atol=0.05, rtol=0.05)
-    torch.testing.assert_close(draws.var(0), x.var(0), atol=0.05, rtol=0.15)  # truncation takes a few percent
+    torch.testing.assert_close(
+        draws.var(0), x.var(0), atol=0.05, rtol=0.15
+    )  # truncation takes a few percent
 
 
 @pytest.mark.parametrize("law", ["empirical", "mixture"])
 @pytest.mark.parametrize("name", ["generative_replay", "functional"])
-def test_dreams_are_finite_and_their_inversion_error_is_reported(tiny, tmp_path, name, law):
-    run = fit(tiny.replace(strategy=name, options={"law": law}), folder=tmp_path, progress=False)
+def test_dreams_are_finite_and_their_inversion_error_is_reported(
+    tiny, tmp_path, name, law
+):
+    run = fit(
+        tiny.replace(strategy=name, options={"law": law}),
+        folder=tmp_path,
+        progress=False,
+    )
     assert "inversion_error" not in run[0].memory()
     facts = run[1].memory()
-    assert (facts["finite_share"] == 1).all() and (facts["inversion_error"] < 1e-3).all()
+    assert (facts["finite_share"] == 1).all() and (
+        facts["inversion_error"] < 1e-3
+    ).all()
     assert ("mean0" in facts) == (law == "empirical")
 
 
 def test_the_gauge_free_term_ignores_affine_moves(learnt, stream):
-    """With the moments at those of the samples, no affine map of the latents changes the loss to first order."""
+    """With the moments at those of the samples, no affine map of the latents changes
+    the loss to first order.
+    """
     strategy, model, batch = begun("gauge_free", learnt, stream, momentum=0.0)
     dim = model.levels[0].dim
     z, log_det = (values.detach().double() for values in latents(model, batch)[0])
@@ -334,7 +486,9 @@ def test_the_gauge_free_term_ignores_affine_moves(learnt, stream):
     moved = z @ matrix.T + shift, log_det + torch.linalg.slogdet(matrix).logabsdet
     strategy.penalty(model, batch, [moved]).backward()
     scale = strategy.strength / dim
-    assert matrix.grad.abs().max() < 0.05 * scale and shift.grad.abs().max() < 1e-6 * scale
+    assert (
+        matrix.grad.abs().max() < 0.05 * scale and shift.grad.abs().max() < 1e-6 * scale
+    )
 
 
 def test_gauge_free_gives_old_classes_the_density_of_their_latents(tiny, stream):
@@ -347,7 +501,9 @@ def test_gauge_free_gives_old_classes_the_density_of_their_latents(tiny, stream)
     mean = torch.linalg.solve(weight[1], mixture.mu[1] - bias[1])
     normal = torch.distributions.MultivariateNormal(mean, covariance)
     z = mean + torch.randn(50, mixture.dim, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(mixture.log_prob(z, torch.tensor([1])), normal.log_prob(z), atol=1e-2, rtol=1e-3)
+    torch.testing.assert_close(
+        mixture.log_prob(z, torch.tensor([1])), normal.log_prob(z), atol=1e-2, rtol=1e-3
+    )
 
 
 def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
@@ -355,12 +511,20 @@ def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
 
     run = fit(tiny.replace(strategy="class_prior"), folder=tmp_path, progress=False)
     model = run[1].model()
-    assert torch.equal(model.levels[0].class_codes[:3], run[0].model().levels[0].class_codes)
-    assert all((level.mixture.mu == 0).all() and (level.mixture.delta == 0).all() for level in model.levels)
+    assert torch.equal(
+        model.levels[0].class_codes[:3], run[0].model().levels[0].class_codes
+    )
+    assert all(
+        (level.mixture.mu == 0).all() and (level.mixture.delta == 0).all()
+        for level in model.levels
+    )
     x = run.features.take([0]).read()[0].flatten(0, 1).float()
     z = [model.levels[0](x, y=torch.tensor([k]))[0] for k in (0, 1)]
     assert not torch.equal(*z)
-    assert image_scores(run, part=("logp",), given=(None,), size=32)["routed"].nunique() > 1
+    assert (
+        image_scores(run, part=("logp",), given=(None,), size=32)["routed"].nunique()
+        > 1
+    )
     with pytest.raises(ValueError, match="Expected the class of each image"):
         model.levels[0](x)
 
@@ -371,13 +535,22 @@ def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: STRATEGIES["lwf"](on="images"), "Unknown target 'images' of LwF; known: posterior, latents"),
+        (
+            lambda: STRATEGIES["lwf"](on="images"),
+            "Unknown target 'images' of LwF; known: posterior, latents",
+        ),
         (
             lambda: STRATEGIES["functional"](law="uniform"),
             "Unknown law of latents 'uniform'; known: empirical, mixture",
         ),
-        (lambda: STRATEGIES["freeze"](share=2), "a share of the blocks between 0 and 1; got 2"),
-        (lambda: STRATEGIES["packnet"](first=1.0), "a share of the weights between 0 and 1; got 1.0"),
+        (
+            lambda: STRATEGIES["freeze"](share=2),
+            "a share of the blocks between 0 and 1; got 2",
+        ),
+        (
+            lambda: STRATEGIES["packnet"](first=1.0),
+            "a share of the weights between 0 and 1; got 1.0",
+        ),
         (lambda: STRATEGIES["lora"](rank=0), "a rank of 1 or more; got 0"),
     ],
 )
@@ -390,17 +563,33 @@ def test_wrong_options_are_named(make, message):
 
 
 def test_the_example_in_the_readme_is_a_strategy(tiny, tmp_path):
-    text = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
-    source = re.search(r"## A method of your own.*?```python\n(.*?)```", text, re.DOTALL).group(1)
+    text = (Path(__file__).resolve().parents[3] / "README.md").read_text(
+        encoding="utf-8"
+    )
+    source = re.search(
+        r"## A method of your own.*?```python\n(.*?)```", text, re.DOTALL
+    ).group(1)
     assert len([line for line in source.splitlines() if line.strip()]) <= 15
     namespace = {"__name__": "readme"}
     try:
         exec(compile(source, "README.md", "exec"), namespace)
         moved = []
         for strength in (0.0, 1e4):
-            run = fit(tiny.replace(strategy="stay", options={"strength": strength}), folder=tmp_path, progress=False)
-            first, last = (dict(run[step].model().levels.named_parameters()) for step in (0, 1))
-            moved.append(sum((last[n] - p).square().sum().item() for n, p in first.items() if ".flow." in n))
+            run = fit(
+                tiny.replace(strategy="stay", options={"strength": strength}),
+                folder=tmp_path,
+                progress=False,
+            )
+            first, last = (
+                dict(run[step].model().levels.named_parameters()) for step in (0, 1)
+            )
+            moved.append(
+                sum(
+                    (last[n] - p).square().sum().item()
+                    for n, p in first.items()
+                    if ".flow." in n
+                )
+            )
         assert moved[1] < 0.8 * moved[0]
     finally:
         STRATEGIES.pop("stay", None)

@@ -1,4 +1,6 @@
-"""Training lowers the loss, draws what its seed says, and touches nothing that is frozen."""
+"""Training lowers the loss, draws what its seed says, and touches nothing that is
+frozen.
+"""
 
 import dataclasses
 
@@ -19,7 +21,9 @@ CONFIG = TrainConfig(epochs=8, batch_images=4, batch_patches=5, lr=3e-3)
 def data() -> Features:
     rng = np.random.default_rng(0)
     samples = pd.DataFrame({"category": ["a", "b"] * 8, "split": "train", "label": 0})
-    levels = tuple(rng.normal(2, 3, size=(16, cells, 6)).astype(np.float16) for cells in (9, 4))
+    levels = tuple(
+        rng.normal(2, 3, size=(16, cells, 6)).astype(np.float16) for cells in (9, 4)
+    )
     return Features(samples, levels, ((3, 3), (2, 2)), np.arange(16))
 
 
@@ -31,10 +35,14 @@ def build(data: Features) -> FlowModel:
 def test_losses_fall_and_are_reported_by_epoch_level_and_term(data):
     losses = train(build(data), data, CONFIG, progress=False)
     assert list(losses.columns) == ["epoch", "level", "term", "value"]
-    g = losses[losses["term"] == "mi"].pivot(index="epoch", columns="level", values="value")
+    g = losses[losses["term"] == "mi"].pivot(
+        index="epoch", columns="level", values="value"
+    )
     assert (g.iloc[-1] > g.iloc[0] + 0.3).all()
     assert set(losses["term"]) == {"g", "mi", "entropy", "intra", "z"}
-    early = train(build(data), data, dataclasses.replace(CONFIG, inter_only=0.5), progress=False)
+    early = train(
+        build(data), data, dataclasses.replace(CONFIG, inter_only=0.5), progress=False
+    )
     assert set(early.loc[early["term"] == "intra", "epoch"]) == {4, 5, 6, 7}
 
 
@@ -44,14 +52,21 @@ def test_same_seed_same_weights_other_seed_other_weights(data, patches):
     models = [build(data) for _ in range(3)]
     for model, seed in zip(models, (0, 0, 1)):
         train(model, data, config, seed=seed, progress=False)
-    first, again, other = (torch.cat([p.flatten() for p in model.parameters()]) for model in models)
+    first, again, other = (
+        torch.cat([p.flatten() for p in model.parameters()]) for model in models
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_whole_images_and_all_patches_are_the_same_step(data):
     models = [build(data), build(data)]
     for model, patches in zip(models, (None, 9)):
-        train(model, data, dataclasses.replace(CONFIG, epochs=1, batch_patches=patches), progress=False)
+        train(
+            model,
+            data,
+            dataclasses.replace(CONFIG, epochs=1, batch_patches=patches),
+            progress=False,
+        )
     for whole, drawn in zip(models[0].parameters(), models[1].parameters()):
         torch.testing.assert_close(whole, drawn)
 
@@ -64,9 +79,13 @@ def test_what_is_frozen_keeps_its_bits(data):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     train(model, data, dataclasses.replace(CONFIG, weight_decay=0.1), progress=False)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    moved = {
+        name for name, p in model.named_parameters() if not torch.equal(p, before[name])
+    }
     assert frozen and not frozen & moved
-    assert any("flow.module_list.1" in name for name in moved) and any("_mu.1" in name for name in moved)
+    assert any("flow.module_list.1" in name for name in moved) and any(
+        "_mu.1" in name for name in moved
+    )
 
 
 def test_a_penalty_is_added_and_reported(data):
@@ -75,13 +94,19 @@ def test_a_penalty_is_added_and_reported(data):
 
     def stay(model, batch, latents):
         assert [z.shape for z, _ in latents] == [x.shape for x in batch.x]
-        return 1e4 * sum((p - a).square().sum() for p, a in zip(model.parameters(), anchor))
+        return 1e4 * sum(
+            (p - a).square().sum() for p, a in zip(model.parameters(), anchor)
+        )
 
     losses = train(model, data, CONFIG, penalty=stay, progress=False)
-    held = sum((p - a).square().sum().item() for p, a in zip(model.parameters(), anchor))
+    held = sum(
+        (p - a).square().sum().item() for p, a in zip(model.parameters(), anchor)
+    )
     free = build(data)
     train(free, data, CONFIG, progress=False)
-    assert held < 0.1 * sum((p - a).square().sum().item() for p, a in zip(free.parameters(), anchor))
+    assert held < 0.1 * sum(
+        (p - a).square().sum().item() for p, a in zip(free.parameters(), anchor)
+    )
     assert (losses.loc[losses["term"] == "penalty", "level"] == -1).all()
 
 
@@ -95,20 +120,27 @@ def test_a_watch_sees_every_step_and_changes_nothing(data):
     train(models[0], data, config, progress=False)
     train(models[1], data, config, watch=look, progress=False)
     assert list(seen) == list(range(9)) and len(set(seen.values())) == 9
-    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(models[0].parameters(), models[1].parameters())
+    )
 
 
 def test_no_epochs_is_no_training(data):
     model = build(data)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    assert train(model, data, dataclasses.replace(CONFIG, epochs=0), progress=False).empty
+    assert train(
+        model, data, dataclasses.replace(CONFIG, epochs=0), progress=False
+    ).empty
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 def test_a_broken_loss_is_named(data):
     model = build(data)
     model.levels[1].mixture.blocks()[0]["mu"].data[:] = torch.nan
-    with pytest.raises(FloatingPointError, match="of level 1.*in epoch 0. Lower the rate"):
+    with pytest.raises(
+        FloatingPointError, match="of level 1.*in epoch 0. Lower the rate"
+    ):
         train(model, data, CONFIG, progress=False)
 
 
@@ -116,6 +148,11 @@ def test_wrong_input_is_named(data):
     with pytest.raises(ValueError, match="got 0 images"):
         train(build(data), data.take([]), CONFIG, progress=False)
     with pytest.raises(ValueError, match="batch_images = 0"):
-        train(build(data), data, dataclasses.replace(CONFIG, batch_images=0), progress=False)
+        train(
+            build(data),
+            data,
+            dataclasses.replace(CONFIG, batch_images=0),
+            progress=False,
+        )
     with pytest.raises(KeyError, match="No center for b; known: a"):
         train(build(data).fresh().expand_(["a"]), data, CONFIG, progress=False)

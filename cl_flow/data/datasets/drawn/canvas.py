@@ -1,8 +1,10 @@
-"""Tools to draw with: a posed plane, distance fields on it, smooth noise, and a scene painted layer by layer.
+"""Tools to draw with: a posed plane, distance fields on it, smooth noise, and a scene
+painted layer by layer.
 
-A point of the plane is a complex number, in pixels from the image centre: x to the right, y down. A distance field
-gives each pixel its signed distance (pixels) to an outline, negative inside; a layer covers the pixels inside it,
-and half of those on its edge, so everything is anti-aliased without supersampling.
+A point of the plane is a complex number, in pixels from the image centre: x to the
+right, y down. A distance field gives each pixel its signed distance (pixels) to an
+outline, negative inside; a layer covers the pixels inside it, and half of those on its
+edge, so everything is anti-aliased without supersampling.
 
 References:
     2D distance functions (Quilez), https://iquilezles.org/articles/distfunctions2d/
@@ -26,7 +28,11 @@ PLANE = (_AXIS[None, :] + 1j * _AXIS[:, None]).astype(np.complex64)
 Colour = tuple[float, float, float] | np.ndarray
 
 _LIGHT = (-0.48, -0.60, 0.64)
-_HALFWAY = (-0.265, -0.331, 0.906)  # between the light and the viewer: what the normal of a highlight points at
+_HALFWAY = (
+    -0.265,
+    -0.331,
+    0.906,
+)  # between the light and the viewer: what the normal of a highlight points at
 
 
 @dataclass
@@ -41,13 +47,21 @@ class Scene:
     image: np.ndarray
     cover: np.ndarray
 
-    def paint(self, colour: Colour, distance: np.ndarray, *, opacity: float | np.ndarray = 1.0) -> None:
+    def paint(
+        self, colour: Colour, distance: np.ndarray, *, opacity: float | np.ndarray = 1.0
+    ) -> None:
         """Lay `colour`, (3,) or (H, W, 3), over the inside of a distance field (H, W)."""
         alpha = np.clip(0.5 - distance, 0, 1) * opacity
-        self.image += alpha[..., None] * (np.asarray(colour, dtype=np.float32) - self.image)
+        self.image += alpha[..., None] * (
+            np.asarray(colour, dtype=np.float32) - self.image
+        )
 
-    def shadow(self, distance: np.ndarray, *, depth: float = 0.45, reach: float = 5.0) -> None:
-        """Darken the surroundings of an outline, most where they touch it, over `reach` pixels."""
+    def shadow(
+        self, distance: np.ndarray, *, depth: float = 0.45, reach: float = 5.0
+    ) -> None:
+        """Darken the surroundings of an outline, most where they touch it, over `reach`
+        pixels.
+        """
         self.image *= (1 - depth * np.exp(-np.maximum(distance, 0) / reach))[..., None]
 
     def place(self, colour: Colour, distance: np.ndarray) -> None:
@@ -56,8 +70,12 @@ class Scene:
         self.cover = np.maximum(self.cover, np.clip(0.5 - distance, 0, 1))
 
 
-def posed(rng: Generator, *, turn: float = 0.04, shift: float = 2.0, zoom: float = 0.02) -> np.ndarray:
-    """The plane seen from an object turned (radians), moved (pixels) and scaled by at most this much, (H, W)."""
+def posed(
+    rng: Generator, *, turn: float = 0.04, shift: float = 2.0, zoom: float = 0.02
+) -> np.ndarray:
+    """The plane seen from an object turned (radians), moved (pixels) and scaled by at
+    most this much, (H, W).
+    """
     angle, dx, dy, scale = rng.uniform(-1, 1, 4) * (turn, shift, shift, zoom)
     return turned(PLANE - complex(dx, dy), angle) / float(1 + scale)
 
@@ -67,10 +85,18 @@ def turned(plane: np.ndarray, angle: float) -> np.ndarray:
     return plane * complex(np.exp(-1j * angle))
 
 
-def box(plane: np.ndarray, width: float, height: float, *, corner: float = 0.0) -> np.ndarray:
-    """Distance to a rectangle of half sizes `width` and `height` with rounded corners, (H, W)."""
+def box(
+    plane: np.ndarray, width: float, height: float, *, corner: float = 0.0
+) -> np.ndarray:
+    """Distance to a rectangle of half sizes `width` and `height` with rounded corners,
+    (H, W).
+    """
     dx, dy = np.abs(plane.real) - width + corner, np.abs(plane.imag) - height + corner
-    return np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2) + np.minimum(np.maximum(dx, dy), 0) - corner
+    return (
+        np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
+        + np.minimum(np.maximum(dx, dy), 0)
+        - corner
+    )
 
 
 def segment(plane: np.ndarray, start: complex, end: complex) -> np.ndarray:
@@ -83,7 +109,9 @@ def segment(plane: np.ndarray, start: complex, end: complex) -> np.ndarray:
 
 def path(plane: np.ndarray, points: Sequence[complex]) -> np.ndarray:
     """Distance to an open polyline, (H, W)."""
-    return np.minimum.reduce([segment(plane, a, b) for a, b in zip(points, points[1:], strict=False)])
+    return np.minimum.reduce(
+        [segment(plane, a, b) for a, b in zip(points, points[1:], strict=False)]
+    )
 
 
 def fold(value: np.ndarray, period: float) -> np.ndarray:
@@ -97,20 +125,33 @@ def smooth(value: np.ndarray) -> np.ndarray:
     return value * value * (3 - 2 * value)
 
 
-def clouds(rng: Generator, cell: float | tuple[float, float], *, octaves: int = 1) -> np.ndarray:
-    """Smooth noise of unit variance whose features are `cell` pixels (or x by y) wide, (H, W); octaves halve it."""
+def clouds(
+    rng: Generator, cell: float | tuple[float, float], *, octaves: int = 1
+) -> np.ndarray:
+    """Smooth noise of unit variance whose features are `cell` pixels (or x by y) wide,
+    (H, W); octaves halve it.
+    """
     wide, high = (cell, cell) if np.isscalar(cell) else cell
     total = np.zeros((SIZE, SIZE), dtype=np.float32)
     for octave in range(octaves):
-        rows, columns = (max(2, int(np.ceil(SIZE * 2**octave / size)) + 1) for size in (high, wide))
+        rows, columns = (
+            max(2, int(np.ceil(SIZE * 2**octave / size)) + 1) for size in (high, wide)
+        )
         knots = Image.fromarray(rng.standard_normal((rows, columns), dtype=np.float32))
-        total += np.asarray(knots.resize((SIZE, SIZE), Image.Resampling.BICUBIC)) * 0.6**octave
+        total += (
+            np.asarray(knots.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+            * 0.6**octave
+        )
     return (total - total.mean()) / (total.std() + 1e-6)
 
 
 def traced(noise: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Look noise up at other coordinates (pixels from the centre), wrapping: noise that turns with an object."""
-    return map_coordinates(noise, [y + SIZE / 2, x + SIZE / 2], order=1, mode="grid-wrap")
+    """Look noise up at other coordinates (pixels from the centre), wrapping: noise that
+    turns with an object.
+    """
+    return map_coordinates(
+        noise, [y + SIZE / 2, x + SIZE / 2], order=1, mode="grid-wrap"
+    )
 
 
 def finest(rng: Generator) -> np.ndarray:
@@ -120,17 +161,24 @@ def finest(rng: Generator) -> np.ndarray:
 
 def tinted(colour: Colour, brightness: np.ndarray) -> np.ndarray:
     """A colour, (3,) or (H, W, 3), under a brightness (H, W) around 1, (H, W, 3)."""
-    return np.asarray(colour, dtype=np.float32) * brightness[..., None].astype(np.float32)
+    return np.asarray(colour, dtype=np.float32) * brightness[..., None].astype(
+        np.float32
+    )
 
 
 def dome(distance: np.ndarray, radius: float) -> np.ndarray:
-    """Height of a body whose rim is rounded with this radius, flat farther inside, (H, W)."""
+    """Height of a body whose rim is rounded with this radius, flat farther inside, (H,
+    W).
+    """
     rise = np.clip(-distance / radius, 0, 1)
     return radius * np.sqrt(rise * (2 - rise))
 
 
-def moulded(colour: Colour, height: np.ndarray, *, shine: float = 0.0, ambient: float = 0.45) -> np.ndarray:
-    """A colour on a height field lit from the upper left: part ambient, part diffuse, and a highlight, (H, W, 3).
+def moulded(
+    colour: Colour, height: np.ndarray, *, shine: float = 0.0, ambient: float = 0.45
+) -> np.ndarray:
+    """A colour on a height field lit from the upper left: part ambient, part diffuse,
+    and a highlight, (H, W, 3).
 
     Args:
         colour: What a level surface shows, (3,) or (H, W, 3).
@@ -150,10 +198,17 @@ def moulded(colour: Colour, height: np.ndarray, *, shine: float = 0.0, ambient: 
     return body
 
 
-def backdrop(rng: Generator, colour: Colour, *, rough: float = 2.0, cell: float = 24.0) -> Scene:
+def backdrop(
+    rng: Generator, colour: Colour, *, rough: float = 2.0, cell: float = 24.0
+) -> Scene:
     """An empty scene: a plain ground with faint clouds of `rough` grey levels."""
-    ground = np.asarray(colour, dtype=np.float32) + (rough * clouds(rng, cell))[..., None]
-    return Scene(ground + (0.5 * rough * finest(rng))[..., None], np.zeros((SIZE, SIZE), dtype=np.float32))
+    ground = (
+        np.asarray(colour, dtype=np.float32) + (rough * clouds(rng, cell))[..., None]
+    )
+    return Scene(
+        ground + (0.5 * rough * finest(rng))[..., None],
+        np.zeros((SIZE, SIZE), dtype=np.float32),
+    )
 
 
 _GLYPHS = {
@@ -167,12 +222,15 @@ _GLYPHS = {
 
 
 def written(plane: np.ndarray, text: str, size: float) -> np.ndarray:
-    """Distance to the strokes of a text centred on the origin; a letter is `size` wide and 1.6 `size` high, (H, W).
+    """Distance to the strokes of a text centred on the origin; a letter is `size` wide
+    and 1.6 `size` high, (H, W).
 
     Exact near the text, and 9 pixels from afar.
     """
     width = len(text) * 1.5 - 0.5
-    near = (np.abs(plane.real) < width * size / 2 + 6) & (np.abs(plane.imag) < 0.8 * size + 6)
+    near = (np.abs(plane.real) < width * size / 2 + 6) & (
+        np.abs(plane.imag) < 0.8 * size + 6
+    )
     local = plane[near] / size + (width / 2 + 0.8j)
     distance = np.full(plane.shape, 9, dtype=np.float32)
     strokes = [path(local - 1.5 * i, _GLYPHS[letter]) for i, letter in enumerate(text)]

@@ -1,4 +1,6 @@
-"""What is drawn: fifteen categories named after MVTec AD's, each with its drawing and what may be wrong with it."""
+"""What is drawn: fifteen categories named after MVTec AD's, each with its drawing and
+what may be wrong with it.
+"""
 
 __all__ = ["CATEGORIES", "Category"]
 
@@ -26,7 +28,9 @@ from cl_flow.data.datasets.drawn.defects import (
 
 
 class Category(NamedTuple):
-    """How a category is drawn, and what may be wrong with it: the drawing takes the keywords of `redrawn`."""
+    """How a category is drawn, and what may be wrong with it: the drawing takes the
+    keywords of `redrawn`.
+    """
 
     drawing: Callable[..., Scene]
     defects: dict[str, Defect]

@@ -1,7 +1,9 @@
-"""Defects of drawn images: marks laid over a scene, and specimens drawn again with something wrong.
+"""Defects of drawn images: marks laid over a scene, and specimens drawn again with
+something wrong.
 
-A defect is a function `(scene, rng, redraw) -> scene`: the healthy scene, where its chance comes from, and the
-drawing of the same specimen, which takes the drawing's keywords.
+A defect is a function `(scene, rng, redraw) -> scene`: the healthy scene, where its
+chance comes from, and the drawing of the same specimen, which takes the drawing's
+keywords.
 """
 
 __all__ = [
@@ -41,11 +43,15 @@ def one_of(*values: Any) -> Choice:
 
 def between(low: float, high: float, *, either_sign: bool = False) -> Choice:
     """Choose a number from an interval, or from it and its mirror image."""
-    return lambda rng: rng.uniform(low, high) * (rng.choice((-1, 1)) if either_sign else 1)
+    return lambda rng: (
+        rng.uniform(low, high) * (rng.choice((-1, 1)) if either_sign else 1)
+    )
 
 
 def anywhere(reach: float) -> Choice:
-    """Choose a point of the plane at most `reach` pixels from the centre, across and down."""
+    """Choose a point of the plane at most `reach` pixels from the centre, across and
+    down.
+    """
     return lambda rng: complex(*rng.uniform(-reach, reach, 2))
 
 
@@ -60,8 +66,12 @@ def run(starts: range, *, longest: int, shortest: int = 1) -> Choice:
 
 
 def redrawn(**choices: Choice) -> Defect:
-    """Draw the specimen again with these keywords, each chosen by its function of the generator."""
-    return lambda scene, rng, redraw: redraw(**{name: choose(rng) for name, choose in choices.items()})
+    """Draw the specimen again with these keywords, each chosen by its function of the
+    generator.
+    """
+    return lambda scene, rng, redraw: redraw(
+        **{name: choose(rng) for name, choose in choices.items()}
+    )
 
 
 def _place(scene: Scene, rng: Generator, *, margin: int) -> complex:
@@ -72,18 +82,26 @@ def _place(scene: Scene, rng: Generator, *, margin: int) -> complex:
     return complex(PLANE[rows[chosen], columns[chosen]])
 
 
-def _walk(rng: Generator, start: complex, *, length: float, steps: int, wander: float) -> list[complex]:
-    """The corners of a line through `start` whose direction drifts by `wander` radians a step."""
+def _walk(
+    rng: Generator, start: complex, *, length: float, steps: int, wander: float
+) -> list[complex]:
+    """The corners of a line through `start` whose direction drifts by `wander` radians
+    a step.
+    """
     headings = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, wander, steps))
     points = np.cumsum(np.concatenate([[0], np.exp(1j * headings) * length / steps]))
     return list(start + points - points[steps // 2])
 
 
-def _blob(rng: Generator, centre: complex, radius: float, *, rough: float = 0.22) -> np.ndarray:
+def _blob(
+    rng: Generator, centre: complex, radius: float, *, rough: float = 0.22
+) -> np.ndarray:
     """Distance to an uneven roundish spot, (H, W)."""
     q = turned(PLANE - centre, rng.uniform(0, np.pi))
     stretch = rng.uniform(0.75, 1.3)
-    return np.abs(q.real * stretch + 1j * q.imag / stretch) - radius * (1 + rough * clouds(rng, 14))
+    return np.abs(q.real * stretch + 1j * q.imag / stretch) - radius * (
+        1 + rough * clouds(rng, 14)
+    )
 
 
 def _shifted(distance: np.ndarray, pixels: int) -> np.ndarray:
@@ -92,35 +110,61 @@ def _shifted(distance: np.ndarray, pixels: int) -> np.ndarray:
     return distance[np.ix_(source, source)]
 
 
-def _over(scene: Scene, colour: Any, distance: np.ndarray, opacity: float | np.ndarray = 1.0) -> Scene:
+def _over(
+    scene: Scene, colour: Any, distance: np.ndarray, opacity: float | np.ndarray = 1.0
+) -> Scene:
     """A copy of the scene with `colour` laid over the object inside the distance field."""
     marked = Scene(scene.image.copy(), scene.cover)
     marked.paint(colour, distance, opacity=opacity * np.clip(2 * scene.cover - 1, 0, 1))
     return marked
 
 
-def _contrasting(scene: Scene, rng: Generator, distance: np.ndarray, colours: Sequence[Sequence[int]]) -> np.ndarray:
+def _contrasting(
+    scene: Scene, rng: Generator, distance: np.ndarray, colours: Sequence[Sequence[int]]
+) -> np.ndarray:
     """One of the colours that stand out from what is inside the distance field, (3,)."""
     offsets = np.abs(np.array(colours) - scene.image[distance < 0.5].mean(0)).max(1)
-    return np.array(colours)[rng.choice(np.flatnonzero(offsets >= min(70, offsets.max())))]
+    return np.array(colours)[
+        rng.choice(np.flatnonzero(offsets >= min(70, offsets.max())))
+    ]
 
 
 def scratch(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
-    """One to three nearly straight scores side by side, lighter or darker than the surface."""
+    """One to three nearly straight scores side by side, lighter or darker than the
+    surface.
+    """
     start = _place(scene, rng, margin=10)
     line = _walk(rng, start, length=rng.uniform(32, 60), steps=5, wander=0.12)
-    change = rng.uniform(70, 100) * (1 if scene.image[scene.cover > 0.5].mean() < 120 else rng.choice((-1, 1)))
-    width, aside = rng.uniform(1.2, 2.0), complex(rng.uniform(5, 7) * np.exp(1j * rng.uniform(0, 2 * np.pi)))
-    marks = [path(PLANE - aside * n, line[n:]) - width * (1 - 0.2 * n) for n in range(rng.integers(1, 4))]
+    change = rng.uniform(70, 100) * (
+        1 if scene.image[scene.cover > 0.5].mean() < 120 else rng.choice((-1, 1))
+    )
+    width, aside = (
+        rng.uniform(1.2, 2.0),
+        complex(rng.uniform(5, 7) * np.exp(1j * rng.uniform(0, 2 * np.pi))),
+    )
+    marks = [
+        path(PLANE - aside * n, line[n:]) - width * (1 - 0.2 * n)
+        for n in range(rng.integers(1, 4))
+    ]
     return _over(scene, scene.image + change, np.minimum.reduce(marks))
 
 
 def stain(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A spot of dried liquid: tinted inside, with a darker rim."""
     spot = _blob(rng, _place(scene, rng, margin=8), rng.uniform(9, 16))
-    ink = _contrasting(scene, rng, spot, ((92, 44, 30), (40, 52, 88), (150, 34, 34), (36, 34, 34), (216, 202, 128)))
+    ink = _contrasting(
+        scene,
+        rng,
+        spot,
+        ((92, 44, 30), (40, 52, 88), (150, 34, 34), (36, 34, 34), (216, 202, 128)),
+    )
     rim = np.exp(-(((spot + 1.5) / 1.6) ** 2))
-    return _over(scene, ink, spot, opacity=np.minimum(rng.uniform(0.4, 0.8) * (0.8 + 0.45 * rim), 1))
+    return _over(
+        scene,
+        ink,
+        spot,
+        opacity=np.minimum(rng.uniform(0.4, 0.8) * (0.8 + 0.45 * rim), 1),
+    )
 
 
 def hole(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
@@ -129,12 +173,20 @@ def hole(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     lip = _shifted(pit, -2)
     marked = _over(scene, scene.image * 0.55 + 100, pit - 1.2, opacity=0.7)
     dark = _over(marked, scene.image * 0.16 + 6, pit)
-    return _over(dark, scene.image * 0.42 + 12, np.maximum(pit, -lip - 1.5), opacity=0.8)
+    return _over(
+        dark, scene.image * 0.42 + 12, np.maximum(pit, -lip - 1.5), opacity=0.8
+    )
 
 
 def crack(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A jagged dark fissure with a branch, lit along one side."""
-    trunk = _walk(rng, _place(scene, rng, margin=8), length=rng.uniform(36, 60), steps=9, wander=0.55)
+    trunk = _walk(
+        rng,
+        _place(scene, rng, margin=8),
+        length=rng.uniform(36, 60),
+        steps=9,
+        wander=0.55,
+    )
     branch = _walk(rng, trunk[5], length=rng.uniform(20, 30), steps=5, wander=0.4)[2:]
     taper = 1.2 + rng.uniform(0.3, 1.0)
     line = np.minimum(path(PLANE, trunk) - taper, path(PLANE, branch) - 0.7 * taper)
@@ -147,14 +199,24 @@ def cut(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     heading = np.exp(1j * rng.uniform(0, np.pi))
     q = (PLANE - _place(scene, rng, margin=10)) / complex(heading)
     half, gape = rng.uniform(14, 24), rng.uniform(3.0, 5.0)
-    lens = np.abs(q.imag + 0.004 * q.real**2) - gape * (1 - np.minimum((q.real / half) ** 2, 4))
-    lips = _over(scene, scene.image * 0.6 + 95, lens - 1.8, opacity=0.8 * (np.abs(q.real) < half))
+    lens = np.abs(q.imag + 0.004 * q.real**2) - gape * (
+        1 - np.minimum((q.real / half) ** 2, 4)
+    )
+    lips = _over(
+        scene, scene.image * 0.6 + 95, lens - 1.8, opacity=0.8 * (np.abs(q.real) < half)
+    )
     return _over(lips, scene.image * 0.2 + 8, lens)
 
 
 def thread(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A stray coloured fibre lying on the surface, with its shadow."""
-    line = _walk(rng, _place(scene, rng, margin=8), length=rng.uniform(50, 85), steps=14, wander=0.38)
+    line = _walk(
+        rng,
+        _place(scene, rng, margin=8),
+        length=rng.uniform(50, 85),
+        steps=14,
+        wander=0.38,
+    )
     fibre = path(PLANE, line) - rng.uniform(1.2, 1.8)
     shaded = _over(scene, scene.image * 0.55, _shifted(fibre, 2), opacity=0.8)
     dyes = ((196, 48, 52), (44, 84, 170), (236, 232, 222), (38, 36, 40), (214, 174, 60))

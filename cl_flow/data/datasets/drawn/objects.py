@@ -1,10 +1,23 @@
-"""Ten drawn objects: each function paints one specimen, healthy unless a keyword names what is wrong with it.
+"""Ten drawn objects: each function paints one specimen, healthy unless a keyword names
+what is wrong with it.
 
-Every random choice of a specimen is made whatever the keywords say, so that the same generator state gives the same
-specimen, healthy or not, and the two images differ by the defect alone.
+Every random choice of a specimen is made whatever the keywords say, so that the same
+generator state gives the same specimen, healthy or not, and the two images differ by
+the defect alone.
 """
 
-__all__ = ["bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor", "zipper"]
+__all__ = [
+    "bottle",
+    "cable",
+    "capsule",
+    "hazelnut",
+    "metal_nut",
+    "pill",
+    "screw",
+    "toothbrush",
+    "transistor",
+    "zipper",
+]
 
 import numpy as np
 from numpy.random import Generator
@@ -30,7 +43,9 @@ from cl_flow.data.datasets.drawn.canvas import (
 )
 
 
-def bottle(rng: Generator, *, capped: bool = True, label_turn: float = 0.0, logo: bool = True) -> Scene:
+def bottle(
+    rng: Generator, *, capped: bool = True, label_turn: float = 0.0, logo: bool = True
+) -> Scene:
     """A green glass bottle with a cream label, standing.
 
     Args:
@@ -49,33 +64,56 @@ def bottle(rng: Generator, *, capped: bool = True, label_turn: float = 0.0, logo
     across = np.clip(x / half, -1, 1)
     round_ = np.sqrt(1 - across**2)
     filled = smooth((y - level + 22) / 1.5)[..., None]
-    glass = (1 - filled) * np.array((118, 168, 122)) + filled * (np.array((38, 96, 52)) + hue)
+    glass = (1 - filled) * np.array((118, 168, 122)) + filled * (
+        np.array((38, 96, 52)) + hue
+    )
     scene.place(tinted(glass, glow * (0.45 + 0.6 * round_)), outline)
-    _label(scene, turned(p - 22j, label_turn), np.maximum(outline, np.abs(x) - half + 0.5), round_, logo)
-    shine = np.exp(-(((across + 0.6) / 0.10) ** 2)) + 0.45 * np.exp(-(((across - 0.72) / 0.07) ** 2))
+    _label(
+        scene,
+        turned(p - 22j, label_turn),
+        np.maximum(outline, np.abs(x) - half + 0.5),
+        round_,
+        logo,
+    )
+    shine = np.exp(-(((across + 0.6) / 0.10) ** 2)) + 0.45 * np.exp(
+        -(((across - 0.72) / 0.07) ** 2)
+    )
     scene.paint((236, 244, 236), outline + 3, opacity=0.55 * shine)
-    scene.place(tinted((74, 120, 84), 0.5 + 0.7 * round_), box(p + 50j, 10.2, 1.8, corner=1.5))
+    scene.place(
+        tinted((74, 120, 84), 0.5 + 0.7 * round_), box(p + 50j, 10.2, 1.8, corner=1.5)
+    )
     if capped:
         ridges = 0.62 + 0.5 * round_ + 0.10 * np.cos(x * 2.2)
         scene.place(tinted((176, 38, 40), ridges), box(p + 53.5j, 10, 5.2, corner=2))
     return scene
 
 
-def _label(scene: Scene, p: np.ndarray, outline: np.ndarray, round_: np.ndarray, logo: bool) -> None:
+def _label(
+    scene: Scene, p: np.ndarray, outline: np.ndarray, round_: np.ndarray, logo: bool
+) -> None:
     paper = 0.62 + 0.4 * round_
     edge = np.maximum(outline, np.abs(p.imag) - 17)
     scene.paint(tinted((238, 226, 196), paper), edge)
     for y, half in ((-14, 1.4), (14, 1.4)):
-        scene.paint(tinted((160, 44, 40), paper), np.maximum(edge, np.abs(p.imag - y) - half))
+        scene.paint(
+            tinted((160, 44, 40), paper), np.maximum(edge, np.abs(p.imag - y) - half)
+        )
     if logo:
         scene.paint(tinted((44, 92, 58), paper), np.maximum(edge, np.abs(p + 3j) - 7))
-        scene.paint(tinted((238, 226, 196), paper), np.maximum(edge, path(p, (-4 - 1j, -3j + 1, 3 - 6j)) - 1.1))
-        scene.paint(tinted((70, 60, 54), paper), np.maximum(edge, segment(p, -10 + 8j, 10 + 8j) - 0.9))
+        scene.paint(
+            tinted((238, 226, 196), paper),
+            np.maximum(edge, path(p, (-4 - 1j, -3j + 1, 3 - 6j)) - 1.1),
+        )
+        scene.paint(
+            tinted((70, 60, 54), paper),
+            np.maximum(edge, segment(p, -10 + 8j, 10 + 8j) - 0.9),
+        )
 
 
 def cable(rng: Generator, *, hollow: int | None = None, swapped: int | None = None, loose: int | None = None,
           bend: complex = 12.0) -> Scene:  # fmt: skip
-    """A cut three-wire cable, seen end on: green, blue and brown insulation around copper strands.
+    """A cut three-wire cable, seen end on: green, blue and brown insulation around
+    copper strands.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -87,11 +125,18 @@ def cable(rng: Generator, *, hollow: int | None = None, swapped: int | None = No
     p = posed(rng, turn=0.06, shift=1)
     scene = backdrop(rng, (168, 160, 148), rough=4)
     scene.shadow(np.abs(p) - 56)
-    scene.place(moulded((92, 92, 96), dome(np.abs(np.abs(p) - 52.5) - 4.5, 4), shine=40), np.abs(p) - 57)
+    scene.place(
+        moulded((92, 92, 96), dome(np.abs(np.abs(p) - 52.5) - 4.5, 4), shine=40),
+        np.abs(p) - 57,
+    )
     scene.place(np.array((62, 60, 58)) + 6 * clouds(rng, 6)[..., None], np.abs(p) - 48)
-    centres = 25.8 * np.exp(2j * np.pi * np.arange(3) / 3 - 0.5j * np.pi) + rng.normal(0, 0.6, (3, 2)) @ (1, 1j)
+    centres = 25.8 * np.exp(2j * np.pi * np.arange(3) / 3 - 0.5j * np.pi) + rng.normal(
+        0, 0.6, (3, 2)
+    ) @ (1, 1j)
     turns = np.exp(1j * rng.uniform(-np.pi, np.pi, 3))
-    colours = np.array(((94, 150, 62), (52, 98, 176), (134, 82, 52))) + rng.normal(0, 5, (3, 3))
+    colours = np.array(((94, 150, 62), (52, 98, 176), (134, 82, 52))) + rng.normal(
+        0, 5, (3, 3)
+    )
     if swapped is not None:
         colours[swapped] = colours[(swapped + 1) % 3]
     wire = np.abs(p[..., None] - centres).argmin(2)
@@ -106,11 +151,16 @@ def cable(rng: Generator, *, hollow: int | None = None, swapped: int | None = No
     return scene
 
 
-def _strands(scene: Scene, q: np.ndarray, noise: np.ndarray, *, hollow: np.ndarray) -> None:
+def _strands(
+    scene: Scene, q: np.ndarray, noise: np.ndarray, *, hollow: np.ndarray
+) -> None:
     bundle = np.abs(q) - 13
     scene.paint((42, 26, 18), bundle)
     pitch, row = 4.4, 4.4 * 3**0.5
-    near = [np.hypot(fold(q.real - s * pitch / 2, pitch), fold(q.imag - s * row / 2, row)) for s in (0, 1)]
+    near = [
+        np.hypot(fold(q.real - s * pitch / 2, pitch), fold(q.imag - s * row / 2, row))
+        for s in (0, 1)
+    ]
     strand = np.minimum(*near) - pitch / 2 + 0.1
     copper = np.array((214, 132, 78)) + 9 * noise[..., None]
     shown = np.where(hollow, 9, np.maximum(strand, bundle + 0.5))
@@ -134,10 +184,14 @@ def capsule(rng: Generator, *, dent: float = 0.0, dent_at: float = 10.0, text: s
     x, y = p.real, p.imag
     squeeze = dent * np.exp(-(((x - dent_at) / 9) ** 2))
     seam = x + 4 + 0.6 * (y / 18) ** 2
-    outline = box(p, length, 19.5, corner=19.5) + squeeze - 0.8 * smooth(-seam / 1.5) + 0.8
+    outline = (
+        box(p, length, 19.5, corner=19.5) + squeeze - 0.8 * smooth(-seam / 1.5) + 0.8
+    )
     scene.shadow(box(p - (2 + 3j), length, 19.5, corner=19.5), depth=0.5, reach=6)
     tone = smooth(seam / 1.2)[..., None]
-    colour = (1 - tone) * np.array((46, 40, 42)) + tone * (np.array((214, 88, 38)) + hue)
+    colour = (1 - tone) * np.array((46, 40, 42)) + tone * (
+        np.array((214, 88, 38)) + hue
+    )
     height = dome(outline, 19.5)
     scene.place(moulded(colour, height, shine=90), outline)
     scene.paint((20, 14, 12), np.maximum(np.abs(seam) - 0.5, outline + 1), opacity=0.6)
@@ -156,28 +210,51 @@ def hazelnut(rng: Generator, *, misprint: float | None = None) -> Scene:
         misprint: The direction, in radians, of a number printed on it by mistake.
     """
     p = posed(rng, turn=np.pi, shift=1.5, zoom=0.03)
-    plump, cap, hue, wave = rng.uniform(0.92, 1.0), rng.uniform(17, 24), rng.normal(0, 6, 3), rng.uniform(-3, 3)
+    plump, cap, hue, wave = (
+        rng.uniform(0.92, 1.0),
+        rng.uniform(17, 24),
+        rng.normal(0, 6, 3),
+        rng.uniform(-3, 3),
+    )
     scene = backdrop(rng, (30, 29, 31), rough=3)
     lean = np.angle(p * 1j)
-    radius = 44 * (1 + 0.10 * np.exp(-((lean / 0.28) ** 2)) - 0.05 * smooth((np.abs(lean) - 2.2) / 0.6))
+    radius = 44 * (
+        1
+        + 0.10 * np.exp(-((lean / 0.28) ** 2))
+        - 0.05 * smooth((np.abs(lean) - 2.2) / 0.6)
+    )
     outline = np.abs(p.real / plump + 1j * p.imag) - radius
     across = np.clip(p.real / np.sqrt(np.maximum(47**2 - p.imag**2, 60)), -1.2, 1.2)
     streaks = traced(clouds(rng, (2.5, 60), octaves=2), across * 46, p.imag)
-    shell = tinted(np.array((160, 92, 42)) + hue, 1 + 0.13 * streaks + 0.03 * finest(rng))
+    shell = tinted(
+        np.array((160, 92, 42)) + hue, 1 + 0.13 * streaks + 0.03 * finest(rng)
+    )
     shell = shell * (1 - 0.16 * smooth((-p.imag - 20) / 22))[..., None]
     height = dome(outline, 44)
     scene.place(moulded(shell, height, shine=34, ambient=0.3), outline)
-    edge = cap - 0.006 * p.real**2 - p.imag + 1.2 * traced(clouds(rng, 6), p.real, p.imag) + wave * p.real / 60
-    base = tinted((206, 172, 124), 1 + 0.09 * traced(clouds(rng, 3, octaves=2), p.real, p.imag))
+    edge = (
+        cap
+        - 0.006 * p.real**2
+        - p.imag
+        + 1.2 * traced(clouds(rng, 6), p.real, p.imag)
+        + wave * p.real / 60
+    )
+    base = tinted(
+        (206, 172, 124), 1 + 0.09 * traced(clouds(rng, 3, octaves=2), p.real, p.imag)
+    )
     scene.paint(moulded(base, height, ambient=0.35), np.maximum(edge, outline + 0.5))
-    scene.paint((84, 46, 20), np.maximum(np.abs(edge) - 0.8, outline + 0.5), opacity=0.55)
+    scene.paint(
+        (84, 46, 20), np.maximum(np.abs(edge) - 0.8, outline + 0.5), opacity=0.55
+    )
     if misprint is not None:
         ink = written(turned(p + 8j, misprint), "175", 7)
         scene.paint((226, 222, 216), np.maximum(ink - 1.2, outline + 4), opacity=0.9)
     return scene
 
 
-def metal_nut(rng: Generator, *, dent: float = 0.0, bite: float = 0.0, at: float = 0.0) -> Scene:
+def metal_nut(
+    rng: Generator, *, dent: float = 0.0, bite: float = 0.0, at: float = 0.0
+) -> Scene:
     """A hexagon nut with a chamfered face and a threaded hole, turned anyhow.
 
     Args:
@@ -195,22 +272,37 @@ def metal_nut(rng: Generator, *, dent: float = 0.0, bite: float = 0.0, at: float
     outline = np.maximum(hexagon, pushed - 52)
     if bite:
         jags = traced(clouds(rng.spawn(1)[0], 5), p.real, p.imag)
-        outline = np.maximum(outline, bite - np.abs(p - complex(52 * np.exp(1j * at))) + 1.2 * jags)
+        outline = np.maximum(
+            outline, bite - np.abs(p - complex(52 * np.exp(1j * at))) + 1.2 * jags
+        )
     scene.shadow(outline, depth=0.6, reach=5)
-    height = np.minimum(dome(outline, 4), 0.55 * np.maximum(51 - pushed, 0)) + np.minimum(dome(outline, 3), 3)
-    brushed = 1 + 0.05 * traced(clouds(rng, (2, 90), octaves=2), np.abs(p) * 2 - 60, np.angle(p) * 20)
+    height = np.minimum(
+        dome(outline, 4), 0.55 * np.maximum(51 - pushed, 0)
+    ) + np.minimum(dome(outline, 3), 3)
+    brushed = 1 + 0.05 * traced(
+        clouds(rng, (2, 90), octaves=2), np.abs(p) * 2 - 60, np.angle(p) * 20
+    )
     steel = tinted(np.array((168, 170, 176)) + tone, brushed)
     sheen = 1 + 0.13 * np.cos(2 * np.angle(p) + 0.9)
     scene.place(tinted(moulded(steel, height, shine=36), sheen), outline)
     hole = np.abs(p - eccentric)
     bowl = np.clip((hole - 21) / 7, 0, 1) * 5
-    scene.paint(moulded((140, 142, 148), bowl + 0.9 * np.cos(hole * 2.1), shine=60), hole - 28)
+    scene.paint(
+        moulded((140, 142, 148), bowl + 0.9 * np.cos(hole * 2.1), shine=60), hole - 28
+    )
     scene.paint((34, 35, 38), hole - 20.5)
     scene.cover *= np.clip(hole - 20, 0, 1)
     return scene
 
 
-def pill(rng: Generator, *, text: str = "FF", text_turn: float = 0.0, bite: float = 0.0, at: float = 0.0) -> Scene:
+def pill(
+    rng: Generator,
+    *,
+    text: str = "FF",
+    text_turn: float = 0.0,
+    bite: float = 0.0,
+    at: float = 0.0,
+) -> Scene:
     """A white oval tablet with red speckles and two debossed letters.
 
     Args:
@@ -226,7 +318,9 @@ def pill(rng: Generator, *, text: str = "FF", text_turn: float = 0.0, bite: floa
     outline = (np.hypot(p.real / 52, p.imag / 34) - 1) * 36
     if bite:
         rim = complex(52 * np.cos(at), 34 * np.sin(at))
-        outline = np.maximum(outline, bite - np.abs(p - rim) + 1.3 * clouds(rng.spawn(1)[0], 5))
+        outline = np.maximum(
+            outline, bite - np.abs(p - rim) + 1.3 * clouds(rng.spawn(1)[0], 5)
+        )
     scene.shadow(outline, depth=-0.3, reach=6)
     chalk = np.array((224, 220, 212)) + (2.5 * clouds(rng, 4, octaves=2))[..., None]
     red = smooth((speckles - 1.55) / 0.5)[..., None]
@@ -253,29 +347,49 @@ def screw(rng: Generator, *, bend: float = 0.0, stripped: tuple[float, float] = 
     scene = backdrop(rng, (198, 199, 201), rough=2)
     x = p.real
     y = p.imag - bend * np.maximum((x - 22) / 36, 0) ** 2
-    threaded = smooth((x + 22) / 3) * (1 - smooth((x - stripped[0]) / 2) * smooth((stripped[1] - x) / 2))
+    threaded = smooth((x + 22) / 3) * (
+        1 - smooth((x - stripped[0]) / 2) * smooth((stripped[1] - x) / 2)
+    )
     core = 5.6 * smooth((61 - x) / 22 + 0.05)
     crest = 0.5 + 0.5 * np.cos((x + 0.42 * y) * 2 * np.pi / 6.2 + phase)
     half = core + threaded * 3.6 * crest * smooth((60 - x) / 14)
     half = np.where(x < -42, 5.5 + 11.0 * np.clip((-42 - x) / 11, 0, 1), half)
     outline = np.maximum((np.abs(y) - half) * 0.8, np.maximum(x - tip, -58 - x))
-    scene.shadow(np.maximum((np.abs(y - 1) - core - 2.2) * 0.9, np.maximum(x - tip, -58 - x)), depth=0.35, reach=2.5)
+    scene.shadow(
+        np.maximum((np.abs(y - 1) - core - 2.2) * 0.9, np.maximum(x - tip, -58 - x)),
+        depth=0.35,
+        reach=2.5,
+    )
     round_ = np.sqrt(np.clip(1 - (y / np.maximum(half, 1)) ** 2, 0, 1))
     height = half * round_ + threaded * 1.6 * crest
     height = np.where(x < -53.5, 9 * round_, height)
     grain = 1 + 0.03 * finest(rng)
-    scene.place(moulded(tinted(np.array((190, 168, 116)) + tone, grain), height, shine=80, ambient=0.4), outline)
+    scene.place(
+        moulded(
+            tinted(np.array((190, 168, 116)) + tone, grain),
+            height,
+            shine=80,
+            ambient=0.4,
+        ),
+        outline,
+    )
     scene.paint((92, 78, 48), np.maximum(np.abs(x + 53.5) - 0.5, outline), opacity=0.7)
     return scene
 
 
 _BRISTLES = np.array(((62, 118, 190), (232, 232, 226), (206, 62, 58), (232, 232, 226)))
-_TUFTS = [(row, column) for row in range(9) for column in range(4) if (row % 8, column % 3) != (0, 0)]
+_TUFTS = [
+    (row, column)
+    for row in range(9)
+    for column in range(4)
+    if (row % 8, column % 3) != (0, 0)
+]
 
 
 def toothbrush(rng: Generator, *, bare: tuple[int, int] = (0, 0), splayed: int | None = None,
                lean: complex = 12.0) -> Scene:  # fmt: skip
-    """A toothbrush head from above: four columns of tufts on a white head, the neck leaving below.
+    """A toothbrush head from above: four columns of tufts on a white head, the neck
+    leaving below.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -285,7 +399,9 @@ def toothbrush(rng: Generator, *, bare: tuple[int, int] = (0, 0), splayed: int |
     """
     p = posed(rng, turn=0.04, shift=1)
     scene = backdrop(rng, (34, 36, 44), rough=2)
-    head = np.minimum(box(p + 10j, 27, 50, corner=20), box(p - 60j, 9, 24, corner=4) - 2)
+    head = np.minimum(
+        box(p + 10j, 27, 50, corner=20), box(p - 60j, 9, 24, corner=4) - 2
+    )
     scene.place(moulded((214, 218, 222), dome(head, 7), shine=30), head)
     standing = np.zeros((9, 4), dtype=bool)
     standing[tuple(np.transpose(_TUFTS))] = True
@@ -296,7 +412,9 @@ def toothbrush(rng: Generator, *, bare: tuple[int, int] = (0, 0), splayed: int |
     row = np.clip(np.rint(p.imag / 10.6) + 5, 0, 8).astype(int)
     column = np.clip(np.rint(p.real / 11.8 + 1.5), 0, 3).astype(int)
     q = (p - centres[row, column]).astype(np.complex64)
-    distance = np.where(standing[row, column], np.abs(q) - 5.3 + 0.25 * clouds(rng, 2), 9)
+    distance = np.where(
+        standing[row, column], np.abs(q) - 5.3 + 0.25 * clouds(rng, 2), 9
+    )
     for tuft in _TUFTS[slice(*bare)]:
         scene.paint((120, 124, 130), np.abs(p - centres[tuft]) - 4.2)
         scene.paint((58, 60, 66), np.abs(p - centres[tuft] - 0.5 - 0.5j) - 3.4)
@@ -318,7 +436,8 @@ def _splay(scene: Scene, q: np.ndarray, colour: np.ndarray, lean: complex) -> No
 
 def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cut: int | None = None,
                length: float = 12.0, text: str = "N51") -> Scene:  # fmt: skip
-    """A power transistor on perforated board: metal tab, black case with a print, three legs.
+    """A power transistor on perforated board: metal tab, black case with a print, three
+    legs.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -338,12 +457,17 @@ def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cu
         end = length if leg == cut else 58
         sway = rng.normal(0, 0.4) + (bend if leg == bent else 0)
         _leg(scene, p - x, sway, end)
-    brushed = tinted(np.array((182, 184, 188)) + tone, 1 + 0.035 * clouds(rng, (40, 1.5)))
+    brushed = tinted(
+        np.array((182, 184, 188)) + tone, 1 + 0.035 * clouds(rng, (40, 1.5))
+    )
     scene.place(moulded(brushed, dome(tab, 2.5), shine=20), tab)
     case = box(p + 11j, 26, 23, corner=2.5)
     grit = tinted((58, 57, 60), 1 + 0.05 * finest(rng))
     scene.place(moulded(grit, dome(case, 4), shine=50), case)
-    scene.paint(moulded((46, 45, 48), dome(np.abs(p - (-19 - 27j)) - 2.6, 3) * -1), np.abs(p - (-19 - 27j)) - 2.6)
+    scene.paint(
+        moulded((46, 45, 48), dome(np.abs(p - (-19 - 27j)) - 2.6, 3) * -1),
+        np.abs(p - (-19 - 27j)) - 2.6,
+    )
     scene.paint((176, 174, 168), written(p + 14j, text, 6) - 0.8, opacity=0.85)
     scene.paint((176, 174, 168), segment(p, -11, 11) - 0.7, opacity=0.7)
     return scene
@@ -352,7 +476,10 @@ def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cu
 def _board(rng: Generator) -> Scene:
     scene = backdrop(rng, (184, 158, 112), rough=4, cell=10)
     pitch, origin = 15, complex(*rng.uniform(-1, 1, 2))
-    hole = np.hypot(fold(PLANE.real - origin.real, pitch), fold(PLANE.imag - origin.imag - 6.5, pitch))
+    hole = np.hypot(
+        fold(PLANE.real - origin.real, pitch),
+        fold(PLANE.imag - origin.imag - 6.5, pitch),
+    )
     scene.paint((170, 112, 62), hole - 4.4, opacity=0.8)
     scene.paint((40, 32, 26), hole - 2.5)
     return scene
@@ -373,7 +500,8 @@ def zipper(rng: Generator, *, missing: tuple[int, int] = (0, 0), bent: int | Non
 
     Args:
         rng: Where the specimen's chance comes from.
-        missing: The run of teeth, first and end, that are gone from one row; number 0 is in the middle.
+        missing: The run of teeth, first and end, that are gone from one row; number 0
+            is in the middle.
         bent: The first of two neighbouring teeth that are out of line in that row.
         bend: By how many radians.
         side: The row, 0 on the left or 1 on the right.
@@ -385,7 +513,11 @@ def zipper(rng: Generator, *, missing: tuple[int, int] = (0, 0), bent: int | Non
         y = p.imag - phase - row * pitch / 2
         number = np.rint(y / pitch).astype(int)
         q = (facing * p.real - 5 + 1j * (y - pitch * number)).astype(np.complex64)
-        gone = (missing[0] <= number) & (number < missing[1]) if row == side else np.zeros_like(y, dtype=bool)
+        gone = (
+            (missing[0] <= number) & (number < missing[1])
+            if row == side
+            else np.zeros_like(y, dtype=bool)
+        )
         crooked = (bent, bent + 1) if bent is not None and row == side else ()
         _teeth(scene, q, gone | np.isin(number, crooked), shine[row, number % 32])
         for tooth in crooked:
@@ -397,8 +529,13 @@ def zipper(rng: Generator, *, missing: tuple[int, int] = (0, 0), bent: int | Non
 def _tape(rng: Generator, p: np.ndarray) -> Scene:
     scene = backdrop(rng, (206, 205, 202), rough=2)
     edge = np.abs(p.real) - 50
-    threads = np.cos(p.real * 2 * np.pi / 4) * np.cos((p.imag + 2 * (np.round(p.real / 4) % 2)) * 2 * np.pi / 4)
-    cloth = tinted((58, 62, 84), 1 + 0.20 * threads + 0.06 * clouds(rng, 3) + 0.05 * clouds(rng, (3, 60)))
+    threads = np.cos(p.real * 2 * np.pi / 4) * np.cos(
+        (p.imag + 2 * (np.round(p.real / 4) % 2)) * 2 * np.pi / 4
+    )
+    cloth = tinted(
+        (58, 62, 84),
+        1 + 0.20 * threads + 0.06 * clouds(rng, 3) + 0.05 * clouds(rng, (3, 60)),
+    )
     scene.shadow(edge, depth=0.4, reach=3)
     scene.place(cloth, edge)
     cord = np.abs(np.abs(p.real) - 17.5) - 3.5
@@ -407,8 +544,12 @@ def _tape(rng: Generator, p: np.ndarray) -> Scene:
     return scene
 
 
-def _teeth(scene: Scene, q: np.ndarray, gone: np.ndarray | bool, tone: np.ndarray) -> None:
+def _teeth(
+    scene: Scene, q: np.ndarray, gone: np.ndarray | bool, tone: np.ndarray
+) -> None:
     shape = np.minimum(box(q - 2.5, 8, 2.1, corner=1.4), np.abs(q + 4) - 3.0)
     shape = np.where(gone, 9, shape)
     scene.shadow(shape, depth=0.55, reach=1.2)
-    scene.place(moulded(tinted((190, 154, 80), tone), dome(shape, 2.4), shine=90), shape)
+    scene.place(
+        moulded(tinted((190, 154, 80), tone), dome(shape, 2.4), shine=90), shape
+    )

@@ -1,4 +1,6 @@
-"""Drawn datasets in the image of MVTec AD: fifteen categories, defects with exact masks, the same bytes every time."""
+"""Drawn datasets in the image of MVTec AD: fifteen categories, defects with exact
+masks, the same bytes every time.
+"""
 
 __all__ = ["SIZES", "Sizes", "VERSION", "draw", "smoke", "synthetic"]
 
@@ -35,14 +37,19 @@ THRESHOLD = 6.0
 
 @dataclass(frozen=True)
 class Sizes:
-    """Images per category: training normals, test normals, and anomalous test images over all defects."""
+    """Images per category: training normals, test normals, and anomalous test images
+    over all defects.
+    """
 
     train: int
     normal: int
     anomalous: int
 
 
-SIZES = {"synthetic": Sizes(train=80, normal=20, anomalous=24), "smoke": Sizes(train=8, normal=4, anomalous=6)}
+SIZES = {
+    "synthetic": Sizes(train=80, normal=20, anomalous=24),
+    "smoke": Sizes(train=8, normal=4, anomalous=6),
+}
 
 
 def draw(
@@ -50,9 +57,10 @@ def draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one image and the mask of its defect.
 
-    The image depends on the arguments alone, to the byte with the same NumPy, SciPy and Pillow. A defective image is
-    the normal image of the same arguments with the defect applied before the sensor noise, which the two share: they
-    differ inside the mask and nowhere else.
+    The image depends on the arguments alone, to the byte with the same NumPy, SciPy and
+    Pillow. A defective image is the normal image of the same arguments with the defect
+    applied before the sensor noise, which the two share: they differ inside the mask
+    and nowhere else.
 
     Args:
         category: A key of `CATEGORIES`.
@@ -62,7 +70,8 @@ def draw(
         defect: A key of the category's defects; default none.
 
     Returns:
-        Image (H, W, 3) uint8, and mask (H, W) bool: the pixels the defect changed, all False without one.
+        Image (H, W, 3) uint8, and mask (H, W) bool: the pixels the defect changed, all
+        False without one.
 
     Raises:
         KeyError: If the category or the defect is unknown.
@@ -81,7 +90,9 @@ def draw(
     image, mask = _exposed(healthy, exposure), np.zeros((SIZE, SIZE), dtype=bool)
     if defect is not None:
         apply = _looked_up(f"defect of {category}", defect, entry.defects)
-        ill, mask = _damaged(image, exposure, partial(apply, healthy, redraw=redraw), key=(*key, defect))
+        ill, mask = _damaged(
+            image, exposure, partial(apply, healthy, redraw=redraw), key=(*key, defect)
+        )
         image = np.where(mask[..., None], ill, image)
     return _sensed(image, _generator(*key, "sensor")), mask
 
@@ -99,10 +110,16 @@ def _generator(*key: object) -> Generator:
 
 
 def _exposure(rng: Generator) -> np.ndarray:
-    """The light of a photograph: brightness, slope across the image, and colour balance, (H, W, 3)."""
-    slope = complex(rng.uniform(0, 0.06) / (SIZE / 2) * np.exp(1j * rng.uniform(0, 2 * pi)))
+    """The light of a photograph: brightness, slope across the image, and colour
+    balance, (H, W, 3).
+    """
+    slope = complex(
+        rng.uniform(0, 0.06) / (SIZE / 2) * np.exp(1j * rng.uniform(0, 2 * pi))
+    )
     brightness = 1 + rng.uniform(-0.05, 0.05) + (PLANE * slope).real
-    return (brightness[..., None] * (1 + rng.uniform(-0.012, 0.012, 3))).astype(np.float32)
+    return (brightness[..., None] * (1 + rng.uniform(-0.012, 0.012, 3))).astype(
+        np.float32
+    )
 
 
 def _exposed(scene: Scene, exposure: np.ndarray) -> np.ndarray:
@@ -118,22 +135,30 @@ def _sensed(image: np.ndarray, rng: Generator) -> np.ndarray:
 def _damaged(
     image: np.ndarray, exposure: np.ndarray, apply: Callable[..., Scene], *, key: tuple
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply a defect, again with other chance until it can be seen: neither a speck nor faint nor most of the image."""
+    """Apply a defect, again with other chance until it can be seen: neither a speck nor
+    faint nor most of the image.
+    """
     for attempt in range(64):
         ill = _exposed(apply(rng=_generator(*key, attempt)), exposure)
         change = np.abs(ill - image).max(2)
         mask = change > THRESHOLD
         if 0.01 <= mask.mean() <= 0.12 and change[mask].mean() > 4 * THRESHOLD:
             return ill, mask
-    raise RuntimeError(f"Expected a visible defect within 64 attempts; got none for {key}.")
+    raise RuntimeError(
+        f"Expected a visible defect within 64 attempts; got none for {key}."
+    )
 
 
 @DATASETS
-def synthetic(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.DataFrame:
-    """Fifteen drawn categories, 1860 images of 128 by 128 pixels: drawn on the first call, then read.
+def synthetic(
+    root: str | Path, *, categories: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Fifteen drawn categories, 1860 images of 128 by 128 pixels: drawn on the first
+    call, then read.
 
     Args:
-        root: Where they are or shall be drawn: a new or empty folder, or one that a call left unfinished.
+        root: Where they are or shall be drawn: a new or empty folder, or one that a
+            call left unfinished.
         categories: Names of the categories to read; default all.
 
     Raises:
@@ -146,10 +171,12 @@ def synthetic(root: str | Path, *, categories: Iterable[str] | None = None) -> p
 
 @DATASETS
 def smoke(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.DataFrame:
-    """A handful of images of each of the fifteen drawn categories, 270 in all, for a trial in seconds.
+    """A handful of images of each of the fifteen drawn categories, 270 in all, for a
+    trial in seconds.
 
     Args:
-        root: Where they are or shall be drawn: a new or empty folder, or one that a call left unfinished.
+        root: Where they are or shall be drawn: a new or empty folder, or one that a
+            call left unfinished.
         categories: Names of the categories to read; default all.
 
     Raises:
@@ -163,7 +190,12 @@ def smoke(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.Da
 def _complete(root: Path, sizes: Sizes, *, seed: int = 0) -> None:
     """Draw what is missing under `root`, and mark the folder complete."""
     marker, begun = root / "complete.json", root / "incomplete.json"
-    stamp = {"drawing": "cl_flow synthetic", "version": VERSION, "seed": seed, **asdict(sizes)}
+    stamp = {
+        "drawing": "cl_flow synthetic",
+        "version": VERSION,
+        "seed": seed,
+        **asdict(sizes),
+    }
     if _is_marked(root, marker, stamp):
         return
     if not _is_marked(root, begun, stamp):
@@ -193,9 +225,15 @@ def _is_marked(root: Path, marker: Path, stamp: dict[str, Any]) -> bool:
 
 def _check_empty(root: Path) -> None:
     if root.exists() and not root.is_dir():
-        raise NotADirectoryError(f"Expected a new or empty folder to draw in; got a file: {root}.")
-    if root.exists() and (found := [path.name for path in root.iterdir() if path.name[0] != "."]):
-        raise ValueError(f"Expected a new or empty folder to draw in; got {root} with {found[0]}: choose another.")
+        raise NotADirectoryError(
+            f"Expected a new or empty folder to draw in; got a file: {root}."
+        )
+    if root.exists() and (
+        found := [path.name for path in root.iterdir() if path.name[0] != "."]
+    ):
+        raise ValueError(
+            f"Expected a new or empty folder to draw in; got {root} with {found[0]}: choose another."
+        )
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -204,14 +242,21 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _jobs(category: str, sizes: Sizes) -> Iterator[tuple[str, str | None, int]]:
-    """Yield split, defect and file number of every image of a category; the defects take turns."""
+    """Yield split, defect and file number of every image of a category; the defects
+    take turns.
+    """
     yield from (("train", None, number) for number in range(sizes.train))
     yield from (("test", None, number) for number in range(sizes.normal))
     defects = list(CATEGORIES[category].defects)
-    yield from (("test", defects[n % len(defects)], n // len(defects)) for n in range(sizes.anomalous))
+    yield from (
+        ("test", defects[n % len(defects)], n // len(defects))
+        for n in range(sizes.anomalous)
+    )
 
 
-def _write(home: Path, category: str, split: str, defect: str | None, number: int, *, seed: int) -> None:
+def _write(
+    home: Path, category: str, split: str, defect: str | None, number: int, *, seed: int
+) -> None:
     """Write one image, and its mask if it has a defect, unless they are there."""
     path = home / split / (defect or "good") / f"{number:03d}.png"
     mask_path = home / "ground_truth" / (defect or "good") / f"{number:03d}_mask.png"

@@ -1,4 +1,6 @@
-"""Five drawn textures: each function paints one sample that fills the image, healthy unless a keyword is given."""
+"""Five drawn textures: each function paints one sample that fills the image, healthy
+unless a keyword is given.
+"""
 
 __all__ = ["carpet", "grid", "leather", "tile", "wood"]
 
@@ -37,7 +39,9 @@ def carpet(rng: Generator) -> Scene:
     return _filled(tinted((142, 138, 132), brightness) + warm)
 
 
-def grid(rng: Generator, *, gap: float = 0.0, push: complex = 0.0, at: complex = 0.0) -> Scene:
+def grid(
+    rng: Generator, *, gap: float = 0.0, push: complex = 0.0, at: complex = 0.0
+) -> Scene:
     """A woven wire mesh set at 45 degrees over a pale ground.
 
     Args:
@@ -47,19 +51,31 @@ def grid(rng: Generator, *, gap: float = 0.0, push: complex = 0.0, at: complex =
         at: Where the mesh is damaged.
     """
     p = posed(rng, turn=0.04, shift=8)
-    scene = _filled(np.array((196, 194, 186)) + (3 * clouds(rng, 20) + 2 * finest(rng))[..., None])
-    warp = 0.35 * (clouds(rng, 30) + 1j * clouds(rng, 30)) - complex(push) * np.exp(-(np.abs(PLANE - at) ** 2) / 100)
+    scene = _filled(
+        np.array((196, 194, 186)) + (3 * clouds(rng, 20) + 2 * finest(rng))[..., None]
+    )
+    warp = 0.35 * (clouds(rng, 30) + 1j * clouds(rng, 30)) - complex(push) * np.exp(
+        -(np.abs(PLANE - at) ** 2) / 100
+    )
     p = turned(p + warp, np.pi / 4)
     tone, pitch, half = 1 + 0.05 * clouds(rng, 8), 17.0, 2.9
     lift = np.cos(np.pi * p.real / pitch) * np.cos(np.pi * p.imag / pitch)
     gone = gap - np.abs(PLANE - at) if gap else np.float32(-SIZE)
-    wires = [(fold(along, pitch), rise) for along, rise in ((p.real, lift), (p.imag, -lift))]
-    scene.shadow(np.maximum(np.minimum(*(np.abs(offset) for offset, _ in wires)) - half, gone), depth=0.5, reach=3)
+    wires = [
+        (fold(along, pitch), rise) for along, rise in ((p.real, lift), (p.imag, -lift))
+    ]
+    scene.shadow(
+        np.maximum(np.minimum(*(np.abs(offset) for offset, _ in wires)) - half, gone),
+        depth=0.5,
+        reach=3,
+    )
     for above in (False, True):
         for offset, rise in wires:
             outline = np.maximum(np.abs(offset) - half, gone)
             round_ = np.sqrt(np.clip(1 - (offset / half) ** 2, 0, 1))
-            steel = tinted((104, 106, 110), tone * (0.35 + 0.65 * round_) * (1 + 0.22 * rise))
+            steel = tinted(
+                (104, 106, 110), tone * (0.35 + 0.65 * round_) * (1 + 0.22 * rise)
+            )
             steel += (90 * np.exp(-(((offset + 0.9) / 0.9) ** 2)))[..., None]
             scene.paint(steel, np.maximum(outline, -8 * rise) if above else outline)
     return scene
@@ -70,32 +86,55 @@ def leather(rng: Generator) -> Scene:
     grain = _pebbles(rng, 6.0)
     height = 1.1 * smooth(grain / 2.6) + 0.7 * clouds(rng, 16) + 0.12 * finest(rng)
     tone = 1 + 0.04 * clouds(rng, 30) + 0.03 * clouds(rng, 5)
-    return _filled(moulded(tinted((138, 86, 56), tone * (0.72 + 0.28 * smooth(grain / 1.6))), height, shine=24))
+    return _filled(
+        moulded(
+            tinted((138, 86, 56), tone * (0.72 + 0.28 * smooth(grain / 1.6))),
+            height,
+            shine=24,
+        )
+    )
 
 
 def _pebbles(rng: Generator, size: float) -> np.ndarray:
-    """By how much the nearest of scattered points is nearer than the second, in pixels, (H, W): 0 between pebbles.
+    """By how much the nearest of scattered points is nearer than the second, in pixels,
+    (H, W): 0 between pebbles.
 
     The points lie one in each square of `size` pixels.
 
     References:
-        A cellular texture basis function (Worley, 1996), https://doi.org/10.1145/237170.237267
+        A cellular texture basis function (Worley, 1996),
+        https://doi.org/10.1145/237170.237267
     """
     cell = PLANE / size + (SIZE / size / 2) * (1 + 1j)
     column, row = cell.real.astype(np.int16), cell.imag.astype(np.int16)
-    seeds = rng.uniform(0.05, 0.95, (int(SIZE / size) + 4, int(SIZE / size) + 4, 2)) @ (1, 1j)
+    seeds = rng.uniform(0.05, 0.95, (int(SIZE / size) + 4, int(SIZE / size) + 4, 2)) @ (
+        1,
+        1j,
+    )
     seeds = seeds.astype(np.complex64)
-    near = [cell - (column + i + 1j * (row + j)) - seeds[row + j, column + i] for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    near = [
+        cell - (column + i + 1j * (row + j)) - seeds[row + j, column + i]
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    ]
     first = second = np.float32(np.inf)
     for distance in map(np.abs, near):
-        first, second = np.minimum(first, distance), np.minimum(second, np.maximum(first, distance))
+        first, second = (
+            np.minimum(first, distance),
+            np.minimum(second, np.maximum(first, distance)),
+        )
     return size * (second - first)
 
 
 def tile(rng: Generator) -> Scene:
     """A polished tile: pale ground with dark and brown flecks of many sizes."""
     image = np.array((196, 192, 184)) + (4 * clouds(rng, 18))[..., None]
-    flecks = ((9, 0.75, (150, 146, 140)), (5, 1.0, (92, 90, 90)), (6, 1.25, (176, 148, 118)), (3.5, 1.35, (56, 54, 56)))
+    flecks = (
+        (9, 0.75, (150, 146, 140)),
+        (5, 1.0, (92, 90, 90)),
+        (6, 1.25, (176, 148, 118)),
+        (3.5, 1.35, (56, 54, 56)),
+    )
     for cell, level, colour in flecks:
         share = np.clip((clouds(rng, cell, octaves=2) - level) * 5, 0, 1)[..., None]
         image = image + 0.9 * share * (np.array(colour) - image)
@@ -106,7 +145,9 @@ def wood(rng: Generator) -> Scene:
     """A board with upright grain: warped rings, fine fibres and dark pores."""
     p = posed(rng, turn=0.03, shift=0)
     x = p.real + 3.0 * clouds(rng, (28, 90)) + 0.5 * clouds(rng, (10, 50))
-    rings = 0.5 + 0.5 * np.sin(x * 2 * np.pi / rng.uniform(11, 14) + rng.uniform(0, 6.3))
+    rings = 0.5 + 0.5 * np.sin(
+        x * 2 * np.pi / rng.uniform(11, 14) + rng.uniform(0, 6.3)
+    )
     fibres = clouds(rng, (1.5, 26), octaves=1)
     pores = smooth((clouds(rng, (1.6, 12)) - 1.5) / 0.8)
     tone = 1 - 0.20 * rings**2 + 0.045 * fibres + 0.04 * clouds(rng, (24, 120))

@@ -1,4 +1,6 @@
-"""Gaussian statistics against NumPy and torch.distributions: however a stream is cut, its statistics are the same."""
+"""Gaussian statistics against NumPy and torch.distributions: however a stream is cut,
+its statistics are the same.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,11 @@ N, K, DIM = 40, 3, 5
 
 @pytest.fixture
 def x() -> torch.Tensor:
-    return torch.randn(N, DIM, generator=torch.Generator().manual_seed(0)) @ torch.randn(DIM, DIM) + 7
+    return (
+        torch.randn(N, DIM, generator=torch.Generator().manual_seed(0))
+        @ torch.randn(DIM, DIM)
+        + 7
+    )
 
 
 @pytest.fixture
@@ -23,7 +29,9 @@ def weights() -> torch.Tensor:
 
 def same(a: GaussianStats, b: GaussianStats) -> None:
     for name in ("n", "mean", "scatter"):
-        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            getattr(a, name), getattr(b, name), rtol=1e-10, atol=1e-10
+        )
 
 
 def test_they_are_the_weighted_moments(x, weights):
@@ -31,12 +39,17 @@ def test_they_are_the_weighted_moments(x, weights):
     for k in range(K):
         w = weights[:, k].numpy()
         np.testing.assert_allclose(stats.mean[k], np.average(x, axis=0, weights=w))
-        np.testing.assert_allclose(stats.covariance()[k], np.cov(x.T, aweights=w, ddof=0))
+        np.testing.assert_allclose(
+            stats.covariance()[k], np.cov(x.T, aweights=w, ddof=0)
+        )
 
 
 @pytest.mark.parametrize("cut", [1, 13, 39])
 def test_two_parts_merge_into_the_whole_in_either_order(x, weights, cut):
-    a, b = GaussianStats.of(x[:cut], weights[:cut]), GaussianStats.of(x[cut:], weights[cut:])
+    a, b = (
+        GaussianStats.of(x[:cut], weights[:cut]),
+        GaussianStats.of(x[cut:], weights[cut:]),
+    )
     same(a.merge(b), GaussianStats.of(x, weights))
     same(b.merge(a), GaussianStats.of(x, weights))
 
@@ -74,9 +87,13 @@ def test_density_is_that_of_the_distribution(x, weights):
 
 def test_draws_have_the_moments_that_they_are_drawn_from(x):
     stats = GaussianStats.of(x)
-    drawn = GaussianStats.of(stats.sample(200_000, generator=torch.Generator().manual_seed(0))[0])
+    drawn = GaussianStats.of(
+        stats.sample(200_000, generator=torch.Generator().manual_seed(0))[0]
+    )
     torch.testing.assert_close(drawn.mean, stats.mean, rtol=0.02, atol=0.02)
-    torch.testing.assert_close(drawn.covariance(), stats.covariance(), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(
+        drawn.covariance(), stats.covariance(), rtol=0.05, atol=0.05
+    )
 
 
 def test_full_shrinkage_is_a_sphere_of_equal_trace(x):
@@ -96,9 +113,18 @@ def test_a_selection_holds_the_chosen_components(x, weights):
     ("call", "message"),
     [
         (lambda x: GaussianStats.of(x[0]), r"points \(N, D\).*got \(5,\)"),
-        (lambda x: GaussianStats.of(x, torch.ones(3, 1)), r"weights \(N, K\).*\(3, 1\)"),
-        (lambda x: GaussianStats.of(x, -torch.ones(N, 1)), "weights of 0 or more; got -1"),
-        (lambda x: GaussianStats.of(x).merge(GaussianStats.empty(2, DIM)), r"one shape.*\(1, 5\) and \(2, 5\)"),
+        (
+            lambda x: GaussianStats.of(x, torch.ones(3, 1)),
+            r"weights \(N, K\).*\(3, 1\)",
+        ),
+        (
+            lambda x: GaussianStats.of(x, -torch.ones(N, 1)),
+            "weights of 0 or more; got -1",
+        ),
+        (
+            lambda x: GaussianStats.of(x).merge(GaussianStats.empty(2, DIM)),
+            r"one shape.*\(1, 5\) and \(2, 5\)",
+        ),
         (lambda x: GaussianStats.of(x[:3]).log_prob(x), "full rank.*shrinkage > 0"),
     ],
 )

@@ -17,8 +17,18 @@ def write(path: Path) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for category, image, mask in (("01", ".bmp", ".png"), ("02", ".png", ".png"), ("03", ".bmp", ".bmp")):
-        for place in ("train/ok/0000", "train/ok/0001", "test/ok/0000", "test/ko/0000", "test/ko/0001"):
+    for category, image, mask in (
+        ("01", ".bmp", ".png"),
+        ("02", ".png", ".png"),
+        ("03", ".bmp", ".bmp"),
+    ):
+        for place in (
+            "train/ok/0000",
+            "train/ok/0001",
+            "test/ok/0000",
+            "test/ko/0000",
+            "test/ko/0001",
+        ):
             write(tmp_path / category / f"{place}{image}")
         for stem in ("0000", "0001"):
             write(tmp_path / category / "ground_truth" / "ko" / f"{stem}{mask}")
@@ -39,12 +49,17 @@ def test_btad_reads_its_own_layout(tree):
 
 def test_a_tree_without_ok_is_told_where_it_belongs(tree):
     (tree / "02" / "train" / "ok").rename(tree / "02" / "train" / "good")
-    with pytest.raises(FileNotFoundError, match="Expected normal images in .*02/train/ok.*train holds good"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="Expected normal images in .*02/train/ok.*train holds good",
+    ):
         btad(tree)
     assert len(btad(tree, categories=["01"])) == 5
 
 
 def test_a_missing_category_is_named(tree):
     (tree / "03").rename(tree / "3")
-    with pytest.raises(ValueError, match="Expected category 03 in .*; known there: 01, 02, 3"):
+    with pytest.raises(
+        ValueError, match="Expected category 03 in .*; known there: 01, 02, 3"
+    ):
         btad(tree)

@@ -1,4 +1,6 @@
-"""A tree of photographs becomes samples, and a tree of another shape one clear sentence."""
+"""A tree of photographs becomes samples, and a tree of another shape one clear
+sentence.
+"""
 
 import re
 import shutil
@@ -23,7 +25,12 @@ def tree(tmp_path: Path) -> Path:
     """Two categories: 3 training images, 1 good and 2 scratched test images each."""
     for category in ("cup", "bolt"):
         home = tmp_path / "mine" / category
-        for name in ("train/good/002.png", "train/good/000.png", "train/good/001.png", "test/good/000.png"):
+        for name in (
+            "train/good/002.png",
+            "train/good/000.png",
+            "train/good/001.png",
+            "test/good/000.png",
+        ):
             write(home / name)
         for stem in ("000", "001"):
             write(home / "test" / "scratch" / f"{stem}.png")
@@ -46,7 +53,10 @@ def test_samples_hold_one_sorted_row_per_image(tree):
     ]  # fmt: skip
     assert list(bolt["mask_path"][:4]) == [""] * 4
     assert bolt["mask_path"][5] == str(tree / "bolt/ground_truth/scratch/001_mask.png")
-    assert all(Path(path).is_absolute() and Path(path).is_file() for path in samples["image_path"])
+    assert all(
+        Path(path).is_absolute() and Path(path).is_file()
+        for path in samples["image_path"]
+    )
     assert np.issubdtype(samples["label"].dtype, np.integer)
 
 
@@ -60,7 +70,9 @@ def test_relative_root_and_its_name(tree, monkeypatch):
     assert samples.equals(folder(tree))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".PNG", ".jpg", ".JPEG", ".bmp", ".tif", ".TIFF"])
+@pytest.mark.parametrize(
+    "suffix", [".png", ".PNG", ".jpg", ".JPEG", ".bmp", ".tif", ".TIFF"]
+)
 def test_every_suffix_is_read_in_any_case(tree, suffix):
     write(tree / "cup" / "train" / "good" / f"extra{suffix}")
     assert len(folder(tree, categories=["cup"])) == 7
@@ -76,10 +88,21 @@ def test_masks_go_by_the_stem_of_the_image(tree, name):
 
 def test_what_is_no_image_is_passed_over(tree):
     expected = folder(tree)
-    for name in ("readme.txt", "cup/license.txt", "cup/test/scratch/._000.png", "cup/train/good/Thumbs.db"):
+    for name in (
+        "readme.txt",
+        "cup/license.txt",
+        "cup/test/scratch/._000.png",
+        "cup/train/good/Thumbs.db",
+    ):
         (tree / name).write_text("not an image")
     (tree / "complete.json").write_text("{}")
-    for name in (".cache/train/good", "notes", "cup/.hidden", "cup/train/.thumbs", "cup/test/.thumbs"):
+    for name in (
+        ".cache/train/good",
+        "notes",
+        "cup/.hidden",
+        "cup/train/.thumbs",
+        "cup/test/.thumbs",
+    ):
         (tree / name).mkdir(parents=True)
     write(tree / "cup" / "ground_truth" / "good" / "000_mask.png")
     assert folder(tree).equals(expected)
@@ -87,7 +110,9 @@ def test_what_is_no_image_is_passed_over(tree):
 
 def test_categories_are_chosen_by_name(tree):
     assert set(folder(tree, categories=["cup"])["category"]) == {"cup"}
-    assert folder(tree, categories="cup").equals(folder(tree, categories=["cup", "cup"]))
+    assert folder(tree, categories="cup").equals(
+        folder(tree, categories=["cup", "cup"])
+    )
     assert set(read_tree(tree, dataset="other")["dataset"]) == {"other"}
 
 
@@ -176,7 +201,12 @@ def test_a_root_of_another_shape_is_one_sentence(tree, place, error, sentence):
 
 
 def test_an_unknown_category_is_told_the_known(tree):
-    with pytest.raises(ValueError, match=re.escape(f"Expected category cap, mug in {tree}; known there: bolt, cup")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape(
+            f"Expected category cap, mug in {tree}; known there: bolt, cup"
+        ),
+    ):
         folder(tree, categories=["cap", "cup", "mug"])
 
 
@@ -187,7 +217,8 @@ def test_validate_accepts_a_sound_tree(tree):
 def test_validate_names_a_mask_of_another_size(tree):
     write(tree / "cup" / "ground_truth" / "scratch" / "000_mask.png", size=(6, 8))
     with pytest.raises(
-        ValueError, match="image's size, 8 x 6 pixels; got 6 x 8: .*/ground_truth/scratch/000_mask.png$"
+        ValueError,
+        match="image's size, 8 x 6 pixels; got 6 x 8: .*/ground_truth/scratch/000_mask.png$",
     ):
         validate(folder(tree), progress=False)
 
@@ -195,7 +226,9 @@ def test_validate_names_a_mask_of_another_size(tree):
 def test_validate_names_a_truncated_image(tree):
     path = tree / "cup" / "train" / "good" / "001.png"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ValueError, match="^Expected a whole image; got .*cup/train/good/001.png$"):
+    with pytest.raises(
+        ValueError, match="^Expected a whole image; got .*cup/train/good/001.png$"
+    ):
         validate(folder(tree), progress=False)
 
 
@@ -203,7 +236,9 @@ def test_validate_lists_ten_problems_and_counts_the_rest(tree):
     samples = folder(tree)
     for path in samples["image_path"]:
         Path(path).write_bytes(b"")
-    with pytest.raises(ValueError, match="^Expected 12 readable samples; got 12 that are not:") as caught:
+    with pytest.raises(
+        ValueError, match="^Expected 12 readable samples; got 12 that are not:"
+    ) as caught:
         validate(samples, progress=False)
     lines = str(caught.value).splitlines()
     assert len(lines) == 12 and lines[-1] == "  … and 2 more"

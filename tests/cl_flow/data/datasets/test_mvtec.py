@@ -1,4 +1,6 @@
-"""MVTec AD: read where it is; fetched from the first mirror that has it, whole or not at all."""
+"""MVTec AD: read where it is; fetched from the first mirror that has it, whole or not
+at all.
+"""
 
 import functools
 import hashlib
@@ -28,13 +30,20 @@ def image_file() -> bytes:
     return buffer.getvalue()
 
 
-def pack(path: Path, categories: tuple[str, ...] = CATEGORIES, *, below: str = "") -> str:
+def pack(
+    path: Path, categories: tuple[str, ...] = CATEGORIES, *, below: str = ""
+) -> str:
     """Write an archive like MVTec's, read-only folders included, and return its hash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = image_file()
     with tarfile.open(path, "w:xz") as tar:
         for category in categories:
-            for name in ("train/good/000", "test/good/000", "test/hole/000", "ground_truth/hole/000_mask"):
+            for name in (
+                "train/good/000",
+                "test/good/000",
+                "test/hole/000",
+                "ground_truth/hole/000_mask",
+            ):
                 entry = tarfile.TarInfo(f"{below}{category}/{name}.png")
                 entry.size, entry.mode = len(content), 0o444
                 tar.addfile(entry, io.BytesIO(content))
@@ -50,14 +59,18 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+def server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, Path]]:
     """Serve a folder on this machine: its URL and its path."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     served = tmp_path / "served"
     served.mkdir()
     handler = functools.partial(Quiet, directory=str(served))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(
+            target=http.serve_forever, kwargs={"poll_interval": 0.01}
+        )
         thread.start()
         yield f"http://127.0.0.1:{http.server_port}", served
         http.shutdown()
@@ -72,7 +85,9 @@ def leftovers(folder: Path) -> set[str]:
 def test_fetch_unpacks_the_archive_and_leaves_nothing_else(tmp_path, server, below):
     url, served = server
     sha256 = pack(served / ARCHIVE, below=below)
-    root = fetch(tmp_path / "data" / "mvtec", mirrors=[f"{url}/{ARCHIVE}"], sha256=sha256)
+    root = fetch(
+        tmp_path / "data" / "mvtec", mirrors=[f"{url}/{ARCHIVE}"], sha256=sha256
+    )
     assert root == tmp_path / "data" / "mvtec"
     assert leftovers(root) == set(CATEGORIES)
     assert leftovers(tmp_path / "data") == {"mvtec"}
@@ -85,8 +100,14 @@ def test_fetch_goes_on_to_the_next_mirror(tmp_path, server):
     url, served = server
     sha256 = pack(served / "good" / ARCHIVE)
     pack(served / "other" / ARCHIVE, CATEGORIES[:2])
-    mirrors = [f"{url}/gone/{ARCHIVE}", f"{url}/other/{ARCHIVE}", f"{url}/good/{ARCHIVE}"]
-    assert leftovers(fetch(tmp_path / "mvtec", mirrors=mirrors, sha256=sha256)) == set(CATEGORIES)
+    mirrors = [
+        f"{url}/gone/{ARCHIVE}",
+        f"{url}/other/{ARCHIVE}",
+        f"{url}/good/{ARCHIVE}",
+    ]
+    assert leftovers(fetch(tmp_path / "mvtec", mirrors=mirrors, sha256=sha256)) == set(
+        CATEGORIES
+    )
 
 
 def test_fetch_reads_mirrors_from_a_file(tmp_path, server):
@@ -107,7 +128,9 @@ def test_fetch_fills_an_empty_folder(tmp_path, server):
     url, served = server
     sha256 = pack(served / ARCHIVE)
     (tmp_path / "mvtec").mkdir()
-    assert leftovers(fetch(tmp_path / "mvtec", mirrors=f"{url}/{ARCHIVE}", sha256=sha256)) == set(CATEGORIES)
+    assert leftovers(
+        fetch(tmp_path / "mvtec", mirrors=f"{url}/{ARCHIVE}", sha256=sha256)
+    ) == set(CATEGORIES)
 
 
 def test_fetch_uses_an_archive_downloaded_by_hand_and_keeps_it(tmp_path):
@@ -118,7 +141,10 @@ def test_fetch_uses_an_archive_downloaded_by_hand_and_keeps_it(tmp_path):
 
 def test_fetch_touches_no_folder_that_holds_something_else(tmp_path):
     (tmp_path / "bottle" / "train" / "good").mkdir(parents=True)
-    with pytest.raises(ValueError, match=f"^Expected all of MVTec AD or nothing in {tmp_path}; got .* without cable, "):
+    with pytest.raises(
+        ValueError,
+        match=f"^Expected all of MVTec AD or nothing in {tmp_path}; got .* without cable, ",
+    ):
         fetch(tmp_path, mirrors=["http://127.0.0.1:9/never asked"])
     assert leftovers(tmp_path) == {"bottle"}
 
@@ -133,10 +159,14 @@ def test_when_every_mirror_fails_each_is_listed_with_its_error(tmp_path, server)
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert (
-        f"from one of 2 mirrors; got {mirrors[0]} (404 Client Error: File not found); {mirrors[1]} (SHA256" in sentence
+        f"from one of 2 mirrors; got {mirrors[0]} (404 Client Error: File not found); {mirrors[1]} (SHA256"
+        in sentence
     )
     assert "https://www.mvtec.com/company/research/datasets/mvtec-ad" in sentence
-    assert f"put it at {root.parent / ARCHIVE} or unpack it to {root}, so that {root / 'bottle'} exists" in sentence
+    assert (
+        f"put it at {root.parent / ARCHIVE} or unpack it to {root}, so that {root / 'bottle'} exists"
+        in sentence
+    )
     assert leftovers(root.parent) == set()
 
 
@@ -144,7 +174,9 @@ def test_a_mirror_that_does_not_answer_is_told_shortly(tmp_path):
     url = f"http://127.0.0.1:9/{ARCHIVE}"
     with pytest.raises(ConnectionError, match="Connection refused") as caught:
         fetch(tmp_path / "mvtec", mirrors=[url], sha256="0" * 64)
-    assert str(caught.value).count(ARCHIVE) == 3  # what is wanted, the mirror, and where to put it
+    assert (
+        str(caught.value).count(ARCHIVE) == 3
+    )  # what is wanted, the mirror, and where to put it
 
 
 def test_an_archive_of_something_else_leaves_no_half_a_dataset(tmp_path, server):
@@ -159,17 +191,23 @@ def test_an_interrupted_download_is_taken_up_by_the_next_call(tmp_path, server):
     url, served = server
     sha256 = pack(served / "good" / ARCHIVE)
     (served / "cut").mkdir()
-    (served / "cut" / ARCHIVE).write_bytes((served / "good" / ARCHIVE).read_bytes()[:100])
+    (served / "cut" / ARCHIVE).write_bytes(
+        (served / "good" / ARCHIVE).read_bytes()[:100]
+    )
     root = tmp_path / "data" / "mvtec"
     with pytest.raises(ConnectionError, match="hash"):
         fetch(root, mirrors=[f"{url}/cut/{ARCHIVE}"], sha256=sha256)
-    assert leftovers(fetch(root, mirrors=[f"{url}/good/{ARCHIVE}"], sha256=sha256)) == set(CATEGORIES)
+    assert leftovers(
+        fetch(root, mirrors=[f"{url}/good/{ARCHIVE}"], sha256=sha256)
+    ) == set(CATEGORIES)
 
 
 def test_a_disk_too_small_is_refused_before_the_download(tmp_path):
     source = {**json.loads(MIRRORS.read_text())["mvtec"], "bytes": 10**18}
     (tmp_path / "mirrors.json").write_text(json.dumps({"mvtec": source}))
-    with pytest.raises(OSError, match="Expected 2000000000.0 GB free for MVTec AD; got .* GB in "):
+    with pytest.raises(
+        OSError, match="Expected 2000000000.0 GB free for MVTec AD; got .* GB in "
+    ):
         fetch(tmp_path / "data" / "mvtec", mirrors=tmp_path / "mirrors.json")
 
 
@@ -180,7 +218,11 @@ def test_the_licence_is_shown_once_where_a_notebook_shows_it(tmp_path, server):
     handler = logging.StreamHandler(lines)
     pooch.get_logger().addHandler(handler)
     try:
-        fetch(tmp_path / "mvtec", mirrors=[f"{url}/gone", f"{url}/{ARCHIVE}"], sha256=sha256)
+        fetch(
+            tmp_path / "mvtec",
+            mirrors=[f"{url}/gone", f"{url}/{ARCHIVE}"],
+            sha256=sha256,
+        )
         fetch(tmp_path / "mvtec")
     finally:
         pooch.get_logger().removeHandler(handler)
@@ -189,8 +231,13 @@ def test_the_licence_is_shown_once_where_a_notebook_shows_it(tmp_path, server):
 
 def test_the_tracked_mirrors_are_complete():
     source = json.loads(MIRRORS.read_text())["mvtec"]
-    assert source["sha256"] == "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d"
-    assert source["mirrors"] and all(re.fullmatch(rf"https://\S+/{ARCHIVE}", url) for url in source["mirrors"])
+    assert (
+        source["sha256"]
+        == "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d"
+    )
+    assert source["mirrors"] and all(
+        re.fullmatch(rf"https://\S+/{ARCHIVE}", url) for url in source["mirrors"]
+    )
 
 
 def test_a_part_of_mvtec_is_read_when_asked_for(tmp_path):
@@ -199,5 +246,8 @@ def test_a_part_of_mvtec_is_read_when_asked_for(tmp_path):
             (tmp_path / name / place).mkdir(parents=True)
             (tmp_path / name / place / "000.png").write_bytes(image_file())
     assert set(mvtec(tmp_path, categories=["bottle"])["category"]) == {"bottle"}
-    with pytest.raises(ValueError, match="Expected category capsule, carpet, .*; known there: bottle, cable"):
+    with pytest.raises(
+        ValueError,
+        match="Expected category capsule, carpet, .*; known there: bottle, cable",
+    ):
         mvtec(tmp_path)

@@ -17,7 +17,14 @@ def write(path: Path) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    places = ("train/good/rgb", "validation/good/rgb", "test/good/rgb", "test/good/gt", "test/hole/rgb", "test/hole/gt")
+    places = (
+        "train/good/rgb",
+        "validation/good/rgb",
+        "test/good/rgb",
+        "test/good/gt",
+        "test/hole/rgb",
+        "test/hole/gt",
+    )
     for category in CATEGORIES:
         for place in places:
             write(tmp_path / category / place / "000.png")
@@ -29,19 +36,27 @@ def tree(tmp_path: Path) -> Path:
 
 def test_mvtec_3d_reads_its_photographs(tree):
     samples = mvtec_3d(tree)
-    assert list(samples["category"].unique()) == list(CATEGORIES) and len(CATEGORIES) == 10
+    assert (
+        list(samples["category"].unique()) == list(CATEGORIES) and len(CATEGORIES) == 10
+    )
     assert samples.groupby(["split", "defect"]).size().to_dict() == {
         ("train", "good"): 10, ("test", "good"): 10, ("test", "hole"): 10,
     }  # fmt: skip
     assert samples["image_path"].str.endswith("rgb/000.png").all()
     assert not samples["image_path"].str.contains("validation").any()
-    assert list(samples["mask_path"][:3]) == ["", "", str(tree / "bagel/test/hole/gt/000.png")]
+    assert list(samples["mask_path"][:3]) == [
+        "",
+        "",
+        str(tree / "bagel/test/hole/gt/000.png"),
+    ]
     validate(samples, progress=False)
 
 
 def test_a_missing_mask_is_named(tree):
     (tree / "tire" / "test" / "hole" / "gt" / "000.png").unlink()
-    with pytest.raises(FileNotFoundError, match="tire/test/hole/rgb/000.png at .*tire/test/hole/gt/000"):
+    with pytest.raises(
+        FileNotFoundError, match="tire/test/hole/rgb/000.png at .*tire/test/hole/gt/000"
+    ):
         mvtec_3d(tree)
 
 
@@ -49,5 +64,8 @@ def test_mvtec_ad_given_instead_is_told_the_expected_folder(tree):
     for path in (tree / "bagel" / "train" / "good" / "rgb").iterdir():
         path.rename(tree / "bagel" / "train" / "good" / path.name)
     (tree / "bagel" / "train" / "good" / "rgb").rmdir()
-    with pytest.raises(FileNotFoundError, match="Expected normal images in .*bagel/train/good/rgb; got no such folder"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="Expected normal images in .*bagel/train/good/rgb; got no such folder",
+    ):
         mvtec_3d(tree)

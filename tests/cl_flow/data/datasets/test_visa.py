@@ -27,7 +27,9 @@ def tree(tmp_path: Path) -> Path:
         for stem, split in (("0002", "train"), ("0001", "test"), ("0000", "train")):
             lines.append(f"{name},{split},normal,{home}/Images/Normal/{stem}.JPG,")
             write(tmp_path / home / "Images" / "Normal" / f"{stem}.JPG")
-        lines.append(f"{name},test,anomaly,{home}/Images/Anomaly/000.JPG,{home}/Masks/Anomaly/000.png")
+        lines.append(
+            f"{name},test,anomaly,{home}/Images/Anomaly/000.JPG,{home}/Masks/Anomaly/000.png"
+        )
         write(tmp_path / home / "Images" / "Anomaly" / "000.JPG")
         write(tmp_path / home / "Masks" / "Anomaly" / "000.png", value=3)
     (tmp_path / "split_csv").mkdir()
@@ -42,12 +44,19 @@ def edit(root: Path, old: str, new: str) -> None:
 
 def test_visa_follows_the_split(tree):
     samples = visa(tree)
-    assert list(samples["category"].unique()) == list(CATEGORIES) and len(CATEGORIES) == 12
+    assert (
+        list(samples["category"].unique()) == list(CATEGORIES) and len(CATEGORIES) == 12
+    )
     candle = samples[:4]
     assert list(candle["split"]) == ["train", "train", "test", "test"]
     assert list(candle["defect"]) == ["good", "good", "anomaly", "good"]
     assert list(candle["label"]) == [0, 0, 1, 0]
-    assert list(candle["mask_path"]) == ["", "", str(tree / "candle/Data/Masks/Anomaly/000.png"), ""]
+    assert list(candle["mask_path"]) == [
+        "",
+        "",
+        str(tree / "candle/Data/Masks/Anomaly/000.png"),
+        "",
+    ]
     assert candle["image_path"][0] == str(tree / "candle/Data/Images/Normal/0000.JPG")
     validate(samples, progress=False)
 
@@ -59,13 +68,23 @@ def test_a_numbered_defect_is_a_defect(tree):
 
 def test_the_mask_of_a_normal_image_is_passed_over(tree):
     expected = visa(tree)
-    edit(tree, "candle/Data/Images/Normal/0001.JPG,", "candle/Data/Images/Normal/0001.JPG,black.png")
+    edit(
+        tree,
+        "candle/Data/Images/Normal/0001.JPG,",
+        "candle/Data/Images/Normal/0001.JPG,black.png",
+    )
     assert visa(tree).equals(expected)
 
 
 def test_categories_are_chosen_by_name(tree):
-    assert set(visa(tree, categories=["pcb1", "cashew"])["category"]) == {"cashew", "pcb1"}
-    with pytest.raises(ValueError, match="Expected category pcb5 in .*1cls.csv; known there: candle, capsules"):
+    assert set(visa(tree, categories=["pcb1", "cashew"])["category"]) == {
+        "cashew",
+        "pcb1",
+    }
+    with pytest.raises(
+        ValueError,
+        match="Expected category pcb5 in .*1cls.csv; known there: candle, capsules",
+    ):
         visa(tree, categories=["pcb5"])
 
 
@@ -97,7 +116,9 @@ def test_a_tree_of_another_shape_is_one_sentence(tree, spoil, error, sentence):
 
 
 def test_a_root_that_is_not_there_or_a_file(tree):
-    with pytest.raises(FileNotFoundError, match="1cls.csv.*got a path that does not exist: .*absent"):
+    with pytest.raises(
+        FileNotFoundError, match="1cls.csv.*got a path that does not exist: .*absent"
+    ):
         visa(tree / "absent")
     with pytest.raises(NotADirectoryError, match="got a file: .*1cls.csv"):
         visa(tree / "split_csv" / "1cls.csv")

@@ -18,7 +18,9 @@ def grad(parameter: nn.Parameter, step: int) -> torch.Tensor:
     return (parameter.detach() * (step + 1)).sin()
 
 
-def run(step, ours: list[nn.Parameter], *, late: int | None = None, replace: bool = False) -> list[torch.Tensor]:
+def run(
+    step, ours: list[nn.Parameter], *, late: int | None = None, replace: bool = False
+) -> list[torch.Tensor]:
     """Five steps; the last parameter has no gradient before step `late`."""
     for t in range(5):
         for i, parameter in enumerate(ours):
@@ -35,7 +37,10 @@ def run(step, ours: list[nn.Parameter], *, late: int | None = None, replace: boo
 
 def expected(late: int | None) -> list[torch.Tensor]:
     theirs = parameters()
-    groups = [{"params": theirs[:2], "weight_decay": 0.1}, {"params": theirs[2:], "weight_decay": 0.0}]
+    groups = [
+        {"params": theirs[:2], "weight_decay": 0.1},
+        {"params": theirs[2:], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.Adam(groups, betas=(0.95, 0.99))
 
     def step(lr: float) -> None:
@@ -51,8 +56,13 @@ def expected(late: int | None) -> list[torch.Tensor]:
 @pytest.mark.parametrize("replace", [True, False])
 def test_it_is_adam(late, replace):
     ours = parameters()
-    groups = [{"params": ours[:2], "weight_decay": 0.1}, {"params": ours[2:], "weight_decay": 0.0}]
-    moved = run(FusedAdam(groups, betas=(0.95, 0.99)).step, ours, late=late, replace=replace)
+    groups = [
+        {"params": ours[:2], "weight_decay": 0.1},
+        {"params": ours[2:], "weight_decay": 0.0},
+    ]
+    moved = run(
+        FusedAdam(groups, betas=(0.95, 0.99)).step, ours, late=late, replace=replace
+    )
     for a, b in zip(moved, expected(late)):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
@@ -66,4 +76,6 @@ def test_gradients_of_before_are_forgotten_and_none_is_left():
     assert all(torch.equal(a, b) for a, b in zip(ours, parameters()))
     run(optimizer.step, ours)
     assert all(parameter.grad is None and parameter._base is None for parameter in ours)
-    assert len({parameter.untyped_storage().data_ptr() for parameter in ours}) == len(ours)
+    assert len({parameter.untyped_storage().data_ptr() for parameter in ours}) == len(
+        ours
+    )

@@ -1,4 +1,6 @@
-"""The written-out gradient against finite differences and against autograd through the same formula; its memory."""
+"""The written-out gradient against finite differences and against autograd through the
+same formula; its memory.
+"""
 
 import pytest
 import torch
@@ -12,12 +14,24 @@ pytestmark = pytest.mark.usefixtures("float64")
 CLAMP = 1.9
 
 
-def arguments(dim: int, *, index: bool, n_blocks: int = 3, cells: int = 4, hidden: int = 6, n: int = 8):
-    """Patches, position codes, cells and blocks with every weight away from its initial value."""
+def arguments(
+    dim: int,
+    *,
+    index: bool,
+    n_blocks: int = 3,
+    cells: int = 4,
+    hidden: int = 6,
+    n: int = 8,
+):
+    """Patches, position codes, cells and blocks with every weight away from its initial
+    value.
+    """
     generator = torch.Generator().manual_seed(dim)
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        return torch.randn(
+            *shape, generator=generator, dtype=torch.float64
+        ).requires_grad_()
 
     half, split = dim // 2, dim - dim // 2
     blocks = [
@@ -42,16 +56,25 @@ def formula(x, table, index, blocks):
     log_det = 0
     for block in blocks:
         x1, x2 = x.tensor_split([block.inner.shape[1]], dim=1)
-        hidden = (F.linear(x1, block.inner) + F.linear(codes, block.position, block.inner_bias)).relu()
+        hidden = (
+            F.linear(x1, block.inner)
+            + F.linear(codes, block.position, block.inner_bias)
+        ).relu()
         a, t = (0.1 * F.linear(hidden, block.outer, block.outer_bias)).chunk(2, dim=1)
         scale, log_s = 0.1 * F.softplus(block.scale, beta=0.5), CLAMP * a.tanh()
-        x = (torch.cat([x1, x2 * log_s.exp() + t], dim=1) * scale + block.offset) @ block.rotation.T
+        x = (
+            torch.cat([x1, x2 * log_s.exp() + t], dim=1) * scale + block.offset
+        ) @ block.rotation.T
         log_det = log_det + log_s.sum(1) + scale.log().sum()
     return x, log_det
 
 
 def learnt(x, blocks) -> list[torch.Tensor]:
-    return [value for value in (x, *(weight for block in blocks for weight in block)) if value.requires_grad]
+    return [
+        value
+        for value in (x, *(weight for block in blocks for weight in block))
+        if value.requires_grad
+    ]
 
 
 @pytest.mark.parametrize("index", [True, False])
@@ -64,30 +87,41 @@ def test_value_and_gradient_are_those_of_the_formula(dim, index):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     inputs = learnt(values[0], values[-1])
     assert len(inputs) == 1 + 3 * 7
-    for a, b in zip(*(torch.autograd.grad(out, inputs, weights) for out in (ours, theirs))):
+    for a, b in zip(
+        *(torch.autograd.grad(out, inputs, weights) for out in (ours, theirs))
+    ):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    "cells, n, index", [(4, 16, False), (5, 15, False), (9, 18, False), (4, 17, True), (5, 1, True)]
+    "cells, n, index",
+    [(4, 16, False), (5, 15, False), (9, 18, False), (4, 17, True), (5, 1, True)],
 )
 @pytest.mark.parametrize("strip", [2, 4, 6, 9])
 def test_patches_go_through_in_strips_of_any_grid(strip, cells, n, index, monkeypatch):
     values = arguments(5, index=index, cells=cells, n=n)
     monkeypatch.setattr("cl_flow.model.kernels.couplings.STRIP", strip)
     with torch.no_grad():
-        torch.testing.assert_close(couple(*values, clamp=CLAMP), formula(*values), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            couple(*values, clamp=CLAMP), formula(*values), rtol=1e-12, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("cells, n", [(4, 16), (5, 15), (9, 9)])
 @pytest.mark.parametrize("rows", [1, 2, 4, 10])
-def test_codes_are_added_to_parts_of_a_grid_or_to_several_grids(cells, n, rows, monkeypatch):
+def test_codes_are_added_to_parts_of_a_grid_or_to_several_grids(
+    cells, n, rows, monkeypatch
+):
     values = arguments(5, index=False, cells=cells, n=n)
-    monkeypatch.setattr("cl_flow.model.kernels.couplings.PART", rows * len(values[-1][0].inner_bias))
+    monkeypatch.setattr(
+        "cl_flow.model.kernels.couplings.PART", rows * len(values[-1][0].inner_bias)
+    )
     ours, theirs = couple(*values, clamp=CLAMP), formula(*values)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     inputs = learnt(values[0], values[-1])
-    for a, b in zip(*(torch.autograd.grad(out[0].square().sum(), inputs) for out in (ours, theirs))):
+    for a, b in zip(
+        *(torch.autograd.grad(out[0].square().sum(), inputs) for out in (ours, theirs))
+    ):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -104,7 +138,13 @@ def test_gradient_is_that_of_finite_differences():
 
     def run(x, *weights):
         rows = [weights[7 * b : 7 * b + 7] for b in range(2)]
-        return couple(x, table, index, [Block(*row, r) for row, r in zip(rows, rotations)], clamp=CLAMP)
+        return couple(
+            x,
+            table,
+            index,
+            [Block(*row, r) for row, r in zip(rows, rotations)],
+            clamp=CLAMP,
+        )
 
     assert torch.autograd.gradcheck(run, learnt(x, blocks), atol=1e-5)
 
@@ -113,15 +153,24 @@ def test_gradient_is_that_of_finite_differences():
 @pytest.mark.parametrize("of_input", [True, False])
 def test_what_is_frozen_gets_no_gradient_and_changes_no_other(frozen, of_input):
     x, table, index, blocks = arguments(5, index=True)
-    whole = torch.autograd.grad(couple(x, table, index, blocks, clamp=CLAMP)[0].square().sum(), learnt(x, blocks))
+    whole = torch.autograd.grad(
+        couple(x, table, index, blocks, clamp=CLAMP)[0].square().sum(),
+        learnt(x, blocks),
+    )
     expected = {id(value): grad for value, grad in zip(learnt(x, blocks), whole)}
     for b in frozen:
         for weight in blocks[b]:
             weight.requires_grad_(False)
     x.requires_grad_(of_input)
-    remaining = [x] * of_input + learnt(x, [block for b, block in enumerate(blocks) if b not in frozen])[of_input:]
-    grads = torch.autograd.grad(couple(x, table, index, blocks, clamp=CLAMP)[0].square().sum(), remaining)
-    assert all(torch.equal(grad, expected[id(value)]) for value, grad in zip(remaining, grads))
+    remaining = [x] * of_input + learnt(
+        x, [block for b, block in enumerate(blocks) if b not in frozen]
+    )[of_input:]
+    grads = torch.autograd.grad(
+        couple(x, table, index, blocks, clamp=CLAMP)[0].square().sum(), remaining
+    )
+    assert all(
+        torch.equal(grad, expected[id(value)]) for value, grad in zip(remaining, grads)
+    )
 
 
 def test_inputs_keep_their_bits():
@@ -137,7 +186,9 @@ def test_without_a_gradient_the_value_is_the_same():
     values = arguments(5, index=False)
     expected = couple(*values, clamp=CLAMP)
     with torch.no_grad():
-        assert all(torch.equal(a, b) for a, b in zip(couple(*values, clamp=CLAMP), expected))
+        assert all(
+            torch.equal(a, b) for a, b in zip(couple(*values, clamp=CLAMP), expected)
+        )
 
 
 def test_passes_without_a_gradient_keep_the_place_of_one_block(monkeypatch):
@@ -168,7 +219,12 @@ def test_memory_of_inference_mode_is_not_lent_to_training():
     with reuse_memory():
         with torch.inference_mode():
             couple(*values, clamp=CLAMP)
-        couple(values[0].detach(), *values[1:3], [Block(*(w.detach() for w in b)) for b in values[3]], clamp=CLAMP)
+        couple(
+            values[0].detach(),
+            *values[1:3],
+            [Block(*(w.detach() for w in b)) for b in values[3]],
+            clamp=CLAMP,
+        )
 
 
 def test_reused_memory_changes_no_bit_and_mixes_up_no_two_passes():
@@ -179,12 +235,18 @@ def test_reused_memory_changes_no_bit_and_mixes_up_no_two_passes():
         return [couple(*values, clamp=CLAMP)[0].square().sum() for values in values]
 
     inputs = [learnt(values[0], values[-1]) for values in (first, second)]
-    expected = [torch.autograd.grad(loss, own) for loss, own in zip(gradients([first, second]), inputs)]
+    expected = [
+        torch.autograd.grad(loss, own)
+        for loss, own in zip(gradients([first, second]), inputs)
+    ]
     with reuse_memory():
         for _ in range(3):
             losses = gradients([first, second])
             for loss, own, right in zip(losses, inputs, expected):
-                assert all(torch.equal(a, b) for a, b in zip(torch.autograd.grad(loss, own), right))
+                assert all(
+                    torch.equal(a, b)
+                    for a, b in zip(torch.autograd.grad(loss, own), right)
+                )
 
 
 def test_a_gradient_asked_for_twice_is_right_or_refused():

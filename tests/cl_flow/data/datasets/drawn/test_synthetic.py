@@ -1,4 +1,6 @@
-"""The drawn datasets: determined by their key, exact in their masks, and written once, whole and nowhere else."""
+"""The drawn datasets: determined by their key, exact in their masks, and written once,
+whole and nowhere else.
+"""
 
 import json
 import re
@@ -13,7 +15,11 @@ from cl_flow.data.datasets.drawn.categories import CATEGORIES
 from cl_flow.data.datasets.drawn.synthetic import SIZES, draw
 from cl_flow.data.datasets.mvtec import CATEGORIES as MVTEC
 
-PAIRS = [(category, defect) for category, entry in CATEGORIES.items() for defect in entry.defects]
+PAIRS = [
+    (category, defect)
+    for category, entry in CATEGORIES.items()
+    for defect in entry.defects
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,14 @@ def test_the_table_is_complete():
     assert tuple(sorted(CATEGORIES)) == MVTEC
     assert all(len(entry.defects) >= 3 for entry in CATEGORIES.values())
     kinds = {defect for _, defect in PAIRS}
-    assert {"scratch", "stain", "hole", "texture_swap", "missing_part", "bent_part"} <= kinds
+    assert {
+        "scratch",
+        "stain",
+        "hole",
+        "texture_swap",
+        "missing_part",
+        "bent_part",
+    } <= kinds
     assert sum(sum(vars(SIZES["synthetic"]).values()) for _ in CATEGORIES) < 2000
 
 
@@ -35,23 +48,40 @@ def test_an_image_depends_on_its_key_alone(category):
     first, mask = draw(category, "train", 3)
     assert first.shape == (128, 128, 3) and first.dtype == np.uint8
     assert mask.shape == (128, 128) and mask.dtype == bool and not mask.any()
-    others = [draw(category, "train", 4), draw(category, "test", 3), draw(category, "train", 3, seed=1)]
+    others = [
+        draw(category, "train", 4),
+        draw(category, "test", 3),
+        draw(category, "train", 3, seed=1),
+    ]
     np.testing.assert_array_equal(draw(category, "train", 3)[0], first)
     for other, _ in others:
         assert np.abs(other.astype(int) - first).mean() > 2
 
 
 def test_no_two_normals_are_equal():
-    images = [draw("pill", split, index)[0].tobytes() for split in ("train", "test") for index in range(20)]
+    images = [
+        draw("pill", split, index)[0].tobytes()
+        for split in ("train", "test")
+        for index in range(20)
+    ]
     assert len(set(images)) == len(images)
 
 
 def test_a_specimen_looks_like_its_category():
-    """Normals vary, but around something: of the categories' mean images, its own is the nearest to a new one."""
-    means = np.array([np.mean([_thumbnail(category, index) for index in range(3)], axis=0) for category in CATEGORIES])
+    """Normals vary, but around something: of the categories' mean images, its own is
+    the nearest to a new one.
+    """
+    means = np.array(
+        [
+            np.mean([_thumbnail(category, index) for index in range(3)], axis=0)
+            for category in CATEGORIES
+        ]
+    )
     for number, category in enumerate(CATEGORIES):
         distances = np.abs(means - _thumbnail(category, 7)).mean((1, 2, 3))
-        assert distances.argmin() == number, f"{category} is taken for {list(CATEGORIES)[distances.argmin()]}"
+        assert distances.argmin() == number, (
+            f"{category} is taken for {list(CATEGORIES)[distances.argmin()]}"
+        )
 
 
 def _thumbnail(category, index):
@@ -69,7 +99,9 @@ def test_a_mask_is_exactly_what_the_defect_changed(category, defect):
     assert 0.01 <= mask.mean() <= 0.12
 
 
-@pytest.mark.parametrize(("category", "defect"), [("wood", "stain"), ("cable", "bent_part")])
+@pytest.mark.parametrize(
+    ("category", "defect"), [("wood", "stain"), ("cable", "bent_part")]
+)
 def test_a_defect_varies(category, defect):
     masks = [draw(category, "test", index, defect=defect)[1] for index in range(3)]
     assert not (masks[0] == masks[1]).all() and not (masks[1] == masks[2]).all()
@@ -81,27 +113,43 @@ def test_unknown_names_are_answered_with_the_known_ones():
         draw("bolt", "train", 0)
     with pytest.raises(KeyError, match="Unknown defect of tile 'rust'; known: crack"):
         draw("tile", "test", 0, defect="rust")
-    with pytest.raises(ValueError, match="Expected the split 'train' or 'test'; got 'valid'"):
+    with pytest.raises(
+        ValueError, match="Expected the split 'train' or 'test'; got 'valid'"
+    ):
         draw("tile", "valid", 0)
 
 
 def test_smoke_reads_back(smoke_tree):
     root, samples = smoke_tree
     assert list(samples.columns) == COLUMNS
-    counts = samples.groupby(["category", "split", "label"]).size().unstack(["split", "label"])
+    counts = (
+        samples.groupby(["category", "split", "label"])
+        .size()
+        .unstack(["split", "label"])
+    )
     assert len(counts) == 15
-    assert (counts["train", 0] == 8).all() and (counts["test", 0] == 4).all() and (counts["test", 1] == 6).all()
+    assert (
+        (counts["train", 0] == 8).all()
+        and (counts["test", 0] == 4).all()
+        and (counts["test", 1] == 6).all()
+    )
     assert set(samples["dataset"]) == {"smoke"}
     for category, entry in CATEGORIES.items():
-        defects = samples["defect"][(samples["category"] == category) & (samples["label"] == 1)]
+        defects = samples["defect"][
+            (samples["category"] == category) & (samples["label"] == 1)
+        ]
         assert set(defects) == set(entry.defects)
-    assert sorted(path.name for path in root.iterdir() if path.is_file()) == ["complete.json"]
+    assert sorted(path.name for path in root.iterdir() if path.is_file()) == [
+        "complete.json"
+    ]
 
 
 def test_files_hold_what_was_drawn(smoke_tree):
     _, samples = smoke_tree
     row = samples.query("category == 'carpet' and split == 'train'").iloc[2]
-    np.testing.assert_array_equal(_pixels(row.image_path), draw("carpet", "train", 2)[0])
+    np.testing.assert_array_equal(
+        _pixels(row.image_path), draw("carpet", "train", 2)[0]
+    )
     row = samples.query("category == 'carpet' and label == 1").iloc[0]
     mask = _pixels(row.mask_path)
     assert mask.shape == (128, 128) and set(np.unique(mask)) == {0, 255}
@@ -133,14 +181,25 @@ def test_an_interrupted_drawing_goes_on(smoke_tree, tmp_path):
     shutil.copytree(whole, halved)
     (halved / "complete.json").rename(halved / "incomplete.json")
     shutil.rmtree(halved / "zipper")
-    for missing in ("pill/train/good/003.png", "pill/test/crack/000.png", "wood/ground_truth/cut/000_mask.png"):
+    for missing in (
+        "pill/train/good/003.png",
+        "pill/test/crack/000.png",
+        "wood/ground_truth/cut/000_mask.png",
+    ):
         (halved / missing).unlink()
     before = _times(halved)
     DATASETS["smoke"](halved)
     assert _contents(halved) == _contents(whole)
     assert not (halved / "incomplete.json").exists()
-    again = {path for path, time in _times(halved).items() if before.get(path) not in (None, time)}
-    halves = {"pill/ground_truth/crack/000_mask.png", "wood/test/cut/000.png"}  # a mask is drawn with its image
+    again = {
+        path
+        for path, time in _times(halved).items()
+        if before.get(path) not in (None, time)
+    }
+    halves = {
+        "pill/ground_truth/crack/000_mask.png",
+        "wood/test/cut/000.png",
+    }  # a mask is drawn with its image
     assert {str(path.relative_to(halved)) for path in again} == halves
 
 
@@ -157,14 +216,18 @@ def _contents(root):
 def test_another_drawing_in_the_folder_is_refused(smoke_tree, tmp_path, change, marker):
     content = json.loads((smoke_tree[0] / "complete.json").read_text())
     (tmp_path / marker).write_text(json.dumps(content | change))
-    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}.*remove the folder"):
+    with pytest.raises(
+        ValueError, match=f"{re.escape(str(tmp_path))}.*remove the folder"
+    ):
         DATASETS["smoke"](tmp_path)
 
 
 @pytest.mark.parametrize("broken", ["", "{", "[]"])
 def test_a_broken_marker_is_refused(tmp_path, broken):
     (tmp_path / "complete.json").write_text(broken)
-    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}.*remove the folder"):
+    with pytest.raises(
+        ValueError, match=f"{re.escape(str(tmp_path))}.*remove the folder"
+    ):
         DATASETS["smoke"](tmp_path)
 
 
@@ -183,4 +246,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 
 def test_some_categories_can_be_read(smoke_tree):
     root, _ = smoke_tree
-    assert set(DATASETS["smoke"](root, categories=["wood", "pill"])["category"]) == {"wood", "pill"}
+    assert set(DATASETS["smoke"](root, categories=["wood", "pill"])["category"]) == {
+        "wood",
+        "pill",
+    }
