@@ -1,13 +1,12 @@
-"""The configuration that decides a run."""
+"""Configuration that decides a run, and the name that it gives."""
 
-__all__ = ["RunConfig", "build_config", "load_samples"]
+__all__ = ["ELSEWHERE", "RunConfig", "build_config", "load_samples"]
 
 import dataclasses
 import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,22 @@ import pandas as pd
 from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.datasets import DATASETS
 from cl_flow.data.streams import StreamConfig
+from cl_flow.identity import completed, differing, digest_of, typed
 from cl_flow.model.flow import FlowConfig
 from cl_flow.paths import DATA
+from cl_flow.runs.fingerprints import training_fingerprint
+from cl_flow.strategies import STRATEGIES
 from cl_flow.training.config import TrainConfig
+
+IDENTITY = 2  # number of the rule by which names are made
+ELSEWHERE = ("dataset", "root", "strategy", "options")  # enter a name in another form
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run; the same config gives the same bytes on the same
-    machine.
+    """Everything that decides a run.
+
+    The same config gives the same bytes on the same machine.
 
     Args:
         dataset: Name in `DATASETS`.
@@ -62,57 +68,105 @@ class RunConfig:
                 f"Expected centers='train' or 'freeze_old'; got {self.centers!r}."
             )
         if self.root is not None:
-            object.__setattr__(
-                self, "root", str(Path(self.root).expanduser().resolve())
-            )
+            root = Path(self.root).expanduser().resolve()
+            object.__setattr__(self, "root", str(root))
         DATASETS[self.dataset]
 
     def replace(self, **changes: Any) -> "RunConfig":
-        """A copy with other values; `seed` changes the seeds of model and data
-        together.
-        """
+        """Copy with other values; `seed` sets the seeds of model and data."""
         if "seed" in changes:
             seed = changes.pop("seed")
             changes = {"seed_model": seed, "seed_data": seed, **changes}
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON stores it."""
-        return json.loads(
-            json.dumps({**dataclasses.asdict(self), "options": dict(self.options)})
-        )
+        """Values as JSON stores them."""
+        values = {**dataclasses.asdict(self), "options": dict(self.options)}
+        return json.loads(json.dumps(values, default=_plain))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
-        """The inverse of `to_dict`."""
+        """Inverse of `to_dict`; what is missing has its default.
+
+        Raises:
+            ValueError: A field that this version does not know.
+        """
         return build_config(cls, values)
+
+    # ---- identity
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the images."""
+        return Path(self.root) if self.root else DATA / "raw" / self.dataset
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """Options by their declared types, completed by the strategy's defaults."""
+        return completed(STRATEGIES[self.strategy], self.options)
+
+    def identity(self) -> dict[str, Any]:
+        """Facts that make a run this one, of which its name holds the digest.
+
+        They are what differs from the defaults, numbers by the declared type; the
+        strategy's options likewise; and the training images by their fingerprint,
+        wherever they lie. A field or an option that is added later, with a default,
+        changes no name.
+        """
+        facts = differing(self)
+        for name in ELSEWHERE:
+            facts.pop(name, None)
+        defaults = completed(STRATEGIES[self.strategy], {})
+        options = self.all_options
+        return {
+            **facts,
+            "identity": IDENTITY,
+            "data": training_fingerprint(self.dataset, self.folder),
+            "strategy": STRATEGIES.current(self.strategy),
+            "options": {k: v for k, v in options.items() if v != defaults[k]},
+        }
 
     @property
     def name(self) -> str:
-        """Folder name: readable, then six digits of the config's hash."""
-        digest = blake2b(
-            json.dumps(self.to_dict(), sort_keys=True).encode()
-        ).hexdigest()[:6]
-        dataset = (
-            Path(self.root).name
-            if self.dataset == "folder" and self.root
-            else self.dataset
-        )
-        return f"{dataset}-{self.strategy}-s{self.seed_model}-{digest}"
+        """Folder name: readable, then eight digits of the identity's digest."""
+        dataset = self.folder.name if self.dataset == "folder" else self.dataset
+        strategy = STRATEGIES.current(self.strategy)
+        digest = digest_of(self.identity(), 8)
+        return f"{dataset}-{strategy}-s{self.seed_model}-{digest}"
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's number as Python's."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(
+        f"Expected numbers, texts and lists of them in a config; got {value!r}."
+    )
 
 
 def build_config(cls: type, values: Mapping[str, Any]) -> Any:
-    hints, arguments = typing.get_type_hints(cls), {}
+    """Dataclass of the values, those of its fields included.
+
+    Raises:
+        ValueError: A field that the class does not have.
+    """
+    hints = typing.get_type_hints(cls)
+    unknown = [key for key in values if key not in hints]
+    if unknown:
+        raise ValueError(
+            f"Expected fields of {cls.__name__}: {', '.join(hints)}; got "
+            f"{', '.join(unknown)}. If a newer cl_flow wrote it, update this one."
+        )
+    arguments = {}
     for key, value in values.items():
         hint = hints[key]
         if dataclasses.is_dataclass(hint):
-            value = build_config(hint, value)
-        arguments[key] = tuple(value) if isinstance(value, list) else value
+            arguments[key] = build_config(hint, value)
+        else:
+            arguments[key] = typed(value, hint)
     return cls(**arguments)
 
 
 def load_samples(config: RunConfig) -> pd.DataFrame:
-    """The samples of a config's dataset."""
-    return DATASETS[config.dataset](
-        Path(config.root) if config.root else DATA / "raw" / config.dataset
-    )
+    """Samples of a config's dataset."""
+    return DATASETS[config.dataset](config.folder)

@@ -44,7 +44,7 @@ def fit(
     Returns:
         The complete run.
     """
-    strategy = STRATEGIES[config.strategy](**config.options)
+    strategy = STRATEGIES[config.strategy](**config.all_options)
     run = Run.at(config, folder=folder)
     if run.is_complete and not overwrite:
         return run
@@ -92,9 +92,10 @@ def fit_all(
             )
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "Expected training processes that live; one was ended from outside, or this is a script whose code "
-                "does not stand under `if __name__ == '__main__':`. What was learnt is kept; fit_all(configs, "
-                "processes=1) trains here, one after another."
+                "Expected training processes that live; one was ended from outside, or "
+                "this is a script whose code does not stand under "
+                "`if __name__ == '__main__':`. What was learnt is kept; "
+                "fit_all(configs, processes=1) trains here, one after another."
             ) from error
     return [fit(config, device=device) for config in configs]
 

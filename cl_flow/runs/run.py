@@ -1,4 +1,4 @@
-"""A Run is one continual training on disk; a Snapshot is its model after one task."""
+"""Run: one continual training on disk."""
 
 __all__ = ["Run"]
 
@@ -25,14 +25,17 @@ from cl_flow.data.streams import Task, make_stream, task_order
 from cl_flow.model.flow import FlowModel
 from cl_flow.paths import DATA, atomic
 from cl_flow.runs.config import RunConfig, load_samples
+from cl_flow.runs.library import find_run, free_place
+from cl_flow.runs.schema import SCHEMA, read_facts
 from cl_flow.runs.snapshot import Snapshot
 
 
 class Run:
-    """One training on disk: a folder with `run.json`, `losses.csv`, a snapshot per task
-    and, last, `complete`.
+    """One training on disk.
 
-    A run is a sequence: `run[t]` is the snapshot after task t, `run[-1]` the last one.
+    Its folder holds `run.json`, `losses.csv`, a snapshot per task and, last,
+    `complete`. A run is a sequence: `run[t]` is the snapshot after task t, `run[-1]`
+    the last one.
 
     Args:
         folder: Where it lies; copied from another machine is fine.
@@ -41,36 +44,51 @@ class Run:
 
     def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
         self.folder = Path(folder)
-        if not (self.folder / "run.json").is_file():
-            raise FileNotFoundError(
-                f"Expected a run (a folder with run.json); got {self.folder}."
-            )
         self.config = RunConfig.from_dict(self.facts["config"])
         if root is not None:
             self.config = self.config.replace(root=str(root))
 
     @classmethod
-    def at(cls, config: RunConfig, *, folder: str | Path | None = None) -> "Run":
-        """The run of a config below `folder` (the data folder's `runs`), begun if there
-        is none.
+    def find(
+        cls, config: RunConfig, *, folder: str | Path | None = None
+    ) -> "Run | None":
+        """Run of a config, if there is one, whatever its folder is called.
+
+        Args:
+            config: Of the run.
+            folder: Folder of all runs; the data folder's `runs` by default.
         """
-        place = Path(folder or DATA / "runs") / config.name
-        if not (place / "run.json").is_file():
-            place.mkdir(parents=True, exist_ok=True)
-            _write_json(
-                place / "run.json",
-                {"config": config.to_dict(), **_provenance(), "steps": []},
-            )
-        return cls(place)
+        place = find_run(config, Path(folder or DATA / "runs"))
+        return None if place is None else cls._asked_for(config, place)
+
+    @classmethod
+    def at(cls, config: RunConfig, *, folder: str | Path | None = None) -> "Run":
+        """Run of a config, begun if there is none.
+
+        Args:
+            config: Of the run.
+            folder: Folder of all runs; the data folder's `runs` by default.
+        """
+        runs = Path(folder or DATA / "runs")
+        place = find_run(config, runs) or _begin(config, runs)
+        return cls._asked_for(config, place)
+
+    @classmethod
+    def _asked_for(cls, config: RunConfig, place: Path) -> "Run":
+        """Run on disk under the config that asks: its images may lie elsewhere today."""
+        run = cls(place)
+        run.config = config
+        return run
 
     # ---- what it holds
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The contents of run.json: config, versions, and per step its categories,
-        seconds and device.
+        """Contents of run.json: config, versions, and facts of every step.
+
+        Those are its categories, images, seconds and device.
         """
-        return json.loads((self.folder / "run.json").read_text())
+        return read_facts(self.folder)
 
     @property
     def name(self) -> str:
@@ -191,7 +209,9 @@ class Run:
             if len(steps)
             else ""
         )
-        return f"<p><b>{html.escape(repr(self))}</b><br><code>{html.escape(str(self.folder))}</code></p>{table}"
+        title = f"<b>{html.escape(repr(self))}</b>"
+        place = f"<code>{html.escape(str(self.folder))}</code>"
+        return f"<p>{title}<br>{place}</p>{table}"
 
 
 def _features(config: RunConfig) -> Features:
@@ -203,6 +223,21 @@ def _features(config: RunConfig) -> Features:
     return features.whitened(
         config.whiten, fit_on=task_order(samples["category"], whole)[0]
     )
+
+
+def _begin(config: RunConfig, runs: Path) -> Path:
+    """Folder of a run that has learnt nothing yet."""
+    place = free_place(config, runs)
+    facts = {
+        "schema": SCHEMA,
+        "config": config.to_dict(),
+        "options": config.all_options,
+        "data": config.identity()["data"],
+        **_provenance(),
+        "steps": [],
+    }
+    _write_json(place / "run.json", facts)
+    return place
 
 
 def _provenance() -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Snapshot:
 
     @staticmethod
     def write(path: Path, model: FlowModel, memory: Mapping[str, Tensor]) -> None:
-        """Save a model and a strategy's memory; the file appears whole or not at all."""
+        """Save a model and a strategy's memory, whole or not at all."""
         facts = {
             "dims": model.dims,
             "grids": model.grids,

@@ -1,0 +1,126 @@
+"""Identity of configurations: what differs from the defaults, by declared types."""
+
+__all__ = ["completed", "differing", "digest_of", "typed"]
+
+import dataclasses
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+
+def differing(config: Any) -> dict[str, Any]:
+    """Fields of a dataclass that differ from their defaults, as JSON holds them.
+
+    A field that is added later, with a default, is in no earlier configuration's
+    difference: what is hashed of it stays the same.
+
+    Args:
+        config: An instance of a dataclass; dataclasses in its fields are compared in
+            their turn.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Shape:
+        ...     width: float = 1.0
+        ...     height: float = 1.0
+        >>> differing(Shape(width=1, height=2))
+        {'height': 2.0}
+    """
+    hints = typing.get_type_hints(type(config))
+    out = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            inner = differing(value)
+            if inner:
+                out[field.name] = inner
+            continue
+        value = typed(value, hints[field.name])
+        if value != _default(field):
+            out[field.name] = value
+    return out
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def completed(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a function, by its declared types, with its own defaults filled in.
+
+    Args:
+        function: A function or a class; an option without a declared type has that of
+            its default.
+        options: Keyword arguments.
+
+    Raises:
+        TypeError: An option that the function does not take.
+    """
+    initial = function.__init__ if isinstance(function, type) else function
+    hints = typing.get_type_hints(initial)
+    taken = inspect.signature(function).parameters
+    unknown = [name for name in options if name not in taken]
+    if unknown:
+        raise TypeError(
+            f"Unknown option {', '.join(unknown)} of {function.__name__}; "
+            f"known: {', '.join(taken) or 'none'}."
+        )
+    defaults = {name: parameter.default for name, parameter in taken.items()}
+    out = {}
+    for name, value in {**defaults, **options}.items():
+        hint = hints.get(name, type(defaults[name]))
+        out[name] = typed(value, hint)
+    return out
+
+
+def typed(value: Any, hint: Any) -> Any:
+    """The value as its declared type has it: 10 is 10.0 where a float is declared.
+
+    NumPy's numbers become Python's, lists become tuples; what fits no declared type
+    stays as it is.
+
+    Args:
+        value: Any value.
+        hint: A type, a union of types, or a tuple type.
+    """
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, list):
+        value = tuple(value)
+    kinds = _kinds(hint)
+    if isinstance(value, tuple):
+        inner = _element_hint(kinds)
+        return tuple(typed(element, inner) for element in value)
+    if type(value) in kinds or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and float in kinds:
+        return float(value)
+    if isinstance(value, float) and int in kinds and value.is_integer():
+        return int(value)
+    return value
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """Members of a union, or the type itself."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _element_hint(kinds: tuple[Any, ...]) -> Any:
+    """Declared type of a tuple's elements."""
+    for kind in kinds:
+        if typing.get_origin(kind) is tuple:
+            return typing.get_args(kind)[0]
+    return object
+
+
+def digest_of(facts: Any, length: int) -> str:
+    """Hexadecimal digest of what JSON can hold, whatever the order of its keys."""
+    text = json.dumps(facts, sort_keys=True, default=repr)
+    return blake2b(text.encode()).hexdigest()[:length]
