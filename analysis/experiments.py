@@ -2,43 +2,40 @@
 
 __all__ = ["key_columns", "table"]
 
-import ast
+import dataclasses
 import functools
 import inspect
-import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
 
+from analysis.source import code_digest
+from cl_flow.identity import differing, digest_of
 from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
 
+Experiment = Callable[..., pd.DataFrame]
 
-def table(function: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
-    """Lift `Run -> DataFrame` to one run or many, add the key columns `run strategy
-    seed`, and cache beside each run.
 
-    The cache (Parquet, in the run's `tables/`) is keyed by the options, by the training
-    itself, and by a hash of the source that the function depends on: what is stale is
-    computed anew, what is not costs milliseconds.
+def table(function: Experiment) -> Experiment:
+    """Lift `Run -> DataFrame` to one run or many, and cache its tables.
+
+    The key columns `run strategy seed` are added in front. The cache (Parquet, in the
+    run's `tables/`) is keyed by the options that differ from their defaults, by the
+    training itself, and by a digest of the code that the function depends on: what is
+    stale is computed anew, what is not costs milliseconds.
     """
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def lifted(runs: Run | Iterable[Run], **options: Any) -> pd.DataFrame:
         runs = [runs] if isinstance(runs, Run) else list(runs)
         if not runs:
             raise ValueError("Expected at least one run; got none.")
-        bound = inspect.signature(function).bind(None, **options)
-        bound.apply_defaults()
-        options = {
-            name: value
-            for name, value in bound.arguments.items()
-            if name != next(iter(bound.arguments))
-        }
+        options = _gathered(signature, options)
+        signature.bind(None, **options)  # an unknown option is an error before any work
         frames = [key_columns(_cached(function, run, options), run) for run in runs]
         return pd.concat(frames, ignore_index=True)
 
@@ -46,31 +43,49 @@ def table(function: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
 
 
 def key_columns(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """The frame with the columns `run strategy seed` in front."""
-    keys = pd.DataFrame(
-        {"run": run.name, "strategy": run.strategy, "seed": run.seed}, index=frame.index
-    )
+    """Frame with the columns `run strategy seed` in front."""
+    values = {"run": run.name, "strategy": run.strategy, "seed": run.seed}
+    keys = pd.DataFrame(values, index=frame.index)
     return pd.concat([keys, frame], axis=1)
 
 
-def _cached(
-    function: Callable[..., pd.DataFrame], run: Run, options: dict[str, Any]
-) -> pd.DataFrame:
+def _gathered(signature: inspect.Signature, options: dict[str, Any]) -> dict[str, Any]:
+    """Options with those of before 0.2 put into the object that holds them today."""
+    options = dict(options)
+    for name, parameter in signature.parameters.items():
+        if not dataclasses.is_dataclass(parameter.default):
+            continue
+        fields = {field.name for field in dataclasses.fields(parameter.default)}
+        former = (fields & set(options)) - set(signature.parameters)
+        if former:
+            kind = type(parameter.default).__name__
+            warnings.warn(
+                f"{', '.join(sorted(former))}: pass {name}={kind}(...) instead; "
+                "the next release takes nothing else.",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            values = {key: options.pop(key) for key in former}
+            given = options.get(name, parameter.default)
+            options[name] = dataclasses.replace(given, **values)
+    return options
+
+
+def _cached(function: Experiment, run: Run, options: dict[str, Any]) -> pd.DataFrame:
     if not len(run):
         raise ValueError(
-            f"Expected a run with at least one task learnt; got {run!r}. Call fit(run.config) first."
+            f"Expected a run with at least one task learnt; got {run!r}. "
+            "Call fit(run.config) first."
         )
     facts = run.facts
     identity = [
-        options,
+        _telling(function, options),
         facts["begun"],
         facts["steps"],
-        _source_digest(function.__module__),
+        code_digest(function.__module__),
     ]
-    key = blake2b(
-        json.dumps(identity, sort_keys=True, default=repr).encode()
-    ).hexdigest()[:12]
-    path = run.folder / "tables" / f"{function.__name__}-{key}.parquet"
+    name = f"{function.__name__}-{digest_of(identity, 12)}.parquet"
+    path = run.folder / "tables" / name
     if not path.is_file():
         frame = function(run, **options)
         with atomic(path) as temporary:
@@ -78,33 +93,12 @@ def _cached(
     return pd.read_parquet(path)
 
 
-@functools.cache
-def _source_digest(module: str) -> str:
-    """Digest of a module's code and, transitively, of the modules of these packages
-    that it imports.
-    """
-    seen: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name not in sys.modules:
+def _telling(function: Experiment, options: dict[str, Any]) -> dict[str, Any]:
+    """Options that differ from the function's defaults."""
+    parameters = inspect.signature(function).parameters
+    out = {}
+    for name, value in options.items():
+        if value == parameters[name].default:
             continue
-        tree = ast.parse(
-            Path(inspect.getfile(sys.modules[name])).read_text(encoding="utf-8")
-        )
-        seen[name] = blake2b(ast.dump(tree).encode()).hexdigest()
-        waiting += [
-            found
-            for found in _imports(tree)
-            if found.split(".")[0] in ("analysis", "cl_flow")
-        ]
-    return blake2b(json.dumps(sorted(seen.items())).encode()).hexdigest()
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        out[name] = differing(value) if dataclasses.is_dataclass(value) else value
+    return out

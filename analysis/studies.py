@@ -126,12 +126,8 @@ class Study:
             for name in strategies
             for seed in self.seeds
         ]
-        there = [
-            config
-            for config in configs
-            if (DATA / "runs" / config.name / "complete").is_file()
-        ]
-        return [Run.at(config) for config in there]
+        found = [Run.find(config) for config in configs]
+        return [run for run in found if run is not None and run.is_complete]
 
     def samples(self) -> pd.DataFrame:
         """The samples of the dataset, drawn or read."""

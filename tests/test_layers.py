@@ -18,14 +18,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # downward, or stays in its room.
 FLOORS = {
     "cl_flow": [
-        "paths registry devices",
+        "paths registry devices identity",
         "data model",
         "scoring align training",
         "strategies",
         "runs",
     ],
     "analysis": [
-        "metrics style conventions rows",
+        "metrics style conventions rows source",
         "intervals",
         "contrasts experiments scoring studies",
         "detection pictures embedding centers expansion recovery alignment",
