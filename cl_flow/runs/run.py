@@ -75,7 +75,7 @@ class Run:
 
     @classmethod
     def _asked_for(cls, config: RunConfig, place: Path) -> "Run":
-        """Run on disk under the config that asks: its images may lie elsewhere today."""
+        """Run on disk under the config that asks; its images may lie elsewhere."""
         run = cls(place)
         run.config = config
         return run

@@ -80,7 +80,8 @@ def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path):
     whole = fit(config, folder=tmp_path / "whole", progress=False)
     code = (
         "import sys, json; from cl_flow import RunConfig, fit;"
-        "fit(RunConfig.from_dict(json.loads(sys.argv[1])), folder=sys.argv[2], progress=False)"
+        "config = RunConfig.from_dict(json.loads(sys.argv[1]));"
+        "fit(config, folder=sys.argv[2], progress=False)"
     )
 
     process = subprocess.Popen(
@@ -238,7 +239,8 @@ def test_a_script_without_a_guard_is_told_so(tiny, tmp_path):
     configs = [tiny.replace(seed=seed).to_dict() for seed in (17, 18)]
     script.write_text(
         "from cl_flow import RunConfig\nfrom cl_flow.runs.fitting import fit_all\n"
-        f"fit_all([RunConfig.from_dict(config) for config in {configs!r}], processes=2)\n"
+        f"configs = [RunConfig.from_dict(config) for config in {configs!r}]\n"
+        "fit_all(configs, processes=2)\n"
     )
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""Runs are found by what was trained: of older versions, renamed, moved, or alike in name."""
+"""Runs are found by what was trained: old ones, renamed, moved, or alike in name."""
 
 import json
 import shutil
