@@ -1,5 +1,7 @@
 """Runs to tables, tables to sentences and pictures."""
 
-import lazy_loader
+from analysis.rooms import open_house
+from cl_flow.moved import follow_moves
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+follow_moves()
+__getattr__, __dir__, __all__ = open_house(__name__, __file__)

@@ -1,18 +1,10 @@
-"""Continual normalizing-flow anomaly detection: train HGAD task after task and keep
-every step on disk.
-"""
-
-import os
+"""Continual normalizing-flow anomaly detection: HGAD trained task after task."""
 
 import lazy_loader
 
-# Spinning OpenMP threads cost a step 5 to 60 times its time on a shared machine; set
-# before torch starts its pool.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")
-# Large tensors on pages of 2 MB, where the system has them: a twentieth of a step at
-# HGAD's size.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+from cl_flow.moved import follow_moves
+from cl_flow.settings import set_defaults
 
-
+set_defaults()
+follow_moves()
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,8 +1,6 @@
-"""Where data lives: one folder, `DATA`, that the environment variable CL_FLOW_DATA
-moves; and writing files whole.
-"""
+"""Paths of data, which CL_FLOW_DATA moves, and files written whole or not at all."""
 
-__all__ = ["DATA", "ASSETS", "atomic"]
+__all__ = ["ASSETS", "DATA", "atomic"]
 
 import os
 import tempfile
@@ -16,8 +14,7 @@ DATA = Path(os.environ.get("CL_FLOW_DATA", ASSETS)).expanduser().resolve()
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary neighbour of `path` to write to, and rename it into place when
-    all went well.
+    """Yield a temporary neighbour of `path`, renamed into place when all went well.
 
     A reader sees the old file or the whole new one; an interruption leaves the old one
     and no debris.

@@ -18,14 +18,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # downward, or stays in its room.
 FLOORS = {
     "cl_flow": [
-        "paths registry devices identity",
+        "paths registry devices identity settings moved",
         "data model",
         "scoring align training",
         "strategies",
         "runs",
     ],
     "analysis": [
-        "metrics style conventions rows source",
+        "metrics style conventions rows source rooms",
         "intervals",
         "contrasts experiments scoring studies",
         "detection pictures embedding centers expansion recovery alignment",
@@ -45,7 +45,7 @@ OWNERS = {
     },
     "pooch": {"cl_flow.data.datasets.mvtec"},
     "umap": {"analysis.embedding.layouts"},
-    "os.environ": {"cl_flow", "cl_flow.paths"},
+    "os.environ": {"cl_flow.paths", "cl_flow.settings"},
 }
 
 DRAWING = {"matplotlib", "seaborn"}

@@ -1,5 +1,5 @@
 """New centers added to an untouched flow."""
 
-import lazy_loader
+from analysis.rooms import open_room
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = open_room(__name__, __file__, once="measure_expansion")

@@ -7,6 +7,7 @@ from .detectors import DETECTORS as DETECTORS
 from .detectors import baselines as baselines
 from .measure import compare_methods as compare_methods
 from .measure import contrast_methods as contrast_methods
+from .measure import per_seed as per_seed
 from .plot import plot_bytes as plot_bytes
 from .plot import plot_stability as plot_stability
 from .say import summarise_methods as summarise_methods
