@@ -17,9 +17,7 @@ endif
 # Of several goals, as in `make clean figures`, each waits for the one before.
 MAKEFLAGS += $(if $(word 2,$(MAKECMDGOALS)),,-j$(JOBS))
 
-# Spinning or nested threads slow a step 5 to 60 times on a shared machine; a fixed date makes figures byte-identical.
-export OMP_WAIT_POLICY := PASSIVE
-export NUMBA_NUM_THREADS := 1
+# A fixed date makes figures byte-identical. What threads need is set in cl_flow/settings.py.
 export SOURCE_DATE_EPOCH := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -64,47 +62,16 @@ EXECUTED := $(DATA)/executed/$(NAME)
 ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell printf %s '$(PRESET)' | cksum | tr ' ' '-')
 # JOBS at a time, after the first, which prepares data, features and runs for the others.
 NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
-SOURCES := $(filter-out cl_flow/doctor.py,$(wildcard cl_flow/*.py cl_flow/*/*.py analysis/*.py analysis/*.mplstyle))
+SOURCES := $(filter-out cl_flow/doctor.py analysis/cli.py analysis/commands.py,\
+  $(shell find cl_flow analysis -name '*.py' -o -name '*.mplstyle'))
 ASSETS := $(wildcard data/backbone/*.safetensors data/reference/*.csv)
 
-define LOOK
-import sys
-from analysis.study import study
-from cl_flow.datasets.check import validate
-samples = study(sys.argv[1]).samples()
-validate(samples)
-print(samples.groupby(["category", "split"]).size().unstack().to_string())
-endef
-export LOOK
-
-# The figures that README shows, smaller.
+# The figures that README shows.
 GALLERY := 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 05-recovery
-define SHRINK
-import sys
-from pathlib import Path
-from PIL import Image
-source, *names = sys.argv[1:]
-folder = Path("data/gallery")
-folder.mkdir(exist_ok=True)
-for name in names:
-    image = Image.open(Path(source) / f"{name}.png").convert("RGB")
-    image.thumbnail((800, 800), Image.Resampling.LANCZOS)
-    image.save(folder / f"{name}.png", optimize=True)
-endef
-export SHRINK
-
-define METHODS
-import sys
-from analysis import measure_methods, methods_table, study, suite_hours
-plan = study(sys.argv[1], seeds=int(sys.argv[2]))
-print(f"about {suite_hours(plan):.1f} hours on this machine if nothing of it is there yet", flush=True)
-print(methods_table(measure_methods(plan).compared).to_string())
-endef
-export METHODS
 
 # ---- targets
 
-.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lab bench lock backbone clean distclean
+.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lint lab bench lock backbone clean distclean
 
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -123,16 +90,16 @@ doctor: | $(READY) ## Examine the installation, and say how to mend it
 	@$(RUN) cl_flow/doctor.py
 
 data: | $(READY) ## Draw or fetch the images of PRESET, and open every one
-	@$(RUN) -c "$$LOOK" "$$PRESET"
+	@$(RUN) -m cl_flow data look "$$PRESET"
 
 figures: $(NOTEBOOKS) ## Execute the notebooks that changed; their figures land in data/figures
 	@echo 'figures are up to date: $(DATA)/figures/$(TITLE), and the executed notebooks: $(EXECUTED)'
 
 gallery: figures ## Shrink the figures that README shows into data/gallery
-	@$(RUN) -c "$$SHRINK" '$(DATA)/figures/$(TITLE)' $(GALLERY)
+	@$(RUN) -m cl_flow gallery "$$PRESET" $(GALLERY)
 
 methods: | $(READY) ## Train every method at every strength, 3 seeds or SEEDS; hours. Notebook 06 then shows them
-	$(RUN) -c "$$METHODS" "$$PRESET" '$(METHOD_SEEDS)'
+	$(RUN) -m cl_flow methods "$$PRESET" --seeds '$(METHOD_SEEDS)'
 	@rm -f '$(EXECUTED)'/06-*.ipynb
 
 notebooks: $(NOTEBOOKS:.ipynb=.html) ## The executed notebooks as pages to read or send
@@ -144,11 +111,14 @@ test: | $(READY) ## Run the fast tests
 test-notebooks: | $(READY) ## Run the slow tests: every notebook on the smallest preset
 	$(RUN) -m pytest -m slow
 
+lint: | $(READY) ## Check style, format and types
+	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m pyright
+
 lab: | $(READY) ## Open the first notebook in Jupyter Lab
 	$(RUN) -m jupyterlab notebooks/00-start-here.ipynb
 
 bench: | $(READY) ## Time what is worth timing beside what one would run instead; the table lands in data/benchmarks
-	$(RUN) -m pytest -q tests/benchmarks/bench_*.py --benchmark-enable --benchmark-only --benchmark-autosave --benchmark-quiet
+	@$(RUN) -m cl_flow bench
 
 lock: | $(READY) ## Write constraints.txt, the exact versions of today (opt in: PIP_CONSTRAINT=constraints.txt make env)
 	$(RUN) -m pip install uv

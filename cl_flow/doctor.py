@@ -1,16 +1,14 @@
-"""Examine an installation and say how to mend it: `make doctor`, or `python
-cl_flow/doctor.py`.
+"""Doctor: examines an installation and says how to mend it.
 
-Only the standard library is imported here; what may be ill is tried in another process,
-so that the doctor survives it. `python -m cl_flow.doctor` does as well, but dies with
-the patient: it imports the package, and with it torch, first.
+`make doctor`, `cl-flow doctor`, or `python cl_flow/doctor.py` where nothing else runs:
+only the standard library is imported here, and what may be ill is tried in another
+process, so that the doctor survives it.
 """
 
-from __future__ import (
-    annotations,
-)  # so that a Python that is too old gets as far as being told so
+# A Python that is too old gets as far as being told so.
+from __future__ import annotations
 
-__all__ = ["Finding", "examine", "main"]
+__all__ = ["Finding", "examine", "main", "report"]
 
 import importlib.metadata
 import json
@@ -34,9 +32,13 @@ PAIR = f"{PYTHON} -m pip install --upgrade --force-reinstall torch torchvision"
 TOGETHER = """
 import torch, torchvision, timm, FrEIA, importlib.metadata as m
 from cl_flow.paths import ASSETS, DATA
+gpu = "Apple" if torch.backends.mps.is_available() else ""
+if torch.cuda.is_available():
+    gpu = torch.cuda.get_device_name()
+names = ("torch", "torchvision", "timm", "FrEIA")
 answer = {
-    "versions": {name: m.version(name) for name in ("torch", "torchvision", "timm", "FrEIA")},
-    "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "Apple" * torch.backends.mps.is_available(),
+    "versions": {name: m.version(name) for name in names},
+    "gpu": gpu,
     "cuda": torch.version.cuda,
     "threads": torch.get_num_threads(),
     "data": str(DATA),
@@ -51,9 +53,7 @@ answer = {"argv": KernelSpecManager().get_kernel_spec("python3").argv}
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one place, and what mends it; an empty `remedy` means that all
-    is well.
-    """
+    """Finding of one place, and what mends it; an empty `remedy` where all is well."""
 
     place: str
     found: str
@@ -87,8 +87,9 @@ def probe(code: str) -> dict:
 
 
 def examine() -> list[Finding]:
-    """Every finding; where torch, torchvision, timm and FrEIA do not import together,
-    the rest waits for that.
+    """Findings of all places.
+
+    Where torch, torchvision, timm and FrEIA do not import together, the rest waits.
     """
     findings = [python(), requirements(), kernel()]
     try:
@@ -159,7 +160,10 @@ def _unmet(requirement: Requirement) -> str:
 def _remedy(illness: str) -> str:
     if "torchvision::" in illness or "undefined symbol" in illness:
         index = "(with --index-url, if yours come from another index)"
-        return f"torch and torchvision are not of one build; install both in one command: {PAIR} {index}"
+        return (
+            "torch and torchvision are not of one build; install both in one command: "
+            f"{PAIR} {index}"
+        )
     return INSTALL
 
 
@@ -179,7 +183,8 @@ def gpu(name: str, cuda: str | None) -> Finding:
         if cuda
         else "is built without CUDA"
     )
-    remedy = f"{PAIR} --index-url URL (pytorch.org, under Get started, names the URL for your driver)"
+    index = "URL (pytorch.org, under Get started, names the URL for your driver)"
+    remedy = f"{PAIR} --index-url {index}"
     return Finding("gpu", f"the driver shows one, but torch {built}", remedy)
 
 
@@ -242,13 +247,18 @@ def kernel() -> Finding:
     return Finding("kernel", f"python3 runs another Python, {command}", mend)
 
 
+def report(findings: list[Finding]) -> str:
+    """Findings line by line, and how many there are to mend."""
+    wrong = sum(bool(finding.remedy) for finding in findings)
+    end = f"{wrong} to mend, from the top." if wrong else "All is well."
+    return "\n".join([*map(str, findings), end])
+
+
 def main() -> int:
     """Print the findings; return 1 if something is wrong."""
     findings = examine()
-    print(*findings, sep="\n")
-    wrong = sum(bool(finding.remedy) for finding in findings)
-    print(f"{wrong} to mend, from the top." if wrong else "All is well.")
-    return int(wrong > 0)
+    print(report(findings))
+    return int(any(finding.remedy for finding in findings))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,26 @@
 """Library of runs: folders found by what was trained, not by how they are called."""
 
-__all__ = ["find_run", "free_place", "run_folders"]
+__all__ = [
+    "describe_runs",
+    "find_run",
+    "free_place",
+    "prunable",
+    "prune",
+    "run_folders",
+    "run_sizes",
+]
 
+import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from filelock import FileLock, Timeout
+
 from cl_flow.identity import completed
+from cl_flow.paths import DATA
 from cl_flow.runs.config import ELSEWHERE, RunConfig
 from cl_flow.runs.schema import read_facts
 from cl_flow.strategies import STRATEGIES
@@ -104,3 +117,115 @@ def _options(config: RunConfig, facts: dict[str, Any]) -> dict[str, Any]:
         return completed(STRATEGIES[strategy], given)
     except (KeyError, TypeError):
         return given
+
+
+# ---- what lies on disk
+
+
+def describe_runs(folder: Path | None = None) -> pd.DataFrame:
+    """Runs on disk, one row each.
+
+    Args:
+        folder: Folder of all runs; the data folder's `runs` by default.
+
+    Returns:
+        `run dataset strategy seed tasks complete seconds`, tasks being those learnt;
+        runs that this version cannot read have their name alone.
+    """
+    rows = []
+    for place in run_folders(folder or DATA / "runs"):
+        try:
+            facts = read_facts(place)
+            config, steps = facts["config"], facts["steps"]
+            told = {
+                "dataset": config["dataset"],
+                "strategy": config["strategy"],
+                "seed": config["seed_model"],
+                "tasks": len(steps),
+                "complete": (place / "complete").is_file(),
+                "seconds": round(sum(step["seconds"] for step in steps), 1),
+            }
+        except (KeyError, ValueError):
+            told = {}
+        rows.append({"run": place.name, **told})
+    columns = ["run", "dataset", "strategy", "seed", "tasks", "complete", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def run_sizes(folder: Path | None = None) -> pd.DataFrame:
+    """Megabytes of each run on disk, largest first.
+
+    Args:
+        folder: Folder of all runs; the data folder's `runs` by default.
+
+    Returns:
+        `run snapshots tables other total` in MB.
+    """
+    rows = []
+    for place in run_folders(folder or DATA / "runs"):
+        snapshots = sum(path.stat().st_size for path in place.glob("*.safetensors"))
+        tables = _bytes_of(place / "tables")
+        total = _bytes_of(place)
+        parts = (snapshots, tables, total - snapshots - tables, total)
+        rows.append((place.name, *(round(size / 1e6, 2) for size in parts)))
+    frame = pd.DataFrame(rows, columns=["run", "snapshots", "tables", "other", "total"])
+    return frame.sort_values("total", ascending=False, ignore_index=True)
+
+
+def prunable(
+    *,
+    tables: bool = False,
+    unfinished: bool = False,
+    names: Sequence[str] = (),
+    folder: Path | None = None,
+) -> list[tuple[Path, int]]:
+    """Folders that may go, each with its bytes; nothing is deleted.
+
+    A run that is being trained at the moment is not among them.
+
+    Args:
+        tables: Cached tables of all runs.
+        unfinished: Runs that have not learnt every task.
+        names: Runs by their whole names.
+        folder: Folder of all runs; the data folder's `runs` by default.
+
+    Raises:
+        ValueError: A name that no run has.
+    """
+    places = run_folders(folder or DATA / "runs")
+    unknown = sorted(set(names) - {place.name for place in places})
+    if unknown:
+        raise ValueError(
+            f"Expected names of runs; got {', '.join(unknown)}. "
+            "`cl-flow runs list` shows all."
+        )
+    chosen = []
+    for place in places:
+        cut = unfinished and not (place / "complete").is_file()
+        if (cut or place.name in names) and not _is_held(place):
+            chosen.append(place)
+        elif tables and (place / "tables").is_dir():
+            chosen.append(place / "tables")
+    return [(path, _bytes_of(path)) for path in chosen]
+
+
+def prune(paths: Iterable[Path]) -> None:
+    """Delete folders, run.json first: what is interrupted leaves no half run behind."""
+    for path in paths:
+        (path / "run.json").unlink(missing_ok=True)
+        shutil.rmtree(path)
+
+
+def _is_held(place: Path) -> bool:
+    """Whether a process trains the run now."""
+    lock = FileLock(place / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

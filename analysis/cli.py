@@ -1,0 +1,171 @@
+"""One door for the command line: `cl-flow`, or `python -m cl_flow`.
+
+Exit codes: 0 done; 1 what was examined is not in order; 2 wrong words, or an input that
+is refused in a sentence; 130 interrupted.
+"""
+
+__all__ = ["build_parser", "main"]
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from analysis.commands import COMMANDS
+
+EXAMPLES = {
+    ("data", "look"): "cl-flow data look ~/photographs",
+    ("fit",): "cl-flow fit synthetic ewc --option strength=1e6 --seeds 3",
+    ("evaluate",): "cl-flow evaluate synthetic-finetune-s0",
+    ("diagnose",): "cl-flow diagnose synthetic-finetune-s0 --save report",
+    ("methods",): "cl-flow methods synthetic --seeds 3",
+    ("runs", "list"): "cl-flow runs list --json",
+    ("runs", "show"): "cl-flow runs show synthetic-finetune-s0",
+    ("runs", "size"): "cl-flow runs size",
+    ("runs", "prune"): "cl-flow runs prune --unfinished --yes",
+    ("doctor",): "cl-flow doctor --json",
+    ("bench",): "cl-flow bench --only step",
+    ("gallery",): "cl-flow gallery synthetic 00-summary",
+}
+GROUPS = {"data": "Images of a preset or a folder.", "runs": "Runs on disk."}
+# Mistakes of the user's: their message says all; others show where they came from.
+REFUSED = (ValueError, KeyError, FileNotFoundError, NotADirectoryError, TypeError)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command and show its answer; the exit code."""
+    arguments = build_parser().parse_args(words)
+    try:
+        answer = arguments.command(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("cl-flow: interrupted; the next call goes on from here.\n")
+        return 130
+    except REFUSED as error:
+        message = error.args[0] if isinstance(error, KeyError) else error
+        sys.stderr.write(f"cl-flow: {message}\n")
+        return 2
+    text = json.dumps(answer.facts) if arguments.json else answer.text
+    try:
+        sys.stdout.write(f"{text}\n")
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stderr.close()
+    return answer.code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="cl-flow",
+        description="Continual normalizing-flow anomaly detection, diagnosed.",
+        epilog="Each command shows an example: cl-flow fit --help",
+    )
+    parser.add_argument("--version", action="version", version=version("cl_flow"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    groups = {
+        name: commands.add_parser(name, help=text).add_subparsers(
+            required=True, metavar="COMMAND"
+        )
+        for name, text in GROUPS.items()
+    }
+    for name, function in COMMANDS.items():
+        parent = groups[name[0]] if len(name) > 1 else commands
+        summary = (function.__doc__ or "").splitlines()[0]
+        command = parent.add_parser(
+            name[-1],
+            help=summary,
+            description=summary,
+            epilog=f"Example: {EXAMPLES[name]}",
+        )
+        command.set_defaults(command=function)
+        command.add_argument("--json", action="store_true", help="print JSON")
+        ARGUMENTS.get(name, _none)(command)
+    return parser
+
+
+# ---- arguments of each command
+
+
+def _none(command: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _preset(command: argparse.ArgumentParser) -> None:
+    known = "smoke, synthetic, mvtec, or a folder laid out as MVTec AD"
+    command.add_argument("preset", help=known)
+    command.set_defaults(seeds=1)
+
+
+def _seeds(command: argparse.ArgumentParser, default: int) -> None:
+    words = "runs of each kind, from seed 0 up"
+    command.add_argument("--seeds", type=int, default=default, help=words)
+
+
+def _one_run(command: argparse.ArgumentParser) -> None:
+    words = "folder of a run, or its name, or how it begins"
+    command.add_argument("run", metavar="RUN", help=words)
+    words = "folder of its images, where that is another one now"
+    command.add_argument("--root", help=words)
+
+
+def _part(command: argparse.ArgumentParser) -> None:
+    words = "score part: logp, entropy or product"
+    command.add_argument("--part", default="product", help=words)
+
+
+def _fit(command: argparse.ArgumentParser) -> None:
+    _preset(command)
+    words = "names of strategies; finetune by default"
+    command.add_argument("strategy", nargs="*", help=words)
+    words = "option of the strategy, as name=value; may be repeated"
+    command.add_argument("--option", action="append", default=[], help=words)
+    command.add_argument("--device", help="cpu, cuda, ...; the GPU when there is one")
+    _seeds(command, 1)
+
+
+def _evaluate(command: argparse.ArgumentParser) -> None:
+    _one_run(command)
+    _part(command)
+
+
+def _diagnose(command: argparse.ArgumentParser) -> None:
+    _evaluate(command)
+    words = "write report.html, figures and tables there"
+    command.add_argument("--save", metavar="FOLDER", help=words)
+
+
+def _methods(command: argparse.ArgumentParser) -> None:
+    _preset(command)
+    _seeds(command, 3)
+
+
+def _prune(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", nargs="*", help="names of runs to delete")
+    words = "cached tables of all runs; they are computed again when asked for"
+    command.add_argument("--tables", action="store_true", help=words)
+    words = "runs that have not learnt every task"
+    command.add_argument("--unfinished", action="store_true", help=words)
+    command.add_argument("--yes", action="store_true", help="delete, not only say")
+
+
+def _bench(command: argparse.ArgumentParser) -> None:
+    words = "benchmarks whose names contain this"
+    command.add_argument("--only", metavar="TEXT", default="", help=words)
+
+
+def _gallery(command: argparse.ArgumentParser) -> None:
+    _preset(command)
+    command.add_argument("figure", nargs="+", help="names of figures, without suffix")
+
+
+ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
+    ("data", "look"): _preset,
+    ("fit",): _fit,
+    ("evaluate",): _evaluate,
+    ("diagnose",): _diagnose,
+    ("methods",): _methods,
+    ("runs", "show"): _one_run,
+    ("runs", "prune"): _prune,
+    ("bench",): _bench,
+    ("gallery",): _gallery,
+}

@@ -1,0 +1,286 @@
+"""Commands of `cl-flow`: each takes parsed arguments and returns what is to be shown.
+
+What a command needs is imported when it runs, so that `--help` and `doctor` answer at
+once, and on a machine where torch does not load.
+"""
+
+__all__ = ["Answer", "COMMANDS"]
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cl_flow import Run
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GALLERY_SIDE = 800  # pixels
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found.
+
+    Args:
+        facts: As JSON holds it, for `--json`.
+        text: The same, for people.
+        code: Exit code; 1 where what was examined is not in order.
+    """
+
+    facts: Any
+    text: str
+    code: int = 0
+
+    @classmethod
+    def of(cls, frame: "pd.DataFrame", *, heading: str = "") -> "Answer":
+        """Answer of a table."""
+        text = frame.to_string(index=False) if len(frame) else "none"
+        facts = json.loads(frame.to_json(orient="records"))
+        return cls(facts, f"{heading}\n{text}" if heading else text)
+
+
+# ---- data and runs by name
+
+
+def _plan(arguments: argparse.Namespace) -> Any:
+    from analysis.studies import study
+
+    return study(arguments.preset, seeds=arguments.seeds)
+
+
+def _run(arguments: argparse.Namespace) -> "Run":
+    """Run that the arguments name: a folder, or the beginning of a name."""
+    from cl_flow import Run
+    from cl_flow.paths import DATA
+    from cl_flow.runs.library import run_folders
+
+    place = Path(arguments.run).expanduser()
+    if (place / "run.json").is_file():
+        return Run(place, root=arguments.root)
+    folders = run_folders(DATA / "runs")
+    exact = [path for path in folders if path.name == arguments.run]
+    matching = exact or [p for p in folders if p.name.startswith(arguments.run)]
+    if len(matching) == 1:
+        return Run(matching[0], root=arguments.root)
+    known = matching or folders
+    shown = ", ".join(path.name for path in known[:8]) or f"none in {DATA / 'runs'}"
+    raise ValueError(
+        f"Expected the folder of a run, or one run's name or its beginning; got "
+        f"{arguments.run!r}. {'Beginning so' if matching else 'Known'}: {shown}."
+    )
+
+
+def data_look(arguments: argparse.Namespace) -> Answer:
+    """Open every image and mask of a preset, drawn or read, and count them."""
+    from cl_flow.data.datasets.check import validate
+
+    samples = _plan(arguments).samples()
+    validate(samples, progress=not arguments.json)
+    counts = samples.groupby(["category", "split"]).size().unstack(fill_value=0)
+    return Answer.of(counts.reset_index())
+
+
+def fit(arguments: argparse.Namespace) -> Answer:
+    """Train runs of a preset where they are missing."""
+    from cl_flow.runs import fit_all
+
+    plan = _plan(arguments)
+    options = dict(map(_option, arguments.option))
+    strategies = arguments.strategy or ["finetune"]
+    if options and len(strategies) > 1:
+        raise ValueError(
+            f"Expected options for one strategy; got {', '.join(strategies)}."
+        )
+    configs = [
+        plan.config(name, seed=seed, options=options)
+        for name in strategies
+        for seed in plan.seeds
+    ]
+    return _listed(fit_all(configs, device=arguments.device))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Name and value of `name=value`, the value as JSON or as it is."""
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise ValueError(f"Expected options as name=value; got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def evaluate(arguments: argparse.Namespace) -> Answer:
+    """Image and pixel AUROC of each task under a run's last model."""
+    from analysis.detection import evaluate as evaluated
+    from analysis.detection import task_table
+
+    run = _run(arguments)
+    table = task_table(evaluated(run), part=arguments.part)
+    return Answer.of(table.round(4), heading=run.name)
+
+
+def diagnose(arguments: argparse.Namespace) -> Answer:
+    """Verdict on what a run forgot, with the report as a page where asked for."""
+    from analysis.report import diagnose as diagnosed
+
+    run = _run(arguments)
+    report = diagnosed(run, part=arguments.part)
+    facts = {
+        "run": run.name,
+        "verdict": report.verdict.name,
+        "sentence": report.verdict.sentence,
+        "files": [],
+    }
+    lines = [f"{run.name}: {report.verdict.name}", report.verdict.sentence]
+    if arguments.save:
+        paths = report.save(arguments.save)
+        facts["files"] = [str(path) for path in paths]
+        lines.append(f"{len(paths)} files in {arguments.save}, report.html first.")
+    return Answer(facts, "\n".join(lines))
+
+
+def methods(arguments: argparse.Namespace) -> Answer:
+    """Every method at every strength, trained and measured: hours."""
+    from analysis.methods import measure_methods, methods_table, suite_hours
+
+    plan = _plan(arguments)
+    if not arguments.json:
+        hours = suite_hours(plan)
+        tell(f"About {hours:.1f} hours on this machine if nothing is there yet.")
+    compared = measure_methods(plan).compared
+    return Answer(
+        json.loads(compared.to_json(orient="records")),
+        methods_table(compared).to_string(),
+    )
+
+
+# ---- runs on disk
+
+
+def runs_list(arguments: argparse.Namespace) -> Answer:
+    """All runs, with what they learnt."""
+    from cl_flow.runs.library import describe_runs
+
+    return Answer.of(describe_runs())
+
+
+def runs_show(arguments: argparse.Namespace) -> Answer:
+    """Config, versions and steps of a run."""
+    run = _run(arguments)
+    facts = {**run.facts, "folder": str(run.folder), "complete": run.is_complete}
+    return Answer(facts, json.dumps(facts, indent=1, ensure_ascii=False))
+
+
+def runs_size(arguments: argparse.Namespace) -> Answer:
+    """Bytes of every run: snapshots, cached tables, and the rest."""
+    from cl_flow.runs.library import run_sizes
+
+    return Answer.of(run_sizes())
+
+
+def runs_prune(arguments: argparse.Namespace) -> Answer:
+    """Delete cached tables or unfinished runs; without --yes, only say which."""
+    from cl_flow.runs.library import prunable, prune
+
+    chosen = prunable(
+        tables=arguments.tables, unfinished=arguments.unfinished, names=arguments.run
+    )
+    n_bytes = sum(size for _, size in chosen)
+    verb = "Deleted" if arguments.yes else "Would delete (say --yes)"
+    if arguments.yes:
+        prune([path for path, _ in chosen])
+    facts = {"deleted": arguments.yes, "bytes": n_bytes}
+    facts["paths"] = [str(path) for path, _ in chosen]
+    lines = [f"{verb} {len(chosen)} folders, {n_bytes / 1e6:.1f} MB."]
+    lines += [f"  {path}" for path, _ in chosen]
+    return Answer(facts, "\n".join(lines))
+
+
+def _listed(runs: "Iterable[Run]") -> Answer:
+    from cl_flow.runs.library import describe_runs
+
+    names = [run.name for run in runs]
+    rows = describe_runs()
+    return Answer.of(rows[rows["run"].isin(names)])
+
+
+# ---- the installation
+
+
+def doctor(arguments: argparse.Namespace) -> Answer:
+    """Examination of the installation, with the command that mends what is wrong."""
+    from cl_flow.doctor import examine, report
+
+    findings = examine()
+    facts = [vars(finding) for finding in findings]
+    code = int(any(finding.remedy for finding in findings))
+    return Answer(facts, report(findings), code)
+
+
+def bench(arguments: argparse.Namespace) -> Answer:
+    """Benchmarks beside what one would run instead; a quarter of an hour."""
+    folder = REPOSITORY / "tests" / "benchmarks"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"Expected a checkout with tests/benchmarks; got {REPOSITORY}. "
+            "Clone the repository and install it with pip install -e '.[dev]'."
+        )
+    files = sorted(str(path) for path in folder.glob("bench_*.py"))
+    switches = ["enable", "only", "autosave", "quiet"]
+    command = [sys.executable, "-m", "pytest", "-q", *files]
+    command += [f"--benchmark-{switch}" for switch in switches]
+    command += ["-k", arguments.only] if arguments.only else []
+    done = subprocess.run(command, cwd=REPOSITORY)
+    table = REPOSITORY / "data" / "benchmarks"
+    facts = {"code": done.returncode, "folder": str(table)}
+    return Answer(facts, f"Measured tables: {table}", done.returncode)
+
+
+def gallery(arguments: argparse.Namespace) -> Answer:
+    """Smaller copies of the figures that README shows."""
+    from PIL import Image
+
+    from cl_flow.paths import DATA
+
+    source = DATA / "figures" / _plan(arguments).name
+    folder = REPOSITORY / "data" / "gallery"
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name in arguments.figure:
+        image = Image.open(source / f"{name}.png").convert("RGB")
+        image.thumbnail((GALLERY_SIDE, GALLERY_SIDE), Image.Resampling.LANCZOS)
+        path = folder / f"{name}.png"
+        image.save(path, optimize=True)
+        paths.append(str(path))
+    return Answer(paths, "\n".join(paths))
+
+
+def tell(text: str) -> None:
+    """Say something while a command is at work."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+# Words of the command -> the function.
+COMMANDS: dict[tuple[str, ...], Callable[[argparse.Namespace], Answer]] = {
+    ("data", "look"): data_look,
+    ("fit",): fit,
+    ("evaluate",): evaluate,
+    ("diagnose",): diagnose,
+    ("methods",): methods,
+    ("runs", "list"): runs_list,
+    ("runs", "show"): runs_show,
+    ("runs", "size"): runs_size,
+    ("runs", "prune"): runs_prune,
+    ("doctor",): doctor,
+    ("bench",): bench,
+    ("gallery",): gallery,
+}

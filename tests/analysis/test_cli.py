@@ -1,0 +1,161 @@
+"""The door: every command answers, in words and in JSON, and refuses in a sentence."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from analysis import cli
+from analysis.commands import COMMANDS
+from analysis.studies import PRESETS
+from cl_flow import Run, fit
+from cl_flow.paths import DATA
+from cl_flow.runs import library
+
+
+@pytest.fixture
+def preset(tiny, monkeypatch) -> str:
+    """Name of a preset that trains in a second."""
+    monkeypatch.setitem(PRESETS, "tiny-preset", lambda: tiny)
+    return "tiny-preset"
+
+
+@pytest.fixture
+def run(tiny) -> Run:
+    return fit(tiny, progress=False)
+
+
+def said(capsys, *words: str, code: int = 0) -> str:
+    """What a command prints."""
+    assert cli.main(words) == code
+    return capsys.readouterr().out
+
+
+def test_every_command_has_an_example_that_parses(capsys):
+    assert set(cli.EXAMPLES) == set(COMMANDS)
+    for name, example in cli.EXAMPLES.items():
+        program, *words = example.split()
+        assert program == "cl-flow" and tuple(words[: len(name)]) == name
+        arguments = cli.build_parser().parse_args(words)
+        assert arguments.command is COMMANDS[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_help_shows_the_example(capsys, name):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*name, "--help"])
+    assert ended.value.code == 0
+    assert f"Example: {cli.EXAMPLES[name]}"[:40] in capsys.readouterr().out
+
+
+def test_data_are_looked_at(capsys, preset):
+    rows = json.loads(said(capsys, "data", "look", preset, "--json"))
+    assert {"category": "ant", "test": 9, "train": 6} in rows
+    assert "ant" in said(capsys, "data", "look", preset)
+
+
+def test_broken_data_are_refused_in_a_sentence(capsys, tmp_path):
+    (tmp_path / "ant" / "train" / "good").mkdir(parents=True)
+    assert cli.main(["data", "look", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("cl-flow: ")
+
+
+def test_runs_are_fitted_listed_and_evaluated(capsys, preset, tiny):
+    (row,) = json.loads(said(capsys, "fit", preset, "finetune", "--json"))
+    assert row["complete"] and row["tasks"] == 2 and row["run"] == tiny.name
+    listed = json.loads(said(capsys, "runs", "list", "--json"))
+    assert tiny.name in [row["run"] for row in listed]
+    table = json.loads(said(capsys, "evaluate", tiny.name, "--json"))
+    assert [row["task"] for row in table] == ["0", "1", "average"]
+    assert tiny.name in said(capsys, "evaluate", str(DATA / "runs" / tiny.name))
+
+
+def test_options_of_a_strategy(capsys, preset, tiny):
+    words = ("fit", preset, "ewc", "--option", "strength=10", "--json")
+    (row,) = json.loads(said(capsys, *words))
+    config = tiny.replace(strategy="ewc", options={"strength": 10.0})
+    assert row["run"] == config.name
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("fit", "tiny-preset", "ewc", "--option", "strength"), "as name=value; got 'stre"),
+    (("fit", "tiny-preset", "ewc", "--option", "force=1"), "Unknown option force"),
+    (("fit", "tiny-preset", "ewc", "lwf", "--option", "a=1"), "options for one strate"),
+    (("fit", "tiny-preset", "magic"), "Unknown strategy 'magic'; known: "),
+    (("fit", "nothing"), "Unknown preset 'nothing'; known: "),
+    (("evaluate", "no-such-run"), "Expected the folder of a run.*Known: "),
+    (("runs", "prune", "no-such-run"), "Expected names of runs; got no-such-run"),
+])  # fmt: skip
+def test_wrong_words_are_refused_in_a_sentence(capsys, preset, run, words, message):
+    assert cli.main(words) == 2
+    said = capsys.readouterr()
+    assert not said.out and said.err.startswith("cl-flow: ")
+    assert re.search(message, said.err), said.err
+
+
+def test_a_verdict_is_said_and_saved(capsys, run, tmp_path):
+    words = ("diagnose", run.name, "--save", str(tmp_path / "report"), "--json")
+    facts = json.loads(said(capsys, *words))
+    assert facts["run"] == run.name and facts["verdict"] and facts["sentence"]
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_runs_are_shown_with_all_their_facts(capsys, run):
+    facts = json.loads(said(capsys, "runs", "show", run.name, "--json"))
+    assert facts["complete"] and facts["config"] == run.config.to_dict()
+
+
+def test_sizes_add_up(capsys, run):
+    rows = json.loads(said(capsys, "runs", "size", "--json"))
+    row = next(row for row in rows if row["run"] == run.name)
+    parts = row["snapshots"] + row["tables"] + row["other"]
+    assert row["total"] == pytest.approx(parts, abs=0.02)
+
+
+def test_pruning_says_first_and_deletes_when_told(capsys, tiny):
+    begun = Run.at(tiny.replace(seed=5))
+    text = said(capsys, "runs", "prune", "--unfinished")
+    assert "Would delete" in text and begun.folder.is_dir()
+    facts = json.loads(said(capsys, "runs", "prune", "--unfinished", "--yes", "--json"))
+    assert str(begun.folder) in facts["paths"] and not begun.folder.exists()
+
+
+def test_a_run_at_work_is_not_pruned(tiny):
+    begun = Run.at(tiny.replace(seed=6))
+    with begun.lock():
+        assert begun.folder not in dict(library.prunable(unfinished=True))
+    assert begun.folder in dict(library.prunable(unfinished=True))
+
+
+def test_an_interrupt_is_no_traceback(capsys, preset, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cl_flow.runs.fit_all", interrupted)
+    assert cli.main(["fit", preset]) == 130
+    assert "the next call goes on from here" in capsys.readouterr().err
+
+
+def test_the_door_opens_without_torch():
+    code = (
+        "import sys; from analysis.cli import main\n"
+        "try: main(['fit', '--help'])\n"
+        "except SystemExit as ended: assert ended.code == 0\n"
+        "assert not {'torch', 'pandas', 'timm', 'matplotlib'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_it_is_a_module_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "cl_flow", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.strip()
+
+
+def test_importing_the_packages_loads_nothing_heavy():
+    heavy = {"torch", "timm", "pandas", "matplotlib", "huggingface_hub", "pooch"}
+    code = f"import sys, cl_flow, analysis; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
