@@ -4,6 +4,7 @@ __all__ = [
     "Coupling",
     "FlowConfig",
     "FlowModel",
+    "Frames",
     "Level",
     "LossConfig",
     "Mixture",
@@ -12,6 +13,7 @@ __all__ = [
     "encode_positions",
     "hgad_losses",
     "hgad_total",
+    "plain_formulas",
     "smallest_distance",
     "trainable",
     "views",
@@ -20,6 +22,8 @@ __all__ = [
 from cl_flow.model.class_views import views
 from cl_flow.model.coupling import Coupling, Positions, encode_positions
 from cl_flow.model.flow import FlowConfig, FlowModel, Level, trainable
+from cl_flow.model.frames import Frames
+from cl_flow.model.kernels import plain_formulas
 from cl_flow.model.losses import LossConfig, hgad_losses, hgad_total
 from cl_flow.model.mixture import Mixture
 from cl_flow.model.placement import PLACEMENTS, smallest_distance

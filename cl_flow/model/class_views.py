@@ -1,5 +1,6 @@
-"""A model whose flow differs from task to task: the weights that some classes have of
-their own.
+"""Views of a model whose flow differs from task to task.
+
+Some classes then have weights of their own.
 """
 
 __all__ = ["views"]
@@ -21,30 +22,34 @@ def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
     it. Under `owner/<parameter>` stands, for each element of a weight, the first
     expansion that may use it (uint8): for the earlier ones it is 0.
     """
+    device = model.levels[0].codes.device
     if not model.own:
-        return [
-            (model, torch.arange(model.n_classes, device=model.levels[0].codes.device))
-        ]
-    out, begin = [], 0
+        return [(model, torch.arange(model.n_classes, device=device))]
+    out = []
+    begin = 0
     for expansion, block in enumerate(model.levels[0].mixture.blocks()):
-        ids = torch.arange(begin, begin + len(block["mu"]), device=block["mu"].device)
+        end = begin + len(block["mu"])
+        ids = torch.arange(begin, end, device=block["mu"].device)
         out.append((_view(model, expansion), ids))
-        begin += len(ids)
+        begin = end
     return out
 
 
 @torch.no_grad()
 def _view(model: FlowModel, expansion: int) -> FlowModel:
     view = copy.deepcopy(model)
-    own, view.own = view.own, {}
+    own = view.own
+    view.own = {}
     weights = dict(view.named_parameters())
     for key, value in own.items():
         whose, name = key.split("/")
         if whose == "owner":
-            weights[name].mul_((value <= expansion).to(weights[name]))
+            weight = weights[name]
+            weight.mul_((value <= expansion).to(weight))
         elif whose == str(expansion) and name.endswith(".up"):
-            name = name.removesuffix(".up")
-            weights[name].add_((value @ own[f"{whose}/{name}.down"]).to(weights[name]))
+            weight = weights[name.removesuffix(".up")]
+            down = own[key.removesuffix("up") + "down"]
+            weight.add_((value @ down).to(weight))
         elif whose == str(expansion) and not name.endswith(".down"):
             weights[name].copy_(value)
     return view

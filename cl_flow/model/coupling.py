@@ -1,4 +1,4 @@
-"""The coupling block: an affine coupling conditional on position, then a rotation."""
+"""Coupling block: an affine coupling conditional on position, then a rotation."""
 
 __all__ = ["Coupling", "Positions", "encode_positions"]
 
@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from scipy.stats import special_ortho_group
 from torch import Tensor, nn
 
-from cl_flow.model.kernels.couplings import Block, couple
+from cl_flow.model.kernels import Block
 
 
 class Positions(NamedTuple):
-    """The condition of a batch: a table of position codes, and which row each patch
-    reads.
+    """Condition of a batch: a table of codes, and which row of it each patch reads.
 
     Args:
         table: Position codes (S, P) of the S cells of a grid, or whatever else patches
@@ -40,28 +39,40 @@ def encode_positions(dim: int, height: int, width: int) -> Tensor:
 
     Raises:
         ValueError: `dim` is no multiple of 4.
+
+    Example:
+        >>> codes = encode_positions(8, height=2, width=3)
+        >>> codes.shape
+        torch.Size([6, 8])
+        >>> codes[0]
+        tensor([0., 1., 0., 1., 0., 1., 0., 1.])
     """
     if dim % 4:
         raise ValueError(
             f"Expected a position dimension that is a multiple of 4; got {dim}."
         )
-    rate = torch.exp(torch.arange(0.0, dim // 2, 2) * -(math.log(1e4) / (dim // 2)))
-
-    def code(n: int) -> Tensor:
-        angle = torch.arange(0.0, n)[:, None] * rate
-        return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
-
-    columns = code(width)[None, :, :].expand(height, -1, -1)
-    rows = code(height)[:, None, :].expand(-1, width, -1)
+    half = dim // 2
+    rate = torch.exp(torch.arange(0.0, half, 2) * -(math.log(1e4) / half))
+    columns = _waves(width, rate)[None, :, :].expand(height, -1, -1)
+    rows = _waves(height, rate)[:, None, :].expand(-1, width, -1)
     return torch.cat([columns, rows], dim=-1).flatten(0, 1)
 
 
-class Coupling(FrEIA.modules.InvertibleModule):
-    r"""FrEIA's conditional `AllInOneBlock` (soft permutation, SOFTPLUS affine), laid
-    out for grids.
+def _waves(n: int, rate: Tensor) -> Tensor:
+    """Sine and cosine in turn (n, 2·rates) of the numbers below n."""
+    angle = torch.arange(0.0, n)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
-    With x = [x₁, x₂] and [a, t] = 0.1 · subnet(x₁, c):
+
+class Coupling(FrEIA.modules.InvertibleModule):
+    r"""FrEIA's conditional `AllInOneBlock`, laid out for grids.
+
+    Of its variants it is the soft permutation and the SOFTPLUS affine. With x = [x₁,
+    x₂] and [a, t] = 0.1 · subnet(x₁, c):
     $$ z = R\,(s \odot [x_1,\; x_2 \odot e^{\alpha \tanh a} + t] + o). $$
+    This is the plain formula, forward and back, which autograd differentiates as often
+    as one likes. `Level` takes the kernel `couple` in its place where that pays.
+
     The subnet's first layer is split in two, so that the codes are projected once per
     cell instead of once per patch, and no concatenation of patches and codes is ever
     made.
@@ -83,28 +94,22 @@ class Coupling(FrEIA.modules.InvertibleModule):
         seed: int,
     ) -> None:
         super().__init__(dims_in, dims_c)
-        dim, n_positions = dims_in[0][0], dims_c[0][0]
-        self.split, self.clamp = (dim - dim // 2, dim // 2), clamp
-        hidden = hidden or 2 * (self.split[0] + n_positions)
-        whole = nn.Linear(self.split[0] + n_positions, hidden)
-        self.inner_weight = nn.Parameter(
-            whole.weight.detach()[:, : self.split[0]].clone()
-        )
-        self.position_weight = nn.Parameter(
-            whole.weight.detach()[:, self.split[0] :].clone()
-        )
-        self.inner_bias = nn.Parameter(whole.bias.detach().clone())
-        self.outer = nn.Linear(hidden, 2 * self.split[1])
-        self.global_scale = nn.Parameter(
-            torch.full((dim,), 2 * math.log(math.expm1(5.0)))
-        )
+        dim = dims_in[0][0]
+        half = dim // 2
+        self.split = (dim - half, half)
+        self.clamp = clamp
+        parts = [self.split[0], dims_c[0][0]]
+        hidden = hidden or 2 * sum(parts)
+        first = nn.Linear(sum(parts), hidden)
+        inner, position = first.weight.detach().split(parts, dim=1)
+        self.inner_weight = nn.Parameter(inner.clone())
+        self.position_weight = nn.Parameter(position.clone())
+        self.inner_bias = nn.Parameter(first.bias.detach().clone())
+        self.outer = nn.Linear(hidden, 2 * half)
+        unit = 2 * math.log(math.expm1(5.0))
+        self.global_scale = nn.Parameter(torch.full((dim,), unit))
         self.global_offset = nn.Parameter(torch.zeros(dim))
-        rotation = special_ortho_group.rvs(
-            dim, random_state=np.random.default_rng(seed)
-        )
-        self.register_buffer(
-            "rotation", torch.as_tensor(rotation, dtype=torch.get_default_dtype())
-        )
+        self.register_buffer("rotation", _rotation(dim, seed))
 
     def output_dims(self, input_dims: list[tuple[int]]) -> list[tuple[int]]:
         return input_dims
@@ -116,16 +121,48 @@ class Coupling(FrEIA.modules.InvertibleModule):
         rev: bool = False,
         jac: bool = True,
     ) -> tuple[tuple[Tensor], Tensor]:
-        """FrEIA's interface: x (N, D) to z (N, D) and log |det ∂z/∂x| (N,), or back
-        when `rev`.
+        """z (N, D) and log |det ∂z/∂x| (N,) of x (N, D), or the way back when `rev`.
+
+        Names, order and tuples are FrEIA's.
         """
-        return (
-            self._backward(x_or_z[0], c[0]) if rev else self._forward(x_or_z[0], c[0])
-        )
+        formula = self._backward if rev else self._forward
+        out, log_det = formula(x_or_z[0], c[0])
+        return (out,), log_det
+
+    def _forward(self, x: Tensor, condition: Positions) -> tuple[Tensor, Tensor]:
+        x1, x2 = x.split(self.split, dim=1)
+        log_growth, shift = self._affine(x1, condition)
+        mixed = torch.cat([x1, x2 * torch.exp(log_growth) + shift], dim=1)
+        scale = self._scale()
+        z = (scale * mixed + self.global_offset) @ self.rotation.T
+        return z, log_growth.sum(1) + scale.log().sum()
+
+    def _backward(self, z: Tensor, condition: Positions) -> tuple[Tensor, Tensor]:
+        scale = self._scale()
+        mixed = (z @ self.rotation - self.global_offset) / scale
+        x1, mixed2 = mixed.split(self.split, dim=1)
+        log_growth, shift = self._affine(x1, condition)
+        x = torch.cat([x1, (mixed2 - shift) * torch.exp(-log_growth)], dim=1)
+        return x, -log_growth.sum(1) - scale.log().sum()
+
+    def _affine(self, x1: Tensor, condition: Positions) -> tuple[Tensor, Tensor]:
+        """α tanh a and t (N, ⌊D/2⌋) of the first halves x₁ (N, ⌈D/2⌉)."""
+        codes = F.linear(condition.table, self.position_weight, self.inner_bias)
+        if condition.index is None:
+            codes = codes.repeat(len(x1) // len(codes), 1)
+        else:
+            codes = codes[condition.index]
+        hidden = torch.relu(F.linear(x1, self.inner_weight) + codes)
+        a, shift = (0.1 * self.outer(hidden)).split(self.split[1], dim=1)
+        return self.clamp * a.tanh(), shift
+
+    def _scale(self) -> Tensor:
+        """s = softplus(g/2)/5 (D,)."""
+        return 0.1 * F.softplus(self.global_scale, beta=0.5)
 
     @property
     def block(self) -> Block:
-        """The weights that it computes with."""
+        """Weights that it computes with, as the kernel takes them."""
         return Block(
             self.inner_weight,
             self.position_weight,
@@ -137,30 +174,11 @@ class Coupling(FrEIA.modules.InvertibleModule):
             self.rotation,
         )
 
-    def _forward(self, x: Tensor, c: Positions) -> tuple[tuple[Tensor], Tensor]:
-        z, log_det = couple(x, *c, [self.block], clamp=self.clamp)
-        return (z,), log_det
-
-    def _backward(self, z: Tensor, c: Positions) -> tuple[tuple[Tensor], Tensor]:
-        scale = 0.1 * F.softplus(self.global_scale, beta=0.5)
-        x1, mixed = ((z @ self.rotation - self.global_offset) / scale).split(
-            self.split, dim=1
-        )
-        codes = F.linear(c.table, self.position_weight, self.inner_bias)
-        codes = (
-            codes.repeat(len(z) // len(codes), 1) if c.index is None else codes[c.index]
-        )
-        a, t = (
-            0.1 * self.outer((F.linear(x1, self.inner_weight) + codes).relu())
-        ).split(self.split[1], dim=1)
-        log_s = self.clamp * a.tanh()
-        return (torch.cat([x1, (mixed - t) * torch.exp(-log_s)], dim=1),), -log_s.sum(
-            1
-        ) - scale.log().sum()
-
     def load_all_in_one_(self, state: Mapping[str, Tensor]) -> "Coupling":
-        """Take the weights of a FrEIA `AllInOneBlock` (its `state_dict`) and compute
-        the same function.
+        """Take the weights of a FrEIA `AllInOneBlock`, to compute the same function.
+
+        Args:
+            state: Its `state_dict`.
         """
         first = state["subnet.0.weight"]
         values = {
@@ -175,3 +193,10 @@ class Coupling(FrEIA.modules.InvertibleModule):
         }
         self.load_state_dict(values)
         return self
+
+
+def _rotation(dim: int, seed: int) -> Tensor:
+    """Random rotation R (D, D)."""
+    generator = np.random.default_rng(seed)
+    rotation = special_ortho_group.rvs(dim, random_state=generator)
+    return torch.as_tensor(rotation, dtype=torch.get_default_dtype())

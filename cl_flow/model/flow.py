@@ -1,10 +1,11 @@
-"""The flow: per feature level, coupling blocks conditional on position that end in a
-Mixture.
+"""The flow: per feature level, coupling blocks that end in a Mixture.
+
+The blocks are conditional on position.
 """
 
 __all__ = ["FlowConfig", "FlowModel", "Level", "trainable"]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import FrEIA.framework
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_flow.model.coupling import Coupling, Positions, encode_positions
-from cl_flow.model.kernels.couplings import couple
+from cl_flow.model.kernels import couple, pays
 from cl_flow.model.mixture import Mixture
 
 
@@ -40,8 +41,7 @@ class FlowConfig:
 
 
 class Level(nn.Module):
-    """One feature level: a flow over patches (N, D), the position codes of its grid,
-    and its mixture.
+    """One feature level: a flow over patches (N, D), position codes and a mixture.
 
     Args:
         dim: Channels D, 2 or more.
@@ -56,7 +56,8 @@ class Level(nn.Module):
         super().__init__()
         if dim < 2:
             raise ValueError(f"Expected at least 2 channels to couple; got {dim}.")
-        self.dim, self.grid = dim, tuple(grid)
+        self.dim = dim
+        self.grid = tuple(grid)
         self.flow = FrEIA.framework.SequenceINN(dim)
         for block in range(config.n_blocks):
             self.flow.append(
@@ -68,17 +69,19 @@ class Level(nn.Module):
                 seed=seed + block,
             )
         self.mixture = Mixture(dim, n_components=config.n_components)
-        self.register_buffer(
-            "codes", encode_positions(config.position_dim, *grid), persistent=False
-        )
-        self.register_buffer(
-            "class_codes", None
-        )  # (K, P), where the class conditions the flow as the position does
+        codes = encode_positions(config.position_dim, *grid)
+        self.register_buffer("codes", codes, persistent=False)
+        # (K, P), where the class conditions the flow as the position does.
+        self.register_buffer("class_codes", None)
 
     def forward(
         self, x: Tensor, index: Tensor | None = None, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Latents z (N, D) and log |det ∂z/∂x| (N,) of patches x (N, D).
+
+        The blocks one after the other define them. Where it pays
+        (`cl_flow.model.kernels.choice.pays`), the kernel `couple` computes all blocks
+        in one go; not so where a block's `forward` is its own.
 
         Args:
             x: Patches (N, D); whole grids in row order, unless `index` is given.
@@ -87,22 +90,19 @@ class Level(nn.Module):
                 has `class_codes`.
         """
         condition = self._condition(x, index, y)
-        if all(
-            type(block).forward is Coupling.forward for block in self.flow
-        ):  # all blocks in one go
-            return couple(
-                x,
-                *condition,
-                [block.block for block in self.flow],
-                clamp=self.flow[0].clamp,
-            )
-        return self.flow(x, c=[condition])
+        if not (pays() and self._is_plain()):
+            return self.flow(x, c=[condition])
+        blocks = [block.block for block in self.flow]
+        return couple(x, *condition, blocks, clamp=self.flow[0].clamp)
 
     def inverse(
         self, z: Tensor, index: Tensor | None = None, y: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Patches x (N, D) and log |det ∂x/∂z| (N,) of latents z (N, D)."""
         return self.flow(z, c=[self._condition(z, index, y)], rev=True)
+
+    def _is_plain(self) -> bool:
+        return all(type(block).forward is Coupling.forward for block in self.flow)
 
     def _condition(
         self, x: Tensor, index: Tensor | None, y: Tensor | None
@@ -112,36 +112,38 @@ class Level(nn.Module):
                 f"Expected patches of shape (N, {self.dim}); got {tuple(x.shape)}."
             )
         if index is None and len(x) % len(self.codes):
-            cells = "×".join(map(str, self.grid))
+            height, width = self.grid
             raise ValueError(
-                f"Expected whole {cells} grids, or the grid cell of each patch; got {len(x)} patches."
+                f"Expected whole {height}×{width} grids, or the grid cell of each "
+                f"patch; got {len(x)} patches."
             )
-        return (
-            Positions(self.codes, index)
-            if self.class_codes is None
-            else self._of_class(len(x), index, y)
-        )
+        if self.class_codes is None:
+            return Positions(self.codes, index)
+        return self._condition_on_class(len(x), index, y)
 
-    def _of_class(self, n: int, index: Tensor | None, y: Tensor | None) -> Positions:
+    def _condition_on_class(
+        self, n: int, index: Tensor | None, y: Tensor | None
+    ) -> Positions:
         if y is None:
             raise ValueError(
-                "Expected the class of each image, as this flow is conditional on it; got none."
+                "Expected the class of each image, as this flow is conditional on it; "
+                "got none."
             )
         if len(y) == 1:
             return Positions(self.class_codes[y] + self.codes, index)
-        cells = len(self.codes)
-        index = torch.arange(n, device=y.device) % cells if index is None else index
+        n_cells = len(self.codes)
+        if index is None:
+            index = torch.arange(n, device=y.device) % n_cells
         y = y.repeat_interleave(n // len(y))
-        if n < cells * len(self.class_codes):  # a row for each patch
+        # The smaller table: a row for each patch, or for each class and cell.
+        if n < n_cells * len(self.class_codes):
             return Positions(self.class_codes[y] + self.codes[index])
-        return Positions(
-            (self.class_codes[:, None] + self.codes).flatten(0, 1), y * cells + index
-        )
+        table = self.class_codes[:, None] + self.codes
+        return Positions(table.flatten(0, 1), y * n_cells + index)
 
 
 class FlowModel(nn.Module):
-    """HGAD: for each feature level a conditional coupling flow ending in a
-    class-conditional Mixture.
+    """HGAD: for each feature level a conditional flow ending in a Mixture.
 
     It starts without classes; `expand_` adds them and remembers their names, in order
     of arrival.
@@ -156,6 +158,18 @@ class FlowModel(nn.Module):
         grids: (height, width) of each level.
         config: Shape of the flow and the mixture.
         seed: Everything random in the model comes from it.
+
+    Example:
+        >>> config = FlowConfig(n_blocks=2, n_components=3, position_dim=8)
+        >>> model = FlowModel([6], [(4, 4)], config).expand_(["bottle", "cable"])
+        >>> model.categories
+        ('bottle', 'cable')
+        >>> level = model.levels[0]
+        >>> z, log_det = level(torch.zeros(2 * 16, 6))
+        >>> z.shape, log_det.shape
+        (torch.Size([32, 6]), torch.Size([32]))
+        >>> level.mixture.log_prob(z, model.class_ids(["cable", "bottle"])).shape
+        torch.Size([32])
     """
 
     def __init__(
@@ -169,21 +183,22 @@ class FlowModel(nn.Module):
         super().__init__()
         if len(dims) != len(grids) or not dims:
             raise ValueError(
-                f"Expected as many dims as grids, at least one; got {len(dims)} and {len(grids)}."
+                "Expected as many dims as grids, at least one; "
+                f"got {len(dims)} and {len(grids)}."
             )
-        self.dims, self.grids = tuple(dims), tuple(tuple(grid) for grid in grids)
-        self.config, self.seed = config or FlowConfig(), seed
+        self.dims = tuple(dims)
+        self.grids = tuple(tuple(grid) for grid in grids)
+        self.config = config or FlowConfig()
+        self.seed = seed
         self.categories: tuple[str, ...] = ()
-        self.own: dict[
-            str, Tensor
-        ] = {}  # weights of some classes alone, see `cl_flow.model.class_views`
+        # Weights of some classes alone, see `cl_flow.model.class_views`.
+        self.own: dict[str, Tensor] = {}
+        self.levels = nn.ModuleList()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            levels = [
-                Level(dim, grid, self.config, seed=1000 * seed + 100 * i)
-                for i, (dim, grid) in enumerate(zip(dims, grids))
-            ]
-        self.levels = nn.ModuleList(levels)
+            for i, (dim, grid) in enumerate(zip(self.dims, self.grids)):
+                level_seed = 1000 * seed + 100 * i
+                self.levels.append(Level(dim, grid, self.config, seed=level_seed))
 
     @property
     def n_classes(self) -> int:
@@ -199,14 +214,11 @@ class FlowModel(nn.Module):
         ids = {name: i for i, name in enumerate(self.categories)}
         unknown = sorted(set(categories) - set(ids))
         if unknown:
-            raise KeyError(
-                f"No center for {', '.join(unknown)}; known: {', '.join(self.categories) or 'none yet'}."
-            )
-        return torch.tensor(
-            [ids[name] for name in categories],
-            dtype=torch.long,
-            device=self.levels[0].codes.device,
-        )
+            known = ", ".join(self.categories) or "none yet"
+            raise KeyError(f"No center for {', '.join(unknown)}; known: {known}.")
+        given = [ids[name] for name in categories]
+        device = self.levels[0].codes.device
+        return torch.tensor(given, dtype=torch.long, device=device)
 
     def expand_(
         self,
@@ -215,8 +227,9 @@ class FlowModel(nn.Module):
         init: str | None = None,
         data: Sequence[Tensor] | None = None,
     ) -> "FlowModel":
-        """Add classes to every level's mixture; the flows and the old classes keep
-        their bits.
+        """Add classes to every level's mixture.
+
+        The flows and the old classes keep their bits.
 
         Args:
             categories: Names of the new classes, or how many nameless ones to add.
@@ -229,58 +242,55 @@ class FlowModel(nn.Module):
         """
         if isinstance(categories, int):
             categories = [f"class {self.n_classes + i}" for i in range(categories)]
-        repeated = sorted(set(categories) & set(self.categories)) or len(
-            set(categories)
-        ) < len(categories)
-        if repeated:
+        names = self.categories + tuple(categories)
+        if len(set(names)) < len(names):
             raise ValueError(
-                f"Expected new categories, each once; got {', '.join(categories)}, known {self.categories}."
+                f"Expected new categories, each once; got {', '.join(categories)}, "
+                f"known {self.categories}."
             )
         for i, level in enumerate(self.levels):
-            generator = torch.Generator().manual_seed(
-                1_000_000 + 1000 * self.seed + 100 * i + self.n_classes
-            )
             grown = level.mixture.expand(
                 len(categories),
                 init=init or self.config.placement,
                 data=None if data is None else data[i],
-                generator=generator,
+                generator=self._generator(i),
             )
             level.mixture = grown.to(level.codes)
-        self.categories += tuple(categories)
+        self.categories = names
         return self
 
+    def _generator(self, i: int) -> torch.Generator:
+        """Source of what a level's next classes draw; it differs for every K."""
+        model_seed = 1_000_000 + 1000 * self.seed
+        return torch.Generator().manual_seed(model_seed + 100 * i + self.n_classes)
+
     def fresh(self) -> "FlowModel":
-        """A new model of the same shape and seed that has learnt nothing and knows no
-        class.
-        """
-        return FlowModel(self.dims, self.grids, self.config, seed=self.seed).to(
-            self.levels[0].codes.device
-        )
+        """A new model of the same shape and seed, without knowledge or classes."""
+        fresh = FlowModel(self.dims, self.grids, self.config, seed=self.seed)
+        return fresh.to(self.levels[0].codes.device)
 
     def extra_repr(self) -> str:
         return f"categories={list(self.categories)}, seed={self.seed}"
 
 
 def trainable(model: FlowModel, *, weight_decay: float) -> list[dict]:
-    """Optimizer groups of all that learns: flow weights with decay; centers, offsets
-    and logits without.
+    """Optimizer groups of all that learns.
 
-    What is frozen is in no group: a zero gradient alone would not keep it, since decay
-    and momentum still move it.
+    Flow weights have decay; centers, offsets and logits have none. Frozen parameters
+    are in no group: a zero gradient alone would not keep them, since decay and momentum
+    still move them.
     """
-
-    def learning(parameters: Iterator[nn.Parameter]) -> list[nn.Parameter]:
-        return [parameter for parameter in parameters if parameter.requires_grad]
-
-    flow = learning(
-        parameter for level in model.levels for parameter in level.flow.parameters()
-    )
-    mixture = learning(
-        parameter for level in model.levels for parameter in level.mixture.parameters()
-    )
+    flow = []
+    mixture = []
+    for level in model.levels:
+        flow += _learning(level.flow)
+        mixture += _learning(level.mixture)
     groups = [
         {"params": flow, "weight_decay": weight_decay},
         {"params": mixture, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _learning(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]

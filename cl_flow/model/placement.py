@@ -1,5 +1,7 @@
-"""Where the centers of new classes go: (old centers, n, data, generator) -> (old ones
-kept or moved, new ones).
+"""Placements of the centers of new classes.
+
+Each is a function (old centers, n, data, generator) -> (old ones kept or moved, new
+ones).
 """
 
 __all__ = ["PLACEMENTS", "SPACING", "smallest_distance", "tile"]
@@ -11,79 +13,99 @@ from torch import Tensor
 
 from cl_flow.registry import Registry
 
-SPACING = 5.0  # distance between two main centers at initialisation, in units of the component's standard deviation
+# Distance between two main centers at initialisation, in units of the component's
+# standard deviation.
+SPACING = 5.0
 PLACEMENTS: Registry = Registry("placement of new centers")
 
 
 def smallest_distance(mu: Tensor) -> float:
-    """Smallest Euclidean distance between two rows of `mu` (K, D); infinite for fewer
-    than two.
+    """Smallest Euclidean distance between two rows of `mu` (K, D).
+
+    It is infinite for fewer than two.
+
+    Example:
+        >>> old = torch.zeros(0, 6)
+        >>> _, centers = tile(old, 3, None, None)
+        >>> smallest_distance(centers)
+        5.0
     """
-    return (
-        torch.nn.functional.pdist(mu.detach()).min().item() if len(mu) > 1 else math.inf
-    )
+    if len(mu) < 2:
+        return math.inf
+    return torch.nn.functional.pdist(mu.detach()).min().item()
 
 
 def _tiled(k: int, like: Tensor) -> Tensor:
-    """HGAD's initial centers: a K×K identity repeated along D, scaled to a distance of
-    5 between any two.
+    """HGAD's initial centers: a K×K identity repeated along D.
+
+    It is scaled to a distance of 5 between any two.
     """
     dim = like.shape[1]
     if k > dim:
         raise ValueError(
-            f"Expected at most as many classes as dimensions to tile; got {k} classes in {dim} dimensions."
+            "Expected at most as many classes as dimensions to tile; "
+            f"got {k} classes in {dim} dimensions."
         )
     repeats = dim // k
     eye = torch.eye(k, dtype=like.dtype, device=like.device)
-    return torch.cat(
-        [eye.repeat(1, repeats), like.new_zeros(k, dim - k * repeats)], dim=1
-    ) * (SPACING / math.sqrt(2 * repeats))
+    rest = like.new_zeros(k, dim - k * repeats)
+    rows = torch.cat([eye.repeat(1, repeats), rest], dim=1)
+    return rows * (SPACING / math.sqrt(2 * repeats))
 
 
 @PLACEMENTS
 def tile(
     old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """The new rows of HGAD's geometry for K+n classes; old rows stay, so a new class
-    can land close to one.
+    """The new rows of HGAD's geometry for K+n classes.
+
+    Old rows stay, so a new class can land close to one.
     """
-    return old, _tiled(len(old) + n, old)[len(old) :]
+    k = len(old)
+    return old, _tiled(k + n, old)[k:]
 
 
 @PLACEMENTS
 def retile(
     old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """HGAD's geometry for K+n classes, the old centers moved into it as well: what was
-    learnt of them is lost.
+    """HGAD's geometry for K+n classes, the old centers moved into it as well.
+
+    Everything learnt of the old ones is lost.
     """
-    rows = _tiled(len(old) + n, old)
-    return rows[: len(old)], rows[len(old) :]
+    k = len(old)
+    rows = _tiled(k + n, old)
+    return rows[:k], rows[k:]
 
 
 @PLACEMENTS
 def orthogonal(
     old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Random directions orthogonal to all centers and each other, at distance ≥ 5 from
-    every other center.
+    """Random directions orthogonal to all centers and each other.
+
+    Each new center is at distance ≥ 5 from every other one.
     """
     k, dim = old.shape
     if k + n > dim:
         raise ValueError(
-            f"Expected K + n ≤ D for orthogonal centers; got {k} + {n} in {dim} dimensions."
+            "Expected K + n ≤ D for orthogonal centers; "
+            f"got {k} + {n} in {dim} dimensions."
         )
-    directions = torch.randn(dim, n, generator=generator, dtype=torch.float64).to(
-        old.device
-    )
-    basis = torch.linalg.qr(torch.cat([old.double().T, directions], dim=1)).Q[:, k:].T
+    centers = old.double()
+    directions = torch.randn(dim, n, generator=generator, dtype=torch.float64)
+    columns = torch.cat([centers.T, directions.to(old.device)], dim=1)
+    basis = torch.linalg.qr(columns).Q[:, k:].T
+    return old, (basis * _radius(centers)).to(old.dtype)
+
+
+def _radius(centers: Tensor) -> float:
+    """Norm at which orthogonal centers are far enough from each other and the old."""
     radius = SPACING / math.sqrt(2)
-    if k:
-        radius = max(
-            radius,
-            math.sqrt(max(0.0, SPACING**2 - old.double().square().sum(1).min().item())),
-        )
-    return old, (basis * radius).to(old.dtype)
+    if not len(centers):
+        return radius
+    nearest = centers.square().sum(1).min().item()
+    return max(radius, math.sqrt(max(0.0, SPACING**2 - nearest)))
 
 
 @PLACEMENTS("data")
@@ -91,9 +113,11 @@ def at_data(
     old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """The means of the new classes' latents under the current flow."""
+    expected = (n, old.shape[1])
     shape = None if data is None else tuple(data.shape)
-    if shape != (n, old.shape[1]):
+    if shape != expected:
         raise ValueError(
-            f"Expected data of shape {(n, old.shape[1])}, the means of the new classes; got {shape}."
+            f"Expected data of shape {expected}, the means of the new classes; "
+            f"got {shape}."
         )
     return old, data.to(old)

@@ -1,5 +1,6 @@
-"""Adam in one call for all parameters alike, without what torch's own optimizers ask of
-each in every step.
+"""Adam in one call for all parameters alike.
+
+Torch's own optimizers ask much of each parameter in every step; this one does not.
 """
 
 __all__ = ["FusedAdam"]
@@ -24,16 +25,16 @@ class _Bundle:
 
     @classmethod
     def of(cls, parameters: list[nn.Parameter], weight_decay: float) -> "_Bundle":
-        means, squares = (
-            [torch.zeros_like(parameter) for parameter in parameters] for _ in range(2)
-        )
+        means = [torch.zeros_like(parameter) for parameter in parameters]
+        squares = [torch.zeros_like(parameter) for parameter in parameters]
         count = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
         return cls(parameters, weight_decay, means, squares, count)
 
 
 class FusedAdam:
-    """Adam with coupled weight decay; a parameter joins at its first gradient, and
-    moves from then on.
+    """Adam with coupled weight decay.
+
+    A parameter joins at its first gradient, and moves from then on.
 
     References:
         Adam: a method for stochastic optimization (Kingma & Ba, 2015)
@@ -51,19 +52,27 @@ class FusedAdam:
         self._waiting = [
             (list(group["params"]), group["weight_decay"]) for group in groups
         ]
+        self._bundles: list[_Bundle] = []
+        self._betas = betas
         for parameters, _ in self._waiting:
             for parameter in parameters:
                 parameter.grad = None
-        self._bundles: list[_Bundle] = []
-        self._betas = betas
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """Move every parameter that has had a gradient, and leave no gradient behind;
-        one that is missing counts as 0.
+        """Move every parameter that has had a gradient, and leave no gradient behind.
 
-        Gradients lie in memory as their parameters do, as autograd leaves them.
+        A gradient that is missing counts as 0. Gradients lie in memory as their
+        parameters do, as autograd leaves them.
         """
+        self._admit()
+        for bundle in self._bundles:
+            self._move(bundle, lr)
+            for parameter in bundle.parameters:
+                parameter.grad = None
+
+    def _admit(self) -> None:
+        """Bundle the waiting parameters that now have a gradient."""
         for waiting, weight_decay in self._waiting:
             fresh = [parameter for parameter in waiting if parameter.grad is not None]
             if fresh:
@@ -71,23 +80,21 @@ class FusedAdam:
                 waiting[:] = [
                     parameter for parameter in waiting if parameter.grad is None
                 ]
-        for bundle in self._bundles:
-            self._move(bundle, lr)
-            for parameter in bundle.parameters:
-                parameter.grad = None
 
     def _move(self, bundle: _Bundle, lr: float) -> None:
         grads = [
-            p.grad if p.grad is not None else torch.zeros_like(p)
-            for p in bundle.parameters
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for parameter in bundle.parameters
         ]
-        torch._fused_adam_(  # what torch.optim.Adam(fused=True) calls, with one count of steps for all
+        bundle.count.add_(1)
+        # Called by torch.optim.Adam(fused=True), which counts steps for each parameter.
+        torch._fused_adam_(
             bundle.parameters,
             grads,
             bundle.means,
             bundle.squares,
             [],
-            len(grads) * [bundle.count.add_(1)],
+            len(grads) * [bundle.count],
             lr=lr,
             beta1=self._betas[0],
             beta2=self._betas[1],

@@ -1,10 +1,10 @@
-"""The hot path: affine couplings, each followed by a scaled rotation, with their
-gradient written out.
+"""Affine couplings and scaled rotations, with their gradient written out.
+
+The definition is `cl_flow.model.coupling.Coupling`; this is the same in less time.
 """
 
 __all__ = ["Block", "couple", "reuse_memory"]
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -12,16 +12,14 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
-STRIP = 2048  # patches at a time through a block on a CPU, where no gradient is to come: in memory used again at once
-PART = (
-    2**18
-)  # hidden units that lie in a core's own cache beside the codes that are added to them
+from cl_flow.model.kernels.choice import differentiable_once
+from cl_flow.model.kernels.memory import Place, Room, Shape, Way
 
 
 class Block(NamedTuple):
-    """What one coupling block computes with.
+    """Weights that one coupling block computes with.
 
     Args:
         inner: Weights of the first layer on the patch (hidden, ⌈D/2⌉).
@@ -52,7 +50,7 @@ def couple(
     *,
     clamp: float,
 ) -> tuple[Tensor, Tensor]:
-    r"""All coupling blocks of a flow, forward.
+    r"""All coupling blocks of a flow, forward; differentiable once.
 
     With x = [x₁, x₂], h = relu(inner·x₁ + position·c + inner_bias) and [a, t] = 0.1
     (outer·h + outer_bias), a block is
@@ -61,8 +59,7 @@ def couple(
     Products make up nearly all of its time, forward and backward: the factor 0.1 and
     the scale are folded into weights, codes are projected once per row of their table,
     what the gradient needs is kept once, channel by channel, and the rest happens in
-    place. What is frozen gets no gradient, nor the time it takes. It can be
-    differentiated once.
+    place. What is frozen gets no gradient, nor the time it takes.
 
     Args:
         x: Patches (N, D).
@@ -81,227 +78,79 @@ def couple(
 
 # ---- memory
 
-
-class _Row(NamedTuple):
-    """Three halves of the channels in a row, [m₂ | x₁ | x₂]: what a block reads, and
-    what it scales and rotates.
-
-    Channels come first, so that each half is one piece of memory; x₁ serves both
-    without being copied.
-    """
-
-    mixed2: Tensor  # m₂ = x₂ ⊙ e^{α tanh a} + t (⌊D/2⌋, N)
-    x1: Tensor
-    x2: Tensor
-    mixed: Tensor  # [m₂ | x₁] (D, N)
-    x: Tensor  # [x₁ | x₂] (D, N)
-    x1_rows: Tensor
-
-    @classmethod
-    def of(cls, row: Tensor, half: int) -> "_Row":
-        m2, x1, x2 = row[:half], row[half:-half], row[-half:]
-        return cls(m2, x1, x2, row[:-half], row[half:], x1.T)
-
-
-class _Place(NamedTuple):
-    """Where one block works, and what the gradient needs of it."""
-
-    row: _Row
-    z: Tensor  # (D, N)
-    hidden: Tensor  # units last, so that codes are gathered as whole rows (N, hidden)
-    hidden_columns: Tensor
-    parts: list[
-        tuple[Tensor, Tensor]
-    ]  # hidden units of whole grids beside the codes of their cells, see `_parts`
-    affine: Tensor  # [tanh a | t] (2·⌊D/2⌋, N)
-    tanh: Tensor
-    shift: Tensor
-    growth: Tensor  # e^{α tanh a} (⌊D/2⌋, N)
-    volume: Tensor  # Σ tanh a (N,)
-
-
-class _Way(NamedTuple):
-    """Where the gradient of one block works, from what comes after it to what comes
-    before.
-    """
-
-    after: _Row
-    before: _Row
-    da: Tensor  # (⌊D/2⌋, N)
-    daffine: Tensor  # [da | m₂], as t adds to m₂; ten times the gradient of what the subnet gives (2·⌊D/2⌋, N)
-    daffine_rows: Tensor
-    product: Tensor  # of [m₂ | x₁] and its gradient (D, N)
-    dhidden: Tensor  # (N, hidden)
-    dhidden_columns: Tensor
-
-    @classmethod
-    def of(
-        cls, after: Tensor, before: Tensor, product: Tensor, dhidden: Tensor, half: int
-    ) -> "_Way":
-        rows, daffine = (
-            (_Row.of(row[half:], half) for row in (after, before)),
-            before[: 2 * half],
-        )
-        return cls(
-            *rows, before[:half], daffine, daffine.T, product, dhidden, dhidden.T
-        )
-
-
-class _Room:
-    """Memory for a pass through n blocks and back, cut into views once: cutting takes
-    as long as many a product.
-
-    Without a gradient to come, all strips of all blocks share the place of one. What is
-    `kept` must still be as it was when the gradient is asked for, and autograd watches
-    over it.
-    """
-
-    def __init__(
-        self,
-        like: Tensor,
-        n: int,
-        shape: tuple[int, int, int, int],
-        *,
-        keep: bool,
-        whole: bool,
-    ) -> None:
-        size, dim, hidden, cells = shape
-        self.whole = whole  # grids, cell by cell
-        strip = size if keep or like.device.type != "cpu" else _strip(size, cells)
-        self.slices = [
-            slice(start, min(size, start + strip))
-            for start in range(0, max(1, size), strip)
-        ]
-        self.half, slots, wide = dim // 2, n if keep else 1, (dim + dim // 2, size)
-        kept = (
-            (slots + 1, *wide),
-            (slots, strip, hidden),
-            (slots, 2 * self.half, strip),
-            (slots, self.half, strip),
-        )
-        self.kept = self.rows, self.hidden, self.affine, self.growth = _slab(like, kept)
-        back = (
-            (*2 * [(dim + 2 * self.half, size)], (dim, size), (size, hidden))
-            if keep
-            else ()
-        )
-        self.volumes, self.codes, *back = _slab(
-            like, ((n, size), (cells, hidden), *back)
-        )
-        self.codes_columns = self.codes.T
-        self.x, self.z = (
-            _Row.of(self.rows[b % (slots + 1)], self.half).x for b in (0, n)
-        )
-        self.places = [[self._place(b, at) for at in self.slices] for b in range(n)]
-        if keep:
-            self.ways = [
-                _Way.of(*pair, *back[2:], self.half) for pair in (back[:2], back[1::-1])
-            ]
-
-    def _place(self, b: int, at: slice) -> _Place:
-        slot, before, after = (
-            b % len(self.hidden),
-            b % len(self.rows),
-            (b + 1) % len(self.rows),
-        )
-        row, following = (
-            _Row.of(self.rows[r][:, at], self.half) for r in (before, after)
-        )
-        own = slice(0, at.stop - at.start)
-        hidden, affine = self.hidden[slot, own], self.affine[slot][:, own]
-        codes = self.codes[at.start % len(self.codes) :][: at.stop - at.start]
-        parts = _parts(hidden, codes) if self.whole else []
-        outputs = (
-            affine,
-            *affine.chunk(2),
-            self.growth[slot][:, own],
-            self.volumes[b, at],
-        )
-        return _Place(row, following.x, hidden, hidden.T, parts, *outputs)
-
-
-def _strip(size: int, cells: int) -> int:
-    """About `STRIP` patches, in equal parts of a grid of so many cells or in whole
-    grids, as far as that can be.
-    """
-    parts = next(
-        (
-            n
-            for n in range(-(-cells // STRIP), 4 * cells // STRIP + 1)
-            if cells % n == 0
-        ),
-        1,
-    )
-    return max(1, min(size, max(1, STRIP // cells) * cells // parts))
-
-
-def _parts(hidden: Tensor, codes: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Hidden units (n, cells, hidden) of n grids beside the codes of their cells, as
-    many as a core's cache takes.
-    """
-    grids, rows = hidden.view(-1, *codes.shape), max(1, PART // hidden.shape[1])
-    if hidden.device.type != "cpu":
-        return [(grids, codes)]
-    slices = [slice(start, start + rows) for start in range(0, len(codes), rows)]
-    return [
-        (group[:, at], codes[at])
-        for at in slices
-        for group in grids.split(max(1, rows // len(codes)))
-    ]
-
-
-def _slab(like: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
-    """Tensors one after the other in one piece of memory, each from a multiple of 64
-    bytes on: few, large pages.
-    """
-    sizes = [-(-math.prod(shape) // 16) * 16 for shape in shapes]
-    return [
-        part[: math.prod(s)].view(s)
-        for part, s in zip(like.new_empty(sum(sizes)).split(sizes), shapes)
-    ]
-
-
-_SHELF: dict[tuple, list[_Room]] | None = None
+_SHELF: dict[tuple, list[Room]] | None = None
 
 
 @contextmanager
 def reuse_memory() -> Iterator[None]:
-    """Within it a step works in the memory of the one before: fresh pages cost as much
-    time as many a product.
+    """Lend each step within the memory of the one before.
+
+    Fresh pages cost as much time as many a product.
     """
     global _SHELF
-    before, _SHELF = _SHELF, {}
+    before = _SHELF
+    _SHELF = {}
     try:
         yield
     finally:
         _SHELF = before
 
 
+def _shelf(key: tuple) -> list[Room]:
+    return [] if _SHELF is None else _SHELF.setdefault(key, [])
+
+
 def _borrow(
-    like: Tensor, n: int, shape: tuple[int, int, int, int], **kind: bool
-) -> tuple[tuple, _Room]:
-    key = (
-        n,
-        shape,
-        *kind.values(),
-        like.dtype,
-        like.device,
-        torch.is_inference_mode_enabled(),
-    )
-    shelf = [] if _SHELF is None else _SHELF.setdefault(key, [])
-    return key, shelf.pop() if shelf else _Room(like, n, shape, **kind)
+    like: Tensor, n: int, shape: Shape, *, keep: bool, whole: bool
+) -> tuple[tuple, Room]:
+    inference = torch.is_inference_mode_enabled()
+    key = (n, shape, keep, whole, like.dtype, like.device, inference)
+    shelf = _shelf(key)
+    room = shelf.pop() if shelf else Room(like, n, shape, keep=keep, whole=whole)
+    return key, room
 
 
-def _give_back(key: tuple, room: _Room) -> None:
-    """Lend it to the next step; who asks for this one's gradient again hears from
-    autograd that it is gone.
+def _give_back(key: tuple, room: Room) -> None:
+    """Lend a room to the next step.
+
+    Whoever asks for this step's gradient again hears from autograd that it is gone.
     """
-    shelf = [] if _SHELF is None else _SHELF.setdefault(key, [])
+    shelf = _shelf(key)
     if not any(room is other for other in shelf):
         shelf.append(room)
 
 
 # ---- there and back
+
+
+class _Folds(NamedTuple):
+    """Last steps of all n blocks, as few products and sums as they can be.
+
+    Args:
+        bias: A tenth of the outer bias (n, 2·⌊D/2⌋, 1).
+        raw: Parameter g of the scale (n, D).
+        scale: s (n, D).
+        turn: R·diag(s), its columns in the order [x₂ | x₁] (n, D, D).
+        push: R·o (n, D, 1).
+    """
+
+    bias: Tensor
+    raw: Tensor
+    scale: Tensor
+    turn: Tensor
+    push: Tensor
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> "_Folds":
+        bias = torch.stack([block.outer_bias for block in blocks]).mul_(0.1)
+        raw = torch.stack([block.scale for block in blocks])
+        offset = torch.stack([block.offset for block in blocks])
+        rotation = torch.stack([block.rotation for block in blocks])
+        scale = F.softplus(raw, beta=0.5).mul_(0.1)
+        split = blocks[0].inner.shape[1]
+        turn = (rotation * scale[:, None]).roll(-split, 2)
+        push = rotation @ offset[:, :, None]
+        return cls(bias[:, :, None], raw, scale, turn, push)
 
 
 class _Couple(torch.autograd.Function):
@@ -316,83 +165,83 @@ class _Couple(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:
         blocks = [Block(*weights[i : i + 8]) for i in range(0, len(weights), 8)]
-        keep, split = keep and any(ctx.needs_input_grad), blocks[0].inner.shape[1]
-        shape = *x.shape, len(blocks[0].inner_bias), len(table)
+        keep = keep and any(ctx.needs_input_grad)
+        shape = Shape(*x.shape, len(blocks[0].inner_bias), len(table))
         key, room = _borrow(x, len(blocks), shape, keep=keep, whole=index is None)
-        biases, raw, offsets, rotations = (
-            torch.stack(column) for column in list(zip(*blocks))[4:]
-        )
-        scale = F.softplus(raw, beta=0.5).mul_(0.1)
-        folded, pushed = (
-            (rotations * scale[:, None]).roll(-split, 2),
-            rotations @ offsets[:, :, None],
-        )
-        indices = [None if index is None else index[at] for at in room.slices]
+        folds = _Folds.of(blocks)
         room.x.copy_(x.T)
-        for places, block, *folds in zip(
-            room.places, blocks, biases.mul_(0.1)[:, :, None], folded, pushed
-        ):
-            torch.addmm(block.inner_bias, table, block.position.T, out=room.codes)
-            for at, i in zip(places, indices):
-                _first_layer(at, block, room.codes, i)
-                _rest(at, block, *folds, clamp)
-        log_det = room.volumes.sum(0).mul_(clamp).add_(scale.log().sum())
+        _pass(room, blocks, folds, table, index, clamp)
+        log_scale = folds.scale.log().sum()
+        log_det = room.volumes.sum(0).mul_(clamp).add_(log_scale)
         z = _rows(room.z)
-        if keep:
-            ctx.save_for_backward(
-                table,
-                index,
-                raw,
-                scale,
-                folded,
-                *weights[::8],
-                *weights[3::8],
-                *room.kept,
-            )
-            ctx.key, ctx.room, ctx.clamp = key, room, clamp
-        else:
+        if not keep:
             _give_back(key, room)
+            return z, log_det
+        inners = [block.inner for block in blocks]
+        outers = [block.outer for block in blocks]
+        folded = (folds.raw, folds.scale, folds.turn)
+        ctx.save_for_backward(table, index, *folded, *inners, *outers, *room.kept)
+        ctx.key = key
+        ctx.room = room
+        ctx.clamp = clamp
         return z, log_det
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(
         ctx: FunctionCtx, dz: Tensor, dlog_det: Tensor
     ) -> tuple[Tensor | None, ...]:
-        table, index, raw, scale, folded, *used = ctx.saved_tensors
-        n, room, needs, split = (
-            len(raw),
-            ctx.room,
-            ctx.needs_input_grad,
-            used[0].shape[1],
-        )
-        learns = [any(needs[i : i + 7]) for i in range(5, len(needs), 8)]
-        first = 0 if needs[0] else learns.index(True)
+        table, index, raw, scale, turn, *used = ctx.saved_tensors
+        n = len(raw)
+        inners = used[:n]
+        outers = used[n : 2 * n]
+        room = ctx.room
+        of_input, *needs = ctx.needs_input_grad
+        learns = [any(needs[i : i + 7]) for i in range(4, len(needs), 8)]
+        first = 0 if of_input else learns.index(True)
         pull = dlog_det * ctx.clamp
         pushes, products = dz.new_empty(2, n, dz.shape[1]).unbind()
-        unfold, push, product = folded.mT.unbind(), pushes.unbind(), products.unbind()
+        push = pushes.unbind()
+        product = products.unbind()
+        turn_back = turn.mT.unbind()
         grads: list[tuple[Tensor | None, ...]] = [(None,) * 5] * n
         way, other = room.ways
         way.after.x.copy_(dz.T)
         for b in reversed(range(first, n)):
-            (at,), inner, outer = room.places[b], used[b], used[n + b]
+            (at,) = room.places[b]
             torch.sum(way.after.x, 1, out=push[b])
-            _back(at, way, outer, unfold[b], pull, ctx.clamp, product[b])
+            _back(at, way, outers[b], turn_back[b], pull, ctx.clamp, product[b])
             if learns[b]:
-                grads[b] = _learn(at, way, outer, room, table, index)
-            if b > first or needs[0]:
-                way.before.x1.addmm_(inner.T, way.dhidden_columns)
+                grads[b] = _learn(at, way, outers[b], room, table, index)
+            if b > first or of_input:
+                way.before.x1.addmm_(inners[b].T, way.dhidden_columns)
             way, other = other, way
-        dx = _rows(way.after.x) if needs[0] else None
+        dx = _rows(way.after.x) if of_input else None
         _give_back(ctx.key, room)
-        slope = torch.sigmoid(0.5 * raw).mul_(0.1)
-        dscale = products.roll(split, 1).add_(dlog_det.sum()).div_(scale).mul_(slope)
-        doffset = (folded.mT @ pushes[:, :, None])[:, :, 0].roll(split, 1).div_(scale)
-        rows = (
-            (*row, *pair, None)
-            for row, *pair in zip(grads, dscale.unbind(), doffset.unbind())
-        )
-        return (dx, None, None, None, None, *(grad for row in rows for grad in row))
+        split = inners[0].shape[1]
+        dscale = _scale_gradient(products, dlog_det, raw, scale, split)
+        doffset = (turn.mT @ pushes[:, :, None])[:, :, 0].roll(split, 1).div_(scale)
+        rows = zip(grads, dscale.unbind(), doffset.unbind())
+        of_weights = [(*learnt, g, o, None) for learnt, g, o in rows]
+        return (dx, None, None, None, None, *(d for row in of_weights for d in row))
+
+
+def _pass(
+    room: Room,
+    blocks: Sequence[Block],
+    folds: _Folds,
+    table: Tensor,
+    index: Tensor | None,
+    clamp: float,
+) -> None:
+    """All patches through all blocks, strip by strip within each."""
+    indices = [None if index is None else index[at] for at in room.slices]
+    steps = zip(room.places, blocks, folds.bias, folds.turn, folds.push)
+    for places, block, bias, turn, push in steps:
+        torch.addmm(block.inner_bias, table, block.position.T, out=room.codes)
+        for at, rows in zip(places, indices):
+            _first_layer(at, block, room.codes, rows)
+            _rest(at, block, bias, turn, push, clamp)
 
 
 def _rows(columns: Tensor) -> Tensor:
@@ -400,7 +249,7 @@ def _rows(columns: Tensor) -> Tensor:
     return columns.T.clone(memory_format=torch.contiguous_format)
 
 
-def _first_layer(at: _Place, block: Block, codes: Tensor, index: Tensor | None) -> None:
+def _first_layer(at: Place, block: Block, codes: Tensor, index: Tensor | None) -> None:
     if index is None:
         torch.mm(at.row.x1_rows, block.inner.T, out=at.hidden)
         for hidden, own in at.parts:
@@ -411,57 +260,67 @@ def _first_layer(at: _Place, block: Block, codes: Tensor, index: Tensor | None) 
 
 
 def _rest(
-    at: _Place, block: Block, bias: Tensor, folded: Tensor, pushed: Tensor, clamp: float
+    at: Place, block: Block, bias: Tensor, turn: Tensor, push: Tensor, clamp: float
 ) -> None:
-    torch.addmm(
-        at.affine, block.outer, at.hidden_columns, beta=0, alpha=0.1, out=at.affine
-    ).add_(bias)
+    affine = at.affine
+    hidden = at.hidden_columns
+    torch.addmm(affine, block.outer, hidden, beta=0, alpha=0.1, out=affine).add_(bias)
     torch.mul(at.tanh.tanh_(), clamp, out=at.growth).exp_()
     torch.sum(at.tanh, 0, out=at.volume)
     torch.addcmul(at.shift, at.row.x2, at.growth, out=at.row.mixed2)
-    torch.mm(folded, at.row.mixed, out=at.z).add_(pushed)
+    torch.mm(turn, at.row.mixed, out=at.z).add_(push)
 
 
 def _back(
-    at: _Place,
-    way: _Way,
+    at: Place,
+    way: Way,
     outer: Tensor,
-    unfold: Tensor,
+    turn_back: Tensor,
     pull: Tensor,
     clamp: float,
     product: Tensor,
 ) -> None:
-    """From the gradient of z to those of the hidden layer, of its output, and of the
-    input as far as it passes by.
+    """Take the gradient of z to that of the hidden layer and of its output.
+
+    That of the input is done as far as it passes by the subnet.
     """
-    row, before = at.row, way.before
-    torch.mm(unfold, way.after.x, out=before.mixed)
+    row = at.row
+    before = way.before
+    dhidden = way.dhidden
+    torch.mm(turn_back, way.after.x, out=before.mixed)
     torch.sum(torch.mul(before.mixed, row.mixed, out=way.product), 1, out=product)
     torch.mul(before.mixed2, at.growth, out=before.x2)
     torch.addcmul(pull, before.x2, row.x2, value=clamp, out=way.da)
     torch.ops.aten.tanh_backward.grad_input(way.da, at.tanh, grad_input=way.da)
-    torch.addmm(
-        way.dhidden, way.daffine_rows, outer, beta=0, alpha=0.1, out=way.dhidden
-    )
-    torch.ops.aten.threshold_backward.grad_input(
-        way.dhidden, at.hidden, 0, grad_input=way.dhidden
-    )
+    torch.addmm(dhidden, way.daffine_rows, outer, beta=0, alpha=0.1, out=dhidden)
+    relu_backward = torch.ops.aten.threshold_backward.grad_input
+    relu_backward(dhidden, at.hidden, 0, grad_input=dhidden)
 
 
 def _learn(
-    at: _Place,
-    way: _Way,
+    at: Place,
+    way: Way,
     outer: Tensor,
-    room: _Room,
+    room: Room,
     table: Tensor,
     index: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """The gradients of inner, position, inner_bias, outer and outer_bias."""
+    """Gradients of inner, position, inner_bias, outer and outer_bias."""
     dcodes = room.codes
     if index is None:
         torch.sum(way.dhidden.view(-1, *dcodes.shape), 0, out=dcodes)
     else:
         dcodes.zero_().index_add_(0, index, way.dhidden)
-    dinner, dposition = (at.row.x1 @ way.dhidden).T, room.codes_columns @ table
+    dinner = (at.row.x1 @ way.dhidden).T
+    dposition = room.codes_columns @ table
     douter = torch.addmm(outer, way.daffine, at.hidden, beta=0, alpha=0.1)
-    return dinner, dposition, dcodes.sum(0), douter, way.daffine.sum(1).mul_(0.1)
+    douter_bias = way.daffine.sum(1).mul_(0.1)
+    return dinner, dposition, dcodes.sum(0), douter, douter_bias
+
+
+def _scale_gradient(
+    products: Tensor, dlog_det: Tensor, raw: Tensor, scale: Tensor, split: int
+) -> Tensor:
+    """Gradient of g (n, D), through s = softplus(g/2)/5."""
+    slope = torch.sigmoid(0.5 * raw).mul_(0.1)
+    return products.roll(split, 1).add_(dlog_det.sum()).div_(scale).mul_(slope)

@@ -1,5 +1,6 @@
-"""HGAD's losses in as few calls as their number allows, with their gradient written
-out.
+"""HGAD's losses in few calls, with their gradient written out.
+
+The definition is `cl_flow.model.losses.hgad_losses`; this is the same in less time.
 """
 
 __all__ = ["objective"]
@@ -11,7 +12,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
+
+from cl_flow.model.kernels.choice import differentiable_once
 
 
 def objective(
@@ -26,13 +29,13 @@ def objective(
     smoothing: float,
     intra: bool,
 ) -> Tensor:
-    """The terms of `cl_flow.model.losses.hgad_losses` in their order, as one vector;
-    differentiable once.
+    """All terms of HGAD's objective as one vector; differentiable once.
 
-    Classes and components lie before patches, where a reduction over the few of them
-    runs at full width. −½‖z‖² is the same for all of them, and enters only where it
-    does not cancel. Of offsets and component weights, those of the batch's own classes
-    are all that is ever touched.
+    They stand in the order of `cl_flow.model.losses.hgad_losses`. Classes and
+    components lie before patches, where a reduction over the few of them runs at full
+    width. −½‖z‖² is the same for all of them, and enters only where it does not cancel.
+    Of offsets and component weights, those of the batch's own classes are all that is
+    ever touched.
 
     Args:
         z: Latents (N, D).
@@ -62,9 +65,8 @@ class _Objective(torch.autograd.Function):
         smoothing: float,
         intra: bool,
     ) -> Tensor:
-        volume = _less_half_square(
-            log_det, z
-        )  # what adds to every logarithm of a density
+        # Added to every logarithm of a density.
+        volume = _less_half_square(log_det, z)
         sums, between = _between(z, volume, y, mu, phi, smoothing)
         within = ()
         if intra:
@@ -75,19 +77,19 @@ class _Objective(torch.autograd.Function):
         return torch.stack(sums).mul_(ctx.scales)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: FunctionCtx, dterms: Tensor) -> tuple[Tensor | None, ...]:
-        z, y, mu, delta, phi, psi, *kept = ctx.saved_tensors
+        z, y, mu, delta, _, psi, *kept = ctx.saved_tensors
         dvolume, dmi, dnegentropy, *rest = (dterms * ctx.scales).unbind()
-        dz, dmu, dphi = _between_back(
-            z, mu, _Between(*kept[:4]), dvolume, dmi, dnegentropy
-        )
-        ddelta = dpsi = None
+        between = _Between(*kept[:4])
+        dz, dmu, dphi = _between_back(z, mu, between, dvolume, dmi, dnegentropy)
+        ddelta = None
+        dpsi = None
         if rest:
+            dintra, dsurplus = rest
             within = _Within(*kept[4:])
-            dlog_joint = torch.addcmul(
-                rest[0], torch.sigmoid(-within.surplus), rest[1] / z.shape[1]
-            )
+            slope = torch.sigmoid(-within.surplus)
+            dlog_joint = torch.addcmul(dintra, slope, dsurplus / z.shape[1])
             ddelta, dpsi = _within_back(z, y, delta, psi, within, dlog_joint, dz)
             dvolume = dvolume + dlog_joint
         dvolume = dvolume.expand(len(z))
@@ -99,36 +101,41 @@ class _Objective(torch.autograd.Function):
 def _scales(
     n: int, dim: int, n_terms: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """By what sums over n patches become terms; made once, or a GPU would have every
-    step wait for it.
+    """Factors by which sums over n patches become terms.
+
+    They are made once, or a GPU would have every step wait for them.
     """
-    return (
-        torch.tensor(
-            [-1 / dim, 1.0, -1.0, -1 / dim, -1.0][:n_terms], dtype=dtype, device=device
-        )
-        / n
-    )
+    scales = [-1 / dim, 1.0, -1.0, -1 / dim, -1.0]
+    return torch.tensor(scales[:n_terms], dtype=dtype, device=device) / n
 
 
 # ---- between classes
 
 
 class _Between(NamedTuple):
-    q: Tensor  # softmax(ℓ + log π) (K, N)
-    target: Tensor  # the smoothed one-hot (K, N)
-    dnegentropy: Tensor  # the gradient of Σ p log p of p = softmax(ℓ) (K, N)
-    log_pi: Tensor  # (K,)
+    """Tensors that the gradient of the terms between classes needs.
+
+    Args:
+        q: softmax(ℓ + log π) (K, N).
+        target: The smoothed one-hot (K, N).
+        dnegentropy: Gradient of Σ p log p of p = softmax(ℓ) (K, N).
+        log_pi: log π (K,).
+    """
+
+    q: Tensor
+    target: Tensor
+    dnegentropy: Tensor
+    log_pi: Tensor
 
 
 def _between(
     z: Tensor, volume: Tensor, y: Tensor, mu: Tensor, phi: Tensor, smoothing: float
 ) -> tuple[tuple[Tensor, ...], _Between]:
-    """Σ log p(x) up to (2π)^{−D/2}, Σ of the class term and Σ p log p over patches.
+    """Sums over patches of log p(x) up to (2π)^{−D/2}, the class term and Σ p log p.
 
     The class term's log softmax(ℓ + log π)_k − log π_k differs from ℓ_k by the same for
     every k: its softmax is ℓ's.
     """
-    k, n = len(mu), len(z)
     log_pi = phi.log_softmax(0)
     joint = torch.addmm(_less_half_square(log_pi, mu)[:, None], mu, z.T)
     log_q = joint.log_softmax(0)
@@ -136,16 +143,19 @@ def _between(
     log_p = gain.log_softmax(0)
     p = _exp(log_p)
     negentropy = (p * log_p).sum(0)
+    target = _smoothed(joint, y, smoothing)
+    log_evidence = _evidence(joint, log_q, 0).add_(volume)
+    sums = (log_evidence.sum(), gain.mul_(target).sum(), negentropy.sum())
+    dnegentropy = log_p.sub_(negentropy).mul_(p)
+    return sums, _Between(_exp(log_q), target, dnegentropy, log_pi)
+
+
+def _smoothed(like: Tensor, y: Tensor, smoothing: float) -> Tensor:
+    """Smoothed one-hot (K, N) of class ids (B,)."""
+    k, n = like.shape
     y = y[:, None].expand(-1, n // len(y)).reshape(1, n)
-    target = torch.full_like(joint, smoothing / k).scatter_(
-        0, y, 1 - smoothing + smoothing / k
-    )
-    sums = (
-        _evidence(joint, log_q, 0).add_(volume).sum(),
-        gain.mul_(target).sum(),
-        negentropy.sum(),
-    )
-    return sums, _Between(_exp(log_q), target, log_p.sub_(negentropy).mul_(p), log_pi)
+    floor = smoothing / k
+    return torch.full_like(like, floor).scatter_(0, y, 1 - smoothing + floor)
 
 
 def _between_back(
@@ -156,41 +166,55 @@ def _between_back(
     dmi: Tensor,
     dnegentropy: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of z but for its −½‖z‖², of mu and of phi; π is no part of the class term's
-    gradient.
+    """Gradients of z but for its −½‖z‖², of mu and of phi.
+
+    π is no part of the class term's gradient.
     """
-    djoint = torch.addcmul(kept.q * (dvolume - dmi), kept.target, dmi).addcmul_(
-        kept.dnegentropy, dnegentropy
-    )
+    djoint = torch.addcmul(kept.q * (dvolume - dmi), kept.target, dmi)
+    djoint.addcmul_(kept.dnegentropy, dnegentropy)
     dmu = (djoint @ z).addcmul_(mu, djoint.sum(1)[:, None], value=-1)
-    dphi = torch.sub(kept.q.sum(1), kept.log_pi.exp(), alpha=len(z)).mul_(dvolume)
-    return djoint.T @ mu, dmu, dphi
+    surplus = torch.sub(kept.q.sum(1), kept.log_pi.exp(), alpha=len(z))
+    return djoint.T @ mu, dmu, surplus.mul_(dvolume)
 
 
 # ---- within a class
 
 
 class _Within(NamedTuple):
-    r: Tensor  # softmax over the components of the given class (B, M, N/B)
-    centers: Tensor  # those components (B, M, D)
-    log_share: Tensor  # and the logarithms of their weights (B, M)
-    surplus: Tensor  # log p(x|y)/D (N,)
+    """Tensors that the gradient of the terms within a class needs.
+
+    Args:
+        r: softmax over the components of the given class (B, M, N/B).
+        centers: Those components (B, M, D).
+        log_share: Logarithms of their weights (B, M).
+        surplus: log p(x|y)/D (N,).
+    """
+
+    r: Tensor
+    centers: Tensor
+    log_share: Tensor
+    surplus: Tensor
 
 
 def _within(
     z: Tensor, volume: Tensor, y: Tensor, mu: Tensor, delta: Tensor, psi: Tensor
 ) -> tuple[tuple[Tensor, ...], _Within]:
-    """Σ log p(x|y), up to (2π)^{−D/2}, and Σ log σ(log p(x|y)/D) over patches."""
-    main, dim = mu[y][:, None], z.shape[1]
-    centers, log_share = torch.cat([main, main + delta[y]], 1), psi[y].log_softmax(1)
+    """Sums over patches of log p(x|y) and of log σ(log p(x|y)/D).
+
+    The first is up to (2π)^{−D/2}.
+    """
+    dim = z.shape[1]
+    main = mu[y][:, None]
+    centers = torch.cat([main, main + delta[y]], 1)
+    log_share = psi[y].log_softmax(1)
     weight = _less_half_square(log_share, centers)
-    kernel = torch.baddbmm(weight[:, :, None], centers, z.reshape(len(y), -1, dim).mT)
+    by_image = z.reshape(len(y), -1, dim)
+    kernel = torch.baddbmm(weight[:, :, None], centers, by_image.mT)
     log_r = kernel.log_softmax(1)
     log_joint = _evidence(kernel, log_r, 1).flatten().add_(volume)
     surplus = (log_joint / dim).sub_(0.5 * math.log(2 * math.pi))
-    return (log_joint.sum(), F.logsigmoid(surplus).sum()), _Within(
-        _exp(log_r), centers, log_share, surplus
-    )
+    sums = (log_joint.sum(), F.logsigmoid(surplus).sum())
+    return sums, _Within(_exp(log_r), centers, log_share, surplus)
 
 
 def _within_back(
@@ -202,40 +226,40 @@ def _within_back(
     dlog_joint: Tensor,
     dz: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Of delta and psi; that of z, but for its −½‖z‖², is added to `dz`."""
+    """Gradients of delta and psi; that of z, but for its −½‖z‖², is added to `dz`."""
+    by_image = (len(y), -1, z.shape[1])
     dkernel = kept.r * dlog_joint.view(len(y), 1, -1)
-    dz.view(len(y), -1, z.shape[1]).baddbmm_(dkernel.mT, kept.centers)
+    dz.view(by_image).baddbmm_(dkernel.mT, kept.centers)
     dweight = dkernel.sum(2)
-    dcenters = (dkernel @ z.reshape(len(y), -1, z.shape[1])).addcmul_(
-        kept.centers, dweight[:, :, None], value=-1
-    )
-    dpsi = torch.addcmul(
-        dweight, kept.log_share.exp(), dweight.sum(1, keepdim=True), value=-1
-    )
-    return (
-        torch.zeros_like(delta).index_add_(0, y, dcenters[:, 1:]),
-        torch.zeros_like(psi).index_add_(0, y, dpsi),
-    )
+    dcenters = dkernel @ z.reshape(by_image)
+    dcenters.addcmul_(kept.centers, dweight[:, :, None], value=-1)
+    total = dweight.sum(1, keepdim=True)
+    dshare = torch.addcmul(dweight, kept.log_share.exp(), total, value=-1)
+    ddelta = torch.zeros_like(delta).index_add_(0, y, dcenters[:, 1:])
+    dpsi = torch.zeros_like(psi).index_add_(0, y, dshare)
+    return ddelta, dpsi
 
 
 # ---- shared
 
 
 def _less_half_square(logarithm: Tensor, x: Tensor) -> Tensor:
-    """The logarithm less ½‖x‖² (…,) of vectors (…, D)."""
+    """Logarithm less ½‖x‖² (…,) of vectors (…, D)."""
     norm = torch.linalg.vector_norm(x, dim=-1)
     return torch.addcmul(logarithm, norm, norm, value=-0.5)
 
 
 def _evidence(joint: Tensor, log_posterior: Tensor, dim: int) -> Tensor:
-    """logsumexp over an axis, from the log softmax: their difference is the same all
-    along it.
+    """logsumexp over an axis, from the log softmax.
+
+    Their difference is the same all along it.
     """
     return joint.amax(dim) - log_posterior.amax(dim)
 
 
 def _exp(x: Tensor) -> Tensor:
-    """exp(x), but 0 where it is beneath any rounding of a sum with 1: products of
-    subnormal numbers are slow.
+    """exp(x), but 0 where it is beneath any rounding of a sum with 1.
+
+    Products of subnormal numbers are slow.
     """
     return F.threshold(x, -60.0, -math.inf).exp_()

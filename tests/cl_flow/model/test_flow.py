@@ -10,6 +10,8 @@ from torch import nn
 
 from cl_flow.model.coupling import Coupling, Positions, encode_positions
 from cl_flow.model.flow import FlowConfig, FlowModel, Level, trainable
+from cl_flow.model.kernels import FusedAdam, plain_formulas
+from cl_flow.model.losses import hgad_losses, hgad_total
 
 SMALL = FlowConfig(n_blocks=3, n_components=3, position_dim=8, hidden=20)
 
@@ -98,12 +100,61 @@ def test_a_flow_told_the_class_treats_each_image_as_its_own(n_classes):
 def test_a_level_in_one_go_is_its_blocks_one_by_one():
     level, x = stirred(Level(13, (3, 2), SMALL, seed=0)), torch.randn(12, 13)
     for index in (None, torch.randint(6, (12,))):
-        whole, one_by_one = (
-            level(x, index),
-            level.flow(x, c=[Positions(level.codes, index)]),
-        )
-        for a, b in zip(whole, one_by_one):
+        whole = level(x, index)
+        one_by_one = level.flow(x, c=[Positions(level.codes, index)])
+        with plain_formulas():
+            plain = level(x, index)
+        for a, b, c in zip(whole, one_by_one, plain):
             torch.testing.assert_close(a, b)
+            assert torch.equal(b, c)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("drawn", [False, True])
+def test_the_plain_level_can_be_differentiated_twice_and_transformed(drawn):
+    config = FlowConfig(n_blocks=2, position_dim=4, hidden=6)
+    level = stirred(Level(5, (2, 2), config, seed=0))
+    index = torch.tensor([3, 0, 0, 1]) if drawn else None
+    x = torch.randn(4, 5)
+    leaf = x.clone().requires_grad_()
+    with plain_formulas():
+        assert torch.autograd.gradgradcheck(lambda x: level(x, index), (leaf,))
+    z, _ = level(leaf, index)
+    found = torch.func.jacrev(lambda x: level(x, index)[0])(x)
+    expected = torch.stack(
+        [torch.autograd.grad(row, leaf, retain_graph=True)[0] for row in z.flatten()]
+    )
+    torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-10, atol=1e-10)
+    with pytest.raises(
+        RuntimeError, match=r"within `cl_flow.model.plain_formulas\(\)`"
+    ):
+        torch.autograd.grad(z.sum(), leaf, create_graph=True)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_training_step_by_kernels_is_one_by_the_plain_formulas():
+    def moved() -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(5)
+        model = stirred(FlowModel([6, 9], [(4, 4), (2, 3)], SMALL).expand_(3))
+        optimizer = FusedAdam(trainable(model, weight_decay=1e-2), betas=(0.9, 0.99))
+        y, total = torch.tensor([0, 2]), 0.0
+        for level in model.levels:
+            n_patches = 2 * len(level.codes)
+            x = torch.randn(
+                n_patches, level.dim, generator=generator, dtype=torch.float64
+            )
+            terms = hgad_losses(level.mixture, *level(x), y, intra=True)
+            total = total + hgad_total(terms)
+        total.backward()
+        grads = [parameter.grad.clone() for parameter in model.parameters()]
+        optimizer.step(1e-3)
+        return [*grads, *(parameter.detach() for parameter in model.parameters())]
+
+    by_kernels = moved()
+    with plain_formulas():
+        plainly = moved()
+    for a, b in zip(by_kernels, plainly):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.usefixtures("float64")

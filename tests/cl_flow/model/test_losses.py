@@ -1,11 +1,13 @@
-"""The losses against the textbook's formulas under autograd, in frames and without."""
+"""The losses against the textbook's formulas, by the kernel and by the plain terms."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from cl_flow.model.kernels import plain_formulas
 from cl_flow.model.losses import LossConfig, hgad_losses, hgad_total
 from cl_flow.model.mixture import Mixture
 
@@ -48,32 +50,75 @@ def textbook(mixture: Mixture, z, log_det, y) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("images", [4, 12])
-@pytest.mark.parametrize("n_components", [1, 4])
-@pytest.mark.parametrize("n_classes", [1, 3])
-def test_each_term_and_its_gradient_are_the_textbooks(n_classes, n_components, images):
-    mixture, z, log_det = (
-        stirred(n_classes, n_components),
-        torch.randn(12, 7).requires_grad_(),
-        torch.randn(12).requires_grad_(),
-    )
-    y = torch.arange(images) % n_classes
-    ours = hgad_losses(mixture, z, log_det, y, intra=True, label_smoothing=SMOOTHING)
-    theirs = textbook(mixture, z, log_det, y)
+def plain(mixture: Mixture, z, log_det, y) -> dict[str, torch.Tensor]:
+    with plain_formulas():
+        return hgad_losses(
+            mixture, z, log_det, y, intra=True, label_smoothing=SMOOTHING
+        )
+
+
+def agree(ours, theirs, inputs: list[torch.Tensor]) -> None:
+    """Every term and all its gradients are the same."""
     assert list(ours) == list(theirs)
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-12, atol=1e-12)
         grads = [
             torch.autograd.grad(
-                terms[name],
-                [z, log_det, *mixture.parameters()],
-                retain_graph=True,
-                materialize_grads=True,
+                terms[name], inputs, retain_graph=True, materialize_grads=True
             )
             for terms in (ours, theirs)
         ]
         for a, b in zip(*grads):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("images", [4, 12])
+@pytest.mark.parametrize("n_components", [1, 4])
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_each_term_and_its_gradient_are_the_textbooks(n_classes, n_components, images):
+    mixture = stirred(n_classes, n_components)
+    z = torch.randn(12, 7).requires_grad_()
+    log_det = torch.randn(12).requires_grad_()
+    y = torch.arange(images) % n_classes
+    inputs = [z, log_det, *mixture.parameters()]
+    ours = hgad_losses(mixture, z, log_det, y, intra=True, label_smoothing=SMOOTHING)
+    defined = plain(mixture, z, log_det, y)
+    agree(ours, textbook(mixture, z, log_det, y), inputs)
+    agree(ours, defined, inputs)
+    agree(defined, textbook(mixture, z, log_det, y), inputs)
+    kernel = next(iter(ours.values())).grad_fn.next_functions[0][0]
+    assert "Objective" in kernel.name()
+    assert "Objective" not in str(defined["g"].grad_fn.next_functions)
+
+
+@pytest.mark.parametrize("intra", [False, True])
+def test_the_first_phase_has_the_first_terms(intra):
+    mixture, z, log_det = stirred(3), torch.randn(6, 7), torch.randn(6)
+    y = torch.tensor([0, 1, 2])
+    for mode in (nullcontext, plain_formulas):
+        with mode():
+            terms = hgad_losses(mixture, z, log_det, y, intra=intra)
+        names = ["g", "mi", "entropy"] + ["intra", "z"] * intra
+        assert list(terms) == names
+
+
+def test_plain_terms_can_be_differentiated_twice_and_transformed():
+    mixture, y = stirred(3), torch.tensor([0, 2])
+
+    def total(z, log_det):
+        return hgad_total(hgad_losses(mixture, z, log_det, y, intra=True))
+
+    z, log_det = torch.randn(4, 7), torch.randn(4)
+    leaves = (z.clone().requires_grad_(), log_det.clone().requires_grad_())
+    with plain_formulas():
+        assert torch.autograd.gradgradcheck(total, leaves)
+    expected = torch.autograd.grad(total(*leaves), leaves)
+    found = torch.func.jacrev(total, argnums=(0, 1))(z, log_det)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    with pytest.raises(
+        RuntimeError, match=r"within `cl_flow.model.plain_formulas\(\)`"
+    ):
+        torch.autograd.grad(total(*leaves), leaves, create_graph=True)
 
 
 def test_the_total_weighs_the_terms():

@@ -1,17 +1,27 @@
-"""The written-out gradient against finite differences and against autograd through the
-same formula; its memory.
-"""
+"""The written-out gradient against the plain blocks and finite differences; its memory."""
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch.func import functional_call
 
+from cl_flow.model.coupling import Coupling, Positions
 from cl_flow.model.kernels import couplings
 from cl_flow.model.kernels.couplings import Block, couple, reuse_memory
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 CLAMP = 1.9
+# A plain block's names of the weights that a `Block` holds, in its order.
+NAMES = (
+    "inner_weight",
+    "position_weight",
+    "inner_bias",
+    "outer.weight",
+    "outer.bias",
+    "global_scale",
+    "global_offset",
+    "rotation",
+)
 
 
 def arguments(
@@ -52,21 +62,16 @@ def arguments(
 
 
 def formula(x, table, index, blocks):
-    codes = table.repeat(len(x) // len(table), 1) if index is None else table[index]
-    log_det = 0
+    """The plain blocks one after the other, with the given weights."""
+    dim, hidden = x.shape[1], len(blocks[0].inner_bias)
+    plain = Coupling([(dim,)], [(3,)], hidden=hidden, clamp=CLAMP, seed=0)
+    positions = [Positions(table, index)]
+    total = 0
     for block in blocks:
-        x1, x2 = x.tensor_split([block.inner.shape[1]], dim=1)
-        hidden = (
-            F.linear(x1, block.inner)
-            + F.linear(codes, block.position, block.inner_bias)
-        ).relu()
-        a, t = (0.1 * F.linear(hidden, block.outer, block.outer_bias)).chunk(2, dim=1)
-        scale, log_s = 0.1 * F.softplus(block.scale, beta=0.5), CLAMP * a.tanh()
-        x = (
-            torch.cat([x1, x2 * log_s.exp() + t], dim=1) * scale + block.offset
-        ) @ block.rotation.T
-        log_det = log_det + log_s.sum(1) + scale.log().sum()
-    return x, log_det
+        weights = dict(zip(NAMES, block))
+        (x,), log_det = functional_call(plain, weights, ([x], positions))
+        total = total + log_det
+    return x, total
 
 
 def learnt(x, blocks) -> list[torch.Tensor]:
@@ -93,6 +98,13 @@ def test_value_and_gradient_are_those_of_the_formula(dim, index):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_a_block_holds_the_weights_of_the_plain_one():
+    plain = Coupling([(5,)], [(3,)], hidden=6, clamp=CLAMP, seed=0)
+    state = plain.state_dict(keep_vars=True)
+    assert all(value is state[name] for name, value in zip(NAMES, plain.block))
+    assert set(state) == set(NAMES)
+
+
 @pytest.mark.parametrize(
     "cells, n, index",
     [(4, 16, False), (5, 15, False), (9, 18, False), (4, 17, True), (5, 1, True)],
@@ -100,7 +112,7 @@ def test_value_and_gradient_are_those_of_the_formula(dim, index):
 @pytest.mark.parametrize("strip", [2, 4, 6, 9])
 def test_patches_go_through_in_strips_of_any_grid(strip, cells, n, index, monkeypatch):
     values = arguments(5, index=index, cells=cells, n=n)
-    monkeypatch.setattr("cl_flow.model.kernels.couplings.STRIP", strip)
+    monkeypatch.setattr("cl_flow.model.kernels.memory.STRIP", strip)
     with torch.no_grad():
         torch.testing.assert_close(
             couple(*values, clamp=CLAMP), formula(*values), rtol=1e-12, atol=1e-12
@@ -114,7 +126,7 @@ def test_codes_are_added_to_parts_of_a_grid_or_to_several_grids(
 ):
     values = arguments(5, index=False, cells=cells, n=n)
     monkeypatch.setattr(
-        "cl_flow.model.kernels.couplings.PART", rows * len(values[-1][0].inner_bias)
+        "cl_flow.model.kernels.memory.PART", rows * len(values[-1][0].inner_bias)
     )
     ours, theirs = couple(*values, clamp=CLAMP), formula(*values)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -192,7 +204,7 @@ def test_without_a_gradient_the_value_is_the_same():
 
 
 def test_passes_without_a_gradient_keep_the_place_of_one_block(monkeypatch):
-    monkeypatch.setattr("cl_flow.model.kernels.couplings.STRIP", 4)
+    monkeypatch.setattr("cl_flow.model.kernels.memory.STRIP", 4)
     values = arguments(5, index=False, n=16)
     expected = [value.detach() for value in couple(*values, clamp=CLAMP)]
     for mode in (torch.no_grad, torch.inference_mode):
