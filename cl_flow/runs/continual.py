@@ -1,4 +1,4 @@
-"""The continual loop: task after task, a snapshot of each."""
+"""Continual loop: task after task, a snapshot of each."""
 
 __all__ = ["learn", "learn_stream"]
 
@@ -20,6 +20,14 @@ from cl_flow.training.loop import train
 def learn_stream(
     run: Run, strategy: Strategy, device: torch.device, progress: bool
 ) -> None:
+    """Learn what is left of a run's stream, and mark the run as whole.
+
+    Args:
+        run: Begun, or cut after any of its tasks.
+        strategy: New; its memory is that of the last snapshot.
+        device: Where to train.
+        progress: Whether to show a bar per task.
+    """
     stream = strategy.arrange(run.stream())
     model = _last_model(run, strategy, device)
     for task in stream[len(run) :]:
@@ -43,8 +51,7 @@ def learn(
     watch: Callable[[int, FlowModel], None] | None = None,
     progress: bool | str = False,
 ) -> tuple[FlowModel, pd.DataFrame]:
-    """The model after training on one task as a strategy has it, and the losses; what
-    follows is to consolidate.
+    """Train a model on one task as a strategy has it; what follows is to consolidate.
 
     Args:
         model: The model after the tasks before; changed in place.
@@ -54,14 +61,17 @@ def learn(
         past: The tasks before, for a strategy that may look at them.
         watch: As in `train`.
         progress: Whether to show a bar, or its title.
+
+    Returns:
+        The model, and the losses as `train` tells them.
     """
     model = strategy.grow(model, task)
     if config.centers == "freeze_old":
         for level in model.levels:
             level.mixture.freeze_old_()
-    data = strategy.prepare(
-        model, task, past={t.index: t for t in past} if strategy.sees_past else {}
-    )
+    seen = {earlier.index: earlier for earlier in past} if strategy.sees_past else {}
+    data = strategy.prepare(model, task, past=seen)
+    watchers = [strategy.watch] if watch is None else [strategy.watch, watch]
     losses = train(
         model,
         data,
@@ -69,7 +79,7 @@ def learn(
         penalty=strategy.penalty,
         rehearsal=strategy.rehearse(model, task),
         midway=strategy.midway,
-        watch=partial(_tell, [strategy.watch, *filter(None, [watch])]),
+        watch=partial(_tell, watchers),
         seed=_task_seed(config, task),
         progress=progress,
     )
@@ -84,20 +94,15 @@ def _tell(
 
 
 def _last_model(run: Run, strategy: Strategy, device: torch.device) -> FlowModel:
-    """The model of the last finished task with the strategy's memory restored, or a new
-    one.
-    """
+    """Model of the last finished task, the strategy's memory restored, or a new one."""
     if len(run):
         strategy.memory.update(run[-1].memory())
         return run[-1].model(device)
-    features = run.features
-    return FlowModel(
-        features.dims, features.grids, run.config.flow, seed=run.config.seed_model
-    ).to(device)
+    dims, grids = run.features.dims, run.features.grids
+    model = FlowModel(dims, grids, run.config.flow, seed=run.config.seed_model)
+    return model.to(device)
 
 
 def _task_seed(config: RunConfig, task: Task) -> int:
-    """A seed of its own for every task, so that a resumed run draws what an
-    uninterrupted one would.
-    """
+    """Seed of a task: a resumed run draws what an uninterrupted one would."""
     return 1000 * config.seed_data + task.index

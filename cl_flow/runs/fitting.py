@@ -1,4 +1,4 @@
-"""The continual loop: learn task after task, keeping a snapshot of each."""
+"""Fitting: runs from disk, or trained, or continued."""
 
 __all__ = ["fit", "fit_all"]
 
@@ -27,8 +27,7 @@ def fit(
     progress: bool = True,
     folder: str | Path | None = None,
 ) -> Run:
-    """The run of a config: the one on disk, or trained now, or continued after its last
-    finished task.
+    """Run of a config: from disk, or trained now, or continued after its last task.
 
     Training sees normal training images only and is never evaluated here; ask
     `analysis` later, of any snapshot. Interrupting it at any moment leaves a run that
@@ -62,11 +61,10 @@ def fit_all(
     processes: int | None = None,
     device: str | torch.device | None = None,
 ) -> list[Run]:
-    """`fit` for several configs, in their order; on a CPU several processes of one
-    thread share the work.
+    """Runs of several configs, in their order, several trained at a time on a CPU.
 
-    One thread per run wastes nothing: the products in a step are too small to be worth
-    splitting.
+    There each has a process of one thread, which wastes nothing: the products in a step
+    are too small to be worth splitting.
 
     Args:
         configs: What to train.
@@ -77,19 +75,13 @@ def fit_all(
         RuntimeError: A training process was ended from outside, or could not import the
             script it was begun in.
     """
-    waiting = [
-        config
-        for config in configs
-        if not Run.at(config).is_complete and _travels(config)
-    ]
-    n = processes or (os.cpu_count() if pick_device(device).type == "cpu" else 1)
-    if n > 1 and len(waiting) > 1:
+    unfinished = [config for config in configs if not Run.at(config).is_complete]
+    waiting = [config for config in unfinished if _travels(config)]
+    n = min(processes or _runs_at_a_time(device), len(waiting))
+    if n > 1:
+        quiet = partial(fit, progress=False, device=device)
         try:
-            fit_in_processes(
-                partial(fit, progress=False, device=device),
-                waiting,
-                min(n, len(waiting)),
-            )
+            fit_in_processes(quiet, waiting, n)
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "Expected training processes that live; one was ended from outside, or "
@@ -100,9 +92,16 @@ def fit_all(
     return [fit(config, device=device) for config in configs]
 
 
+def _runs_at_a_time(device: str | torch.device | None) -> int:
+    """One run per core on a CPU, one on a GPU."""
+    on_cpu = pick_device(device).type == "cpu"
+    return (os.cpu_count() or 1) if on_cpu else 1
+
+
 def _travels(config: RunConfig) -> bool:
-    """Whether another process knows the strategy and the dataset: one defined in a
-    notebook is known there alone.
+    """Whether another process knows the strategy and the dataset.
+
+    One that is defined in a notebook is known there alone.
     """
     entries = (STRATEGIES[config.strategy], DATASETS[config.dataset])
     return all(entry.__module__ != "__main__" for entry in entries)

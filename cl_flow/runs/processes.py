@@ -19,12 +19,17 @@ from cl_flow.runs.run import Run
 def fit_in_processes(
     fit: Callable[[RunConfig], Run], configs: Sequence[RunConfig], n: int
 ) -> None:
-    """Call `fit` on each config in `n` processes under one bar; when one fails, or the
-    user interrupts, none is left behind.
+    """Call `fit` on each config in `n` processes, under one bar.
+
+    When one fails, or the user interrupts, none is left behind.
+
+    Args:
+        fit: Function of a config, known to another process by its name.
+        configs: What to train.
+        n: Processes.
     """
-    _ = (
-        Run.at(configs[0]).features
-    )  # extracted here, under its own bar, rather than waited for in every process
+    # Extracted here, under its own bar, rather than waited for in every process.
+    _ = Run.at(configs[0]).features
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_begin_process)
@@ -40,13 +45,13 @@ def fit_in_processes(
 
 
 def _begin_process() -> None:
-    """One thread of torch, and another that ends the process with its parent: who is
-    killed cannot end it.
+    """Take one thread for torch, and another that ends the process with its parent.
+
+    A parent that is killed cannot end it.
     """
     torch.set_num_threads(1)
-    threading.Thread(
-        target=_end_with, args=(multiprocessing.parent_process(),), daemon=True
-    ).start()
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
@@ -55,9 +60,7 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 def _watch(jobs: Sequence[Future], configs: Sequence[RunConfig]) -> None:
-    """Show how many tasks are learnt until all jobs are done, or raise what one of them
-    raised.
-    """
+    """Show how many tasks are learnt until all jobs are done; raise what one raised."""
     runs = [Run.at(config) for config in configs]
     with tqdm(desc=f"training {len(runs)} runs", unit="task") as bar:
         while not all(job.done() for job in jobs):

@@ -129,24 +129,25 @@ class Run:
 
     @cached_property
     def features(self) -> Features:
-        """The features it was trained on, test images included."""
+        """Features that it was trained on, test images included."""
         return _features(self.config)
 
     @cached_property
     def tasks(self) -> list[tuple[str, ...]]:
-        """The categories of each task of the stream (also for a joint run, which learns
-        them at once).
+        """Categories of each task of the stream.
+
+        A joint run has them too, though it learns them at once.
         """
         return task_order(load_samples(self.config)["category"], self.config.stream)
 
     def stream(self) -> list[Task]:
-        """The stream as it arrives, before the strategy arranges it."""
+        """Tasks as they arrive, before the strategy arranges them."""
         return make_stream(self.features, self.config.stream)
 
     # ---- writing, for `fit`
 
     def lock(self) -> FileLock:
-        """Held by the process that trains."""
+        """Lock that the process holds that trains."""
         return FileLock(self.folder / ".lock")
 
     def write(
@@ -158,9 +159,8 @@ class Run:
         seconds: float,
     ) -> None:
         """Add one learnt task; its snapshot is written last, and makes it count."""
-        losses = losses.assign(step=task.index)[
-            ["step", "epoch", "level", "term", "value"]
-        ]
+        columns = ["step", "epoch", "level", "term", "value"]
+        losses = losses.assign(step=task.index)[columns]
         if task.index:
             before = self.losses
             losses = pd.concat([before[before["step"] < task.index], losses])
@@ -173,10 +173,9 @@ class Run:
             "device": str(model.levels[0].codes.device),
             "threads": torch.get_num_threads(),
         }
-        _write_json(
-            self.folder / "run.json",
-            {**self.facts, "steps": [*self.facts["steps"][: task.index], step]},
-        )
+        facts = self.facts
+        facts["steps"] = [*facts["steps"][: task.index], step]
+        _write_json(self.folder / "run.json", facts)
         Snapshot.write(self._snapshot(task.index), model, memory)
 
     def finish(self) -> None:
@@ -204,11 +203,10 @@ class Run:
 
     def _repr_html_(self) -> str:
         steps = pd.DataFrame(self.facts["steps"])
-        table = (
-            steps.assign(categories=steps["categories"].map(", ".join)).to_html()
-            if len(steps)
-            else ""
-        )
+        table = ""
+        if len(steps):
+            categories = steps["categories"].map(", ".join)
+            table = steps.assign(categories=categories).to_html()
         title = f"<b>{html.escape(repr(self))}</b>"
         place = f"<code>{html.escape(str(self.folder))}</code>"
         return f"<p>{title}<br>{place}</p>{table}"
@@ -220,9 +218,8 @@ def _features(config: RunConfig) -> Features:
     if config.whiten is None:
         return features
     whole = dataclasses.replace(config.stream, without=())
-    return features.whitened(
-        config.whiten, fit_on=task_order(samples["category"], whole)[0]
-    )
+    first, *_ = task_order(samples["category"], whole)
+    return features.whitened(config.whiten, fit_on=first)
 
 
 def _begin(config: RunConfig, runs: Path) -> Path:
@@ -242,18 +239,25 @@ def _begin(config: RunConfig, runs: Path) -> Path:
 
 def _provenance() -> dict[str, Any]:
     names = ("torch", "timm", "FrEIA", "numpy")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     return {
-        "commit": commit or None,
+        "commit": _commit(),
         "versions": {name: version(name) for name in names},
         "begun": time.strftime("%FT%T%z"),
     }
+
+
+def _commit() -> str | None:
+    """Commit of this checkout; none where git, or a checkout, is not there."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

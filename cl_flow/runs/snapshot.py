@@ -1,4 +1,4 @@
-"""The model after one task, on disk."""
+"""Snapshot: the model after one task, on disk."""
 
 __all__ = ["Snapshot"]
 
@@ -22,7 +22,7 @@ from cl_flow.runs.config import build_config
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The model after one task, on disk.
+    """Model after one task, on disk.
 
     Args:
         path: The safetensors file.
@@ -44,41 +44,34 @@ class Snapshot:
         return tuple(self.facts["categories"])
 
     def model(self, device: str | torch.device = "cpu") -> FlowModel:
-        """A new copy of the model, in evaluation mode."""
+        """New copy of the model, in evaluation mode."""
         facts = self.facts
-        model = FlowModel(
-            facts["dims"],
-            facts["grids"],
-            build_config(FlowConfig, facts["config"]),
-            seed=facts["seed"],
-        )
+        config = build_config(FlowConfig, facts["config"])
+        dims, grids = facts["dims"], facts["grids"]
+        model = FlowModel(dims, grids, config, seed=facts["seed"])
         tensors = self._tensors("model.")
         for i, level in enumerate(model.levels):
-            level.mixture.allocate_(
-                facts["blocks"], frames=f"levels.{i}.mixture._frame_weight" in tensors
-            )
+            framed = f"levels.{i}.mixture._frame_weight" in tensors
+            level.mixture.allocate_(facts["blocks"], frames=framed)
             level.class_codes = tensors.get(f"levels.{i}.class_codes")
         model.categories = self.categories
         model.load_state_dict(tensors)
-        model.own = {
-            key: value.to(device) for key, value in self._tensors("own.").items()
-        }
+        own = self._tensors("own.")
+        model.own = {key: value.to(device) for key, value in own.items()}
         return model.to(device).eval()
 
     def memory(self) -> dict[str, Tensor]:
-        """What the strategy keeps between tasks."""
+        """Tensors that the strategy keeps between tasks."""
         return self._tensors("memory.")
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes that the strategy keeps for the next task beside the model: its memory,
-        and weights of single tasks.
+        """Bytes that the strategy keeps for the next task beside the model.
+
+        They are its memory, and weights of single tasks.
         """
-        return sum(
-            value.nbytes
-            for prefix in ("memory.", "own.")
-            for value in self._tensors(prefix).values()
-        )
+        kept = [*self.memory().values(), *self._tensors("own.").values()]
+        return sum(value.nbytes for value in kept)
 
     def _tensors(self, prefix: str) -> dict[str, Tensor]:
         with safe_open(self.path, framework="pt") as file:
@@ -102,10 +95,8 @@ class Snapshot:
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
         tensors |= {f"own.{key}": value for key, value in model.own.items()}
         tensors |= {f"memory.{key}": value for key, value in memory.items()}
-        tensors = {
-            key: value.detach().cpu().contiguous().clone()
-            for key, value in tensors.items()
-        }
+        for key, value in tensors.items():
+            tensors[key] = value.detach().cpu().contiguous().clone()
         with atomic(path) as temporary:
             save_file(tensors, temporary, metadata={"cl_flow": json.dumps(facts)})
 
