@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.former import former_table
 from analysis.source import code_digest
 from cl_flow.identity import differing, digest_of
 from cl_flow.paths import atomic
@@ -77,6 +78,9 @@ def _cached(function: Experiment, run: Run, options: dict[str, Any]) -> pd.DataF
             f"Expected a run with at least one task learnt; got {run!r}. "
             "Call fit(run.config) first."
         )
+    former = former_table(run, function.__name__, options)
+    if former is not None:
+        return pd.read_parquet(former)
     facts = run.facts
     identity = [
         _telling(function, options),

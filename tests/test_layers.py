@@ -25,7 +25,7 @@ FLOORS = {
         "runs",
     ],
     "analysis": [
-        "metrics style conventions rows source rooms",
+        "metrics style conventions rows source rooms former",
         "intervals",
         "contrasts experiments scoring studies",
         "detection pictures embedding centers expansion recovery alignment",
