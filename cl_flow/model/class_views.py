@@ -22,17 +22,14 @@ def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
     it. Under `owner/<parameter>` stands, for each element of a weight, the first
     expansion that may use it (uint8): for the earlier ones it is 0.
     """
-    device = model.levels[0].codes.device
+    level = model.levels[0]
+    ids = torch.arange(model.n_classes, device=level.codes.device)
     if not model.own:
-        return [(model, torch.arange(model.n_classes, device=device))]
-    out = []
-    begin = 0
-    for expansion, block in enumerate(model.levels[0].mixture.blocks()):
-        end = begin + len(block["mu"])
-        ids = torch.arange(begin, end, device=block["mu"].device)
-        out.append((_view(model, expansion), ids))
-        begin = end
-    return out
+        return [(model, ids)]
+    sizes = [len(block["mu"]) for block in level.mixture.blocks()]
+    return [
+        (_view(model, expansion), own) for expansion, own in enumerate(ids.split(sizes))
+    ]
 
 
 @torch.no_grad()
@@ -45,11 +42,15 @@ def _view(model: FlowModel, expansion: int) -> FlowModel:
         whose, name = key.split("/")
         if whose == "owner":
             weight = weights[name]
-            weight.mul_((value <= expansion).to(weight))
-        elif whose == str(expansion) and name.endswith(".up"):
+            mine = value <= expansion
+            weight.mul_(mine.to(weight))
+        elif whose != str(expansion) or name.endswith(".down"):
+            continue
+        elif name.endswith(".up"):
             weight = weights[name.removesuffix(".up")]
             down = own[key.removesuffix("up") + "down"]
-            weight.add_((value @ down).to(weight))
-        elif whose == str(expansion) and not name.endswith(".down"):
+            product = value @ down
+            weight.add_(product.to(weight))
+        else:
             weights[name].copy_(value)
     return view

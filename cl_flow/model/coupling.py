@@ -52,16 +52,26 @@ def encode_positions(dim: int, height: int, width: int) -> Tensor:
             f"Expected a position dimension that is a multiple of 4; got {dim}."
         )
     half = dim // 2
-    rate = torch.exp(torch.arange(0.0, half, 2) * -(math.log(1e4) / half))
-    columns = _waves(width, rate)[None, :, :].expand(height, -1, -1)
-    rows = _waves(height, rate)[:, None, :].expand(-1, width, -1)
-    return torch.cat([columns, rows], dim=-1).flatten(0, 1)
+    decay = math.log(1e4) / half
+    steps = torch.arange(0.0, half, 2)
+    rates = torch.exp(steps * -decay)
+    columns = _waves(width, rates)
+    rows = _waves(height, rates)
+    parts = [
+        columns.expand(height, -1, -1),
+        rows[:, None].expand(-1, width, -1),
+    ]
+    codes = torch.cat(parts, dim=-1)
+    return codes.flatten(0, 1)
 
 
-def _waves(n: int, rate: Tensor) -> Tensor:
+def _waves(n: int, rates: Tensor) -> Tensor:
     """Sine and cosine in turn (n, 2·rates) of the numbers below n."""
-    angle = torch.arange(0.0, n)[:, None] * rate
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+    numbers = torch.arange(0.0, n)
+    angles = numbers[:, None] * rates
+    pairs = [angles.sin(), angles.cos()]
+    waves = torch.stack(pairs, dim=-1)
+    return waves.flatten(1)
 
 
 class Coupling(FrEIA.modules.InvertibleModule):
@@ -94,18 +104,21 @@ class Coupling(FrEIA.modules.InvertibleModule):
         seed: int,
     ) -> None:
         super().__init__(dims_in, dims_c)
-        dim = dims_in[0][0]
+        (dim,) = dims_in[0]
+        (n_positions,) = dims_c[0]
         half = dim // 2
         self.split = (dim - half, half)
         self.clamp = clamp
-        parts = [self.split[0], dims_c[0][0]]
+        parts = [dim - half, n_positions]
         hidden = hidden or 2 * sum(parts)
         first = nn.Linear(sum(parts), hidden)
+        bias = first.bias.detach()
         inner, position = first.weight.detach().split(parts, dim=1)
         self.inner_weight = nn.Parameter(inner.clone())
         self.position_weight = nn.Parameter(position.clone())
-        self.inner_bias = nn.Parameter(first.bias.detach().clone())
+        self.inner_bias = nn.Parameter(bias.clone())
         self.outer = nn.Linear(hidden, 2 * half)
+        # softplus(g/2)/5 = 1
         unit = 2 * math.log(math.expm1(5.0))
         self.global_scale = nn.Parameter(torch.full((dim,), unit))
         self.global_offset = nn.Parameter(torch.zeros(dim))
@@ -126,35 +139,47 @@ class Coupling(FrEIA.modules.InvertibleModule):
         Names, order and tuples are FrEIA's.
         """
         formula = self._backward if rev else self._forward
-        out, log_det = formula(x_or_z[0], c[0])
+        (x_or_z,) = x_or_z
+        (condition,) = c
+        out, log_det = formula(x_or_z, condition)
         return (out,), log_det
 
     def _forward(self, x: Tensor, condition: Positions) -> tuple[Tensor, Tensor]:
         x1, x2 = x.split(self.split, dim=1)
         log_growth, shift = self._affine(x1, condition)
-        mixed = torch.cat([x1, x2 * torch.exp(log_growth) + shift], dim=1)
+        mixed2 = x2 * torch.exp(log_growth) + shift
+        mixed = torch.cat([x1, mixed2], dim=1)
         scale = self._scale()
-        z = (scale * mixed + self.global_offset) @ self.rotation.T
-        return z, log_growth.sum(1) + scale.log().sum()
+        scaled = scale * mixed + self.global_offset
+        z = scaled @ self.rotation.T
+        log_det = log_growth.sum(1) + scale.log().sum()
+        return z, log_det
 
     def _backward(self, z: Tensor, condition: Positions) -> tuple[Tensor, Tensor]:
+        scaled = z @ self.rotation
         scale = self._scale()
-        mixed = (z @ self.rotation - self.global_offset) / scale
+        mixed = (scaled - self.global_offset) / scale
         x1, mixed2 = mixed.split(self.split, dim=1)
         log_growth, shift = self._affine(x1, condition)
-        x = torch.cat([x1, (mixed2 - shift) * torch.exp(-log_growth)], dim=1)
-        return x, -log_growth.sum(1) - scale.log().sum()
+        x2 = (mixed2 - shift) * torch.exp(-log_growth)
+        x = torch.cat([x1, x2], dim=1)
+        log_det = -log_growth.sum(1) - scale.log().sum()
+        return x, log_det
 
     def _affine(self, x1: Tensor, condition: Positions) -> tuple[Tensor, Tensor]:
         """α tanh a and t (N, ⌊D/2⌋) of the first halves x₁ (N, ⌈D/2⌉)."""
         codes = F.linear(condition.table, self.position_weight, self.inner_bias)
         if condition.index is None:
-            codes = codes.repeat(len(x1) // len(codes), 1)
+            n_grids = len(x1) // len(codes)
+            codes = codes.repeat(n_grids, 1)
         else:
             codes = codes[condition.index]
-        hidden = torch.relu(F.linear(x1, self.inner_weight) + codes)
-        a, shift = (0.1 * self.outer(hidden)).split(self.split[1], dim=1)
-        return self.clamp * a.tanh(), shift
+        inner = F.linear(x1, self.inner_weight)
+        hidden = torch.relu(inner + codes)
+        affine = 0.1 * self.outer(hidden)
+        a, shift = affine.chunk(2, dim=1)
+        log_growth = self.clamp * a.tanh()
+        return log_growth, shift
 
     def _scale(self) -> Tensor:
         """s = softplus(g/2)/5 (D,)."""

@@ -51,7 +51,12 @@ class Level(nn.Module):
     """
 
     def __init__(
-        self, dim: int, grid: tuple[int, int], config: FlowConfig, *, seed: int
+        self,
+        dim: int,
+        grid: tuple[int, int],
+        config: FlowConfig,
+        *,
+        seed: int,
     ) -> None:
         super().__init__()
         if dim < 2:
@@ -75,7 +80,10 @@ class Level(nn.Module):
         self.register_buffer("class_codes", None)
 
     def forward(
-        self, x: Tensor, index: Tensor | None = None, y: Tensor | None = None
+        self,
+        x: Tensor,
+        index: Tensor | None = None,
+        y: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Latents z (N, D) and log |det ∂z/∂x| (N,) of patches x (N, D).
 
@@ -96,21 +104,28 @@ class Level(nn.Module):
         return couple(x, *condition, blocks, clamp=self.flow[0].clamp)
 
     def inverse(
-        self, z: Tensor, index: Tensor | None = None, y: Tensor | None = None
+        self,
+        z: Tensor,
+        index: Tensor | None = None,
+        y: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Patches x (N, D) and log |det ∂x/∂z| (N,) of latents z (N, D)."""
-        return self.flow(z, c=[self._condition(z, index, y)], rev=True)
+        condition = self._condition(z, index, y)
+        return self.flow(z, c=[condition], rev=True)
 
     def _is_plain(self) -> bool:
-        return all(type(block).forward is Coupling.forward for block in self.flow)
+        plain = Coupling.forward
+        return all(type(block).forward is plain for block in self.flow)
 
     def _condition(
-        self, x: Tensor, index: Tensor | None, y: Tensor | None
+        self,
+        x: Tensor,
+        index: Tensor | None,
+        y: Tensor | None,
     ) -> Positions:
-        if x.ndim != 2 or x.shape[1] != self.dim:
-            raise ValueError(
-                f"Expected patches of shape (N, {self.dim}); got {tuple(x.shape)}."
-            )
+        shape = tuple(x.shape)
+        if shape[1:] != (self.dim,):
+            raise ValueError(f"Expected patches of shape (N, {self.dim}); got {shape}.")
         if index is None and len(x) % len(self.codes):
             height, width = self.grid
             raise ValueError(
@@ -122,7 +137,10 @@ class Level(nn.Module):
         return self._condition_on_class(len(x), index, y)
 
     def _condition_on_class(
-        self, n: int, index: Tensor | None, y: Tensor | None
+        self,
+        n: int,
+        index: Tensor | None,
+        y: Tensor | None,
     ) -> Positions:
         if y is None:
             raise ValueError(
@@ -130,16 +148,21 @@ class Level(nn.Module):
                 "got none."
             )
         if len(y) == 1:
-            return Positions(self.class_codes[y] + self.codes, index)
+            table = self.class_codes[y] + self.codes
+            return Positions(table, index)
         n_cells = len(self.codes)
+        n_rows = n_cells * len(self.class_codes)
         if index is None:
-            index = torch.arange(n, device=y.device) % n_cells
+            patches = torch.arange(n, device=y.device)
+            index = patches % n_cells
         y = y.repeat_interleave(n // len(y))
         # The smaller table: a row for each patch, or for each class and cell.
-        if n < n_cells * len(self.class_codes):
-            return Positions(self.class_codes[y] + self.codes[index])
+        if n < n_rows:
+            table = self.class_codes[y] + self.codes[index]
+            return Positions(table)
         table = self.class_codes[:, None] + self.codes
-        return Positions(table.flatten(0, 1), y * n_cells + index)
+        rows = y * n_cells + index
+        return Positions(table.flatten(0, 1), rows)
 
 
 class FlowModel(nn.Module):
@@ -196,9 +219,11 @@ class FlowModel(nn.Module):
         self.levels = nn.ModuleList()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for i, (dim, grid) in enumerate(zip(self.dims, self.grids)):
+            for i, dim in enumerate(self.dims):
+                grid = self.grids[i]
                 level_seed = 1000 * seed + 100 * i
-                self.levels.append(Level(dim, grid, self.config, seed=level_seed))
+                level = Level(dim, grid, self.config, seed=level_seed)
+                self.levels.append(level)
 
     @property
     def n_classes(self) -> int:
@@ -214,8 +239,9 @@ class FlowModel(nn.Module):
         ids = {name: i for i, name in enumerate(self.categories)}
         unknown = sorted(set(categories) - set(ids))
         if unknown:
+            names = ", ".join(unknown)
             known = ", ".join(self.categories) or "none yet"
-            raise KeyError(f"No center for {', '.join(unknown)}; known: {known}.")
+            raise KeyError(f"No center for {names}; known: {known}.")
         given = [ids[name] for name in categories]
         device = self.levels[0].codes.device
         return torch.tensor(given, dtype=torch.long, device=device)
@@ -241,7 +267,9 @@ class FlowModel(nn.Module):
             ValueError: No class, or one that the model already has.
         """
         if isinstance(categories, int):
-            categories = [f"class {self.n_classes + i}" for i in range(categories)]
+            n_classes = self.n_classes + categories
+            ids = range(self.n_classes, n_classes)
+            categories = [f"class {i}" for i in ids]
         names = self.categories + tuple(categories)
         if len(set(names)) < len(names):
             raise ValueError(
@@ -262,7 +290,8 @@ class FlowModel(nn.Module):
     def _generator(self, i: int) -> torch.Generator:
         """Source of what a level's next classes draw; it differs for every K."""
         model_seed = 1_000_000 + 1000 * self.seed
-        return torch.Generator().manual_seed(model_seed + 100 * i + self.n_classes)
+        seed = model_seed + 100 * i + self.n_classes
+        return torch.Generator().manual_seed(seed)
 
     def fresh(self) -> "FlowModel":
         """A new model of the same shape and seed, without knowledge or classes."""
@@ -293,4 +322,5 @@ def trainable(model: FlowModel, *, weight_decay: float) -> list[dict]:
 
 
 def _learning(module: nn.Module) -> list[nn.Parameter]:
-    return [p for p in module.parameters() if p.requires_grad]
+    parameters = module.parameters()
+    return [parameter for parameter in parameters if parameter.requires_grad]

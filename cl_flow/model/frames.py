@@ -31,14 +31,15 @@ class Frames(NamedTuple):
             ValueError: Another shape, or a weight that is singular or not finite.
         """
         shape = (n_classes, dim, dim)
-        weight = tuple(self.weight.shape)
-        bias = tuple(self.bias.shape)
-        if (weight, bias) != (shape, shape[:2]):
+        expected = (shape, shape[:2])
+        got = tuple(tuple(values.shape) for values in self)
+        if got != expected:
             raise ValueError(
-                f"Expected frames of shapes {shape} and {shape[:2]}; "
-                f"got {weight} and {bias}."
+                f"Expected frames of shapes {expected[0]} and {expected[1]}; "
+                f"got {got[0]} and {got[1]}."
             )
-        bad = (~self.log_volume.isfinite()).nonzero().flatten().tolist()
+        infinite = ~self.log_volume.isfinite()
+        bad = infinite.nonzero().flatten().tolist()
         if bad:
             raise ValueError(
                 "Expected frames of finite, non-zero volume; "
@@ -47,24 +48,33 @@ class Frames(NamedTuple):
 
     def of_class(self, z: Tensor, k: int) -> Tensor:
         """u (N, D) of latents (N, D) in the frame of one class."""
-        return torch.addmm(self.bias[k], z, self.weight[k].T)
+        weight = self.weight[k]
+        bias = self.bias[k]
+        return torch.addmm(bias, z, weight.T)
 
     def of_images(self, z: Tensor, y: Tensor) -> Tensor:
         """u (B, n, D) of latents (B, n, D), each image in the frame of its class."""
-        return torch.baddbmm(self.bias[y][:, None], z, self.weight[y].mT)
+        weight = self.weight[y]
+        bias = self.bias[y][:, None]
+        return torch.baddbmm(bias, z, weight.mT)
 
     def copy(self) -> "Frames":
         """The same values in memory of their own, without a gradient."""
-        return Frames(self.weight.detach().clone(), self.bias.detach().clone())
+        weight = self.weight.detach()
+        bias = self.bias.detach()
+        return Frames(weight.clone(), bias.clone())
 
     def subset(self, classes: Tensor) -> "Frames":
         """The frames of the given classes (n,)."""
-        return Frames(self.weight[classes].clone(), self.bias[classes].clone())
+        weight = self.weight[classes]
+        bias = self.bias[classes]
+        return Frames(weight.clone(), bias.clone())
 
     def extend(self, n: int) -> "Frames":
         """The same, and `n` more that leave z as it is."""
-        dim = self.bias.shape[1]
-        eye = torch.eye(dim, dtype=self.weight.dtype, device=self.weight.device)
-        weight = torch.cat([self.weight, eye.expand(n, -1, -1)])
-        bias = torch.cat([self.bias, self.bias.new_zeros(n, dim)])
-        return Frames(weight, bias)
+        weight, bias = self
+        dim = bias.shape[1]
+        eye = torch.eye(dim, dtype=weight.dtype, device=weight.device)
+        same = eye.expand(n, -1, -1)
+        zero = bias.new_zeros(n, dim)
+        return Frames(torch.cat([weight, same]), torch.cat([bias, zero]))

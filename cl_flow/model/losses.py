@@ -13,6 +13,8 @@ from torch import Tensor
 from cl_flow.model.kernels import objective, pays
 from cl_flow.model.mixture import Mixture
 
+TERMS = ("g", "mi", "entropy", "intra", "z")
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -74,11 +76,18 @@ def hgad_losses(
         {'g': 0.18, 'mi': 0.93, 'entropy': 0.0}
     """
     if mixture.frames is None and pays():
-        centers = (mixture.mu, mixture.delta, mixture.phi, mixture.psi)
         values = objective(
-            z, log_det, y, *centers, smoothing=label_smoothing, intra=intra
+            z,
+            log_det,
+            y,
+            mixture.mu,
+            mixture.delta,
+            mixture.phi,
+            mixture.psi,
+            smoothing=label_smoothing,
+            intra=intra,
         )
-        return dict(zip(("g", "mi", "entropy", "intra", "z"), values.unbind()))
+        return dict(zip(TERMS, values.unbind()))
     log_kernel = mixture.log_kernel(z)
     log_pi = mixture.phi.log_softmax(0)
     log_evidence = (log_kernel + log_pi).logsumexp(1) + log_det
@@ -87,28 +96,33 @@ def hgad_losses(
         "mi": _mutual_information(log_kernel, log_pi.detach(), y, label_smoothing),
         "entropy": _entropy(log_kernel),
     }
-    return {**terms, **_within_class(mixture, z, log_det, y)} if intra else terms
+    if intra:
+        terms |= _within_class(mixture, z, log_det, y)
+    return terms
 
 
 def _mutual_information(
     log_kernel: Tensor, log_pi: Tensor, y: Tensor, smoothing: float
 ) -> Tensor:
     gain = (log_kernel + log_pi).log_softmax(1) - log_pi
-    y = y.repeat_interleave(len(log_kernel) // len(y))
+    n_patches = len(log_kernel) // len(y)
+    y = y.repeat_interleave(n_patches)
     given = gain.gather(1, y[:, None])
     return (1 - smoothing) * given.mean() + smoothing * gain.mean()
 
 
 def _entropy(log_kernel: Tensor) -> Tensor:
     log_p = log_kernel.log_softmax(1)
-    return -(log_p.exp() * log_p).sum(1).mean()
+    entropy = -(log_p.exp() * log_p).sum(1)
+    return entropy.mean()
 
 
 def _within_class(
     mixture: Mixture, z: Tensor, log_det: Tensor, y: Tensor
 ) -> dict[str, Tensor]:
     log_kernel = mixture.log_kernel_within(z, y, detach_mu=True)
-    log_joint = log_kernel.logsumexp(-1).flatten() + log_det
+    log_p = log_kernel.logsumexp(-1).flatten()
+    log_joint = log_p + log_det
     constant = 0.5 * mixture.dim * math.log(2 * math.pi)
     surplus = (log_joint - constant) / mixture.dim
     return {
@@ -119,9 +133,15 @@ def _within_class(
 
 def hgad_total(terms: dict[str, Tensor], config: LossConfig | None = None) -> Tensor:
     """L_g − λ L_mi + L_e, and + L_intra + L_z where the terms hold them."""
+    config = config or LossConfig()
     values = torch.stack(list(terms.values()))
-    weight = (config or LossConfig()).mutual_information
-    return values @ _weights(tuple(terms), weight, values.device, values.dtype)
+    weights = _weights(
+        tuple(terms),
+        config.mutual_information,
+        values.device,
+        values.dtype,
+    )
+    return values @ weights
 
 
 @cache

@@ -32,7 +32,8 @@ def smallest_distance(mu: Tensor) -> float:
     """
     if len(mu) < 2:
         return math.inf
-    return torch.nn.functional.pdist(mu.detach()).min().item()
+    distances = torch.nn.functional.pdist(mu.detach())
+    return distances.min().item()
 
 
 def _tiled(k: int, like: Tensor) -> Tensor:
@@ -48,26 +49,35 @@ def _tiled(k: int, like: Tensor) -> Tensor:
         )
     repeats = dim // k
     eye = torch.eye(k, dtype=like.dtype, device=like.device)
+    tiles = eye.repeat(1, repeats)
     rest = like.new_zeros(k, dim - k * repeats)
-    rows = torch.cat([eye.repeat(1, repeats), rest], dim=1)
-    return rows * (SPACING / math.sqrt(2 * repeats))
+    rows = torch.cat([tiles, rest], dim=1)
+    height = SPACING / math.sqrt(2 * repeats)
+    return rows * height
 
 
 @PLACEMENTS
 def tile(
-    old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None
+    old: Tensor,
+    n: int,
+    data: Tensor | None,
+    generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
     """The new rows of HGAD's geometry for K+n classes.
 
     Old rows stay, so a new class can land close to one.
     """
     k = len(old)
-    return old, _tiled(k + n, old)[k:]
+    rows = _tiled(k + n, old)
+    return old, rows[k:]
 
 
 @PLACEMENTS
 def retile(
-    old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None
+    old: Tensor,
+    n: int,
+    data: Tensor | None,
+    generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
     """HGAD's geometry for K+n classes, the old centers moved into it as well.
 
@@ -80,7 +90,10 @@ def retile(
 
 @PLACEMENTS
 def orthogonal(
-    old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None
+    old: Tensor,
+    n: int,
+    data: Tensor | None,
+    generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
     """Random directions orthogonal to all centers and each other.
 
@@ -94,9 +107,11 @@ def orthogonal(
         )
     centers = old.double()
     directions = torch.randn(dim, n, generator=generator, dtype=torch.float64)
-    columns = torch.cat([centers.T, directions.to(old.device)], dim=1)
-    basis = torch.linalg.qr(columns).Q[:, k:].T
-    return old, (basis * _radius(centers)).to(old.dtype)
+    directions = directions.to(old.device)
+    columns = torch.cat([centers.T, directions], dim=1)
+    basis = torch.linalg.qr(columns).Q[:, k:]
+    new = basis.T * _radius(centers)
+    return old, new.to(old.dtype)
 
 
 def _radius(centers: Tensor) -> float:
@@ -104,13 +119,17 @@ def _radius(centers: Tensor) -> float:
     radius = SPACING / math.sqrt(2)
     if not len(centers):
         return radius
-    nearest = centers.square().sum(1).min().item()
-    return max(radius, math.sqrt(max(0.0, SPACING**2 - nearest)))
+    squares = centers.square().sum(1)
+    missing = SPACING**2 - squares.min().item()
+    return max(radius, math.sqrt(max(0.0, missing)))
 
 
 @PLACEMENTS("data")
 def at_data(
-    old: Tensor, n: int, data: Tensor | None, generator: torch.Generator | None
+    old: Tensor,
+    n: int,
+    data: Tensor | None,
+    generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
     """The means of the new classes' latents under the current flow."""
     expected = (n, old.shape[1])

@@ -47,7 +47,10 @@ class FusedAdam:
     """
 
     def __init__(
-        self, groups: Sequence[dict[str, Any]], *, betas: tuple[float, float]
+        self,
+        groups: Sequence[dict[str, Any]],
+        *,
+        betas: tuple[float, float],
     ) -> None:
         self._waiting = [
             (list(group["params"]), group["weight_decay"]) for group in groups

@@ -72,8 +72,9 @@ def couple(
     Returns:
         z (N, D) and the log-determinant (N,).
     """
+    keep = torch.is_grad_enabled()
     weights = (weight for block in blocks for weight in block)
-    return _Couple.apply(x, table, index, clamp, torch.is_grad_enabled(), *weights)
+    return _Couple.apply(x, table, index, clamp, keep, *weights)
 
 
 # ---- memory
@@ -97,7 +98,9 @@ def reuse_memory() -> Iterator[None]:
 
 
 def _shelf(key: tuple) -> list[Room]:
-    return [] if _SHELF is None else _SHELF.setdefault(key, [])
+    if _SHELF is None:
+        return []
+    return _SHELF.setdefault(key, [])
 
 
 def _borrow(
@@ -106,8 +109,9 @@ def _borrow(
     inference = torch.is_inference_mode_enabled()
     key = (n, shape, keep, whole, like.dtype, like.device, inference)
     shelf = _shelf(key)
-    room = shelf.pop() if shelf else Room(like, n, shape, keep=keep, whole=whole)
-    return key, room
+    if shelf:
+        return key, shelf.pop()
+    return key, Room(like, n, shape, keep=keep, whole=whole)
 
 
 def _give_back(key: tuple, room: Room) -> None:
@@ -142,7 +146,8 @@ class _Folds(NamedTuple):
 
     @classmethod
     def of(cls, blocks: Sequence[Block]) -> "_Folds":
-        bias = torch.stack([block.outer_bias for block in blocks]).mul_(0.1)
+        bias = torch.stack([block.outer_bias for block in blocks])
+        bias = bias.mul_(0.1)[:, :, None]
         raw = torch.stack([block.scale for block in blocks])
         offset = torch.stack([block.offset for block in blocks])
         rotation = torch.stack([block.rotation for block in blocks])
@@ -150,7 +155,7 @@ class _Folds(NamedTuple):
         split = blocks[0].inner.shape[1]
         turn = (rotation * scale[:, None]).roll(-split, 2)
         push = rotation @ offset[:, :, None]
-        return cls(bias[:, :, None], raw, scale, turn, push)
+        return cls(bias, raw, scale, turn, push)
 
 
 class _Couple(torch.autograd.Function):
@@ -166,13 +171,16 @@ class _Couple(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         blocks = [Block(*weights[i : i + 8]) for i in range(0, len(weights), 8)]
         keep = keep and any(ctx.needs_input_grad)
-        shape = Shape(*x.shape, len(blocks[0].inner_bias), len(table))
-        key, room = _borrow(x, len(blocks), shape, keep=keep, whole=index is None)
+        whole = index is None
+        hidden = len(blocks[0].inner_bias)
+        shape = Shape(*x.shape, hidden, len(table))
+        key, room = _borrow(x, len(blocks), shape, keep=keep, whole=whole)
         folds = _Folds.of(blocks)
         room.x.copy_(x.T)
         _pass(room, blocks, folds, table, index, clamp)
         log_scale = folds.scale.log().sum()
-        log_det = room.volumes.sum(0).mul_(clamp).add_(log_scale)
+        volume = room.volumes.sum(0)
+        log_det = volume.mul_(clamp).add_(log_scale)
         z = _rows(room.z)
         if not keep:
             _give_back(key, room)
@@ -220,10 +228,11 @@ class _Couple(torch.autograd.Function):
         _give_back(ctx.key, room)
         split = inners[0].shape[1]
         dscale = _scale_gradient(products, dlog_det, raw, scale, split)
-        doffset = (turn.mT @ pushes[:, :, None])[:, :, 0].roll(split, 1).div_(scale)
-        rows = zip(grads, dscale.unbind(), doffset.unbind())
-        of_weights = [(*learnt, g, o, None) for learnt, g, o in rows]
-        return (dx, None, None, None, None, *(d for row in of_weights for d in row))
+        doffset = _offset_gradient(pushes, turn, scale, split)
+        of_weights = []
+        for learnt, *others in zip(grads, dscale.unbind(), doffset.unbind()):
+            of_weights += [*learnt, *others, None]
+        return dx, None, None, None, None, *of_weights
 
 
 def _pass(
@@ -249,7 +258,12 @@ def _rows(columns: Tensor) -> Tensor:
     return columns.T.clone(memory_format=torch.contiguous_format)
 
 
-def _first_layer(at: Place, block: Block, codes: Tensor, index: Tensor | None) -> None:
+def _first_layer(
+    at: Place,
+    block: Block,
+    codes: Tensor,
+    index: Tensor | None,
+) -> None:
     if index is None:
         torch.mm(at.row.x1_rows, block.inner.T, out=at.hidden)
         for hidden, own in at.parts:
@@ -260,15 +274,22 @@ def _first_layer(at: Place, block: Block, codes: Tensor, index: Tensor | None) -
 
 
 def _rest(
-    at: Place, block: Block, bias: Tensor, turn: Tensor, push: Tensor, clamp: float
+    at: Place,
+    block: Block,
+    bias: Tensor,
+    turn: Tensor,
+    push: Tensor,
+    clamp: float,
 ) -> None:
+    row = at.row
     affine = at.affine
     hidden = at.hidden_columns
-    torch.addmm(affine, block.outer, hidden, beta=0, alpha=0.1, out=affine).add_(bias)
+    torch.addmm(affine, block.outer, hidden, beta=0, alpha=0.1, out=affine)
+    affine.add_(bias)
     torch.mul(at.tanh.tanh_(), clamp, out=at.growth).exp_()
     torch.sum(at.tanh, 0, out=at.volume)
-    torch.addcmul(at.shift, at.row.x2, at.growth, out=at.row.mixed2)
-    torch.mm(turn, at.row.mixed, out=at.z).add_(push)
+    torch.addcmul(at.shift, row.x2, at.growth, out=row.mixed2)
+    torch.mm(turn, row.mixed, out=at.z).add_(push)
 
 
 def _back(
@@ -288,7 +309,8 @@ def _back(
     before = way.before
     dhidden = way.dhidden
     torch.mm(turn_back, way.after.x, out=before.mixed)
-    torch.sum(torch.mul(before.mixed, row.mixed, out=way.product), 1, out=product)
+    torch.mul(before.mixed, row.mixed, out=way.product)
+    torch.sum(way.product, 1, out=product)
     torch.mul(before.mixed2, at.growth, out=before.x2)
     torch.addcmul(pull, before.x2, row.x2, value=clamp, out=way.da)
     torch.ops.aten.tanh_backward.grad_input(way.da, at.tanh, grad_input=way.da)
@@ -308,7 +330,8 @@ def _learn(
     """Gradients of inner, position, inner_bias, outer and outer_bias."""
     dcodes = room.codes
     if index is None:
-        torch.sum(way.dhidden.view(-1, *dcodes.shape), 0, out=dcodes)
+        by_grid = way.dhidden.view(-1, *dcodes.shape)
+        torch.sum(by_grid, 0, out=dcodes)
     else:
         dcodes.zero_().index_add_(0, index, way.dhidden)
     dinner = (at.row.x1 @ way.dhidden).T
@@ -323,4 +346,12 @@ def _scale_gradient(
 ) -> Tensor:
     """Gradient of g (n, D), through s = softplus(g/2)/5."""
     slope = torch.sigmoid(0.5 * raw).mul_(0.1)
-    return products.roll(split, 1).add_(dlog_det.sum()).div_(scale).mul_(slope)
+    dscale = products.roll(split, 1)
+    dscale.add_(dlog_det.sum())
+    return dscale.div_(scale).mul_(slope)
+
+
+def _offset_gradient(pushes: Tensor, turn: Tensor, scale: Tensor, split: int) -> Tensor:
+    """Gradient of o (n, D), through R·o."""
+    pulled = turn.mT @ pushes[:, :, None]
+    return pulled[:, :, 0].roll(split, 1).div_(scale)

@@ -88,8 +88,9 @@ class _Objective(torch.autograd.Function):
         if rest:
             dintra, dsurplus = rest
             within = _Within(*kept[4:])
+            dim = z.shape[1]
             slope = torch.sigmoid(-within.surplus)
-            dlog_joint = torch.addcmul(dintra, slope, dsurplus / z.shape[1])
+            dlog_joint = torch.addcmul(dintra, slope, dsurplus / dim)
             ddelta, dpsi = _within_back(z, y, delta, psi, within, dlog_joint, dz)
             dvolume = dvolume + dlog_joint
         dvolume = dvolume.expand(len(z))
@@ -99,14 +100,18 @@ class _Objective(torch.autograd.Function):
 
 @cache
 def _scales(
-    n: int, dim: int, n_terms: int, dtype: torch.dtype, device: torch.device
+    n: int,
+    dim: int,
+    n_terms: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor:
     """Factors by which sums over n patches become terms.
 
     They are made once, or a GPU would have every step wait for them.
     """
-    scales = [-1 / dim, 1.0, -1.0, -1 / dim, -1.0]
-    return torch.tensor(scales[:n_terms], dtype=dtype, device=device) / n
+    scales = [-1 / dim, 1.0, -1.0, -1 / dim, -1.0][:n_terms]
+    return torch.tensor(scales, dtype=dtype, device=device) / n
 
 
 # ---- between classes
@@ -129,7 +134,12 @@ class _Between(NamedTuple):
 
 
 def _between(
-    z: Tensor, volume: Tensor, y: Tensor, mu: Tensor, phi: Tensor, smoothing: float
+    z: Tensor,
+    volume: Tensor,
+    y: Tensor,
+    mu: Tensor,
+    phi: Tensor,
+    smoothing: float,
 ) -> tuple[tuple[Tensor, ...], _Between]:
     """Sums over patches of log p(x) up to (2π)^{−D/2}, the class term and Σ p log p.
 
@@ -137,7 +147,8 @@ def _between(
     every k: its softmax is ℓ's.
     """
     log_pi = phi.log_softmax(0)
-    joint = torch.addmm(_less_half_square(log_pi, mu)[:, None], mu, z.T)
+    weight = _less_half_square(log_pi, mu)
+    joint = torch.addmm(weight[:, None], mu, z.T)
     log_q = joint.log_softmax(0)
     gain = log_q - log_pi[:, None]
     log_p = gain.log_softmax(0)
@@ -153,9 +164,11 @@ def _between(
 def _smoothed(like: Tensor, y: Tensor, smoothing: float) -> Tensor:
     """Smoothed one-hot (K, N) of class ids (B,)."""
     k, n = like.shape
-    y = y[:, None].expand(-1, n // len(y)).reshape(1, n)
+    by_image = y[:, None].expand(-1, n // len(y))
+    given = by_image.reshape(1, n)
     floor = smoothing / k
-    return torch.full_like(like, floor).scatter_(0, y, 1 - smoothing + floor)
+    target = torch.full_like(like, floor)
+    return target.scatter_(0, given, 1 - smoothing + floor)
 
 
 def _between_back(
@@ -172,9 +185,13 @@ def _between_back(
     """
     djoint = torch.addcmul(kept.q * (dvolume - dmi), kept.target, dmi)
     djoint.addcmul_(kept.dnegentropy, dnegentropy)
-    dmu = (djoint @ z).addcmul_(mu, djoint.sum(1)[:, None], value=-1)
-    surplus = torch.sub(kept.q.sum(1), kept.log_pi.exp(), alpha=len(z))
-    return djoint.T @ mu, dmu, surplus.mul_(dvolume)
+    dz = djoint.T @ mu
+    dmu = djoint @ z
+    total = djoint.sum(1)
+    dmu.addcmul_(mu, total[:, None], value=-1)
+    pi = kept.log_pi.exp()
+    dphi = torch.sub(kept.q.sum(1), pi, alpha=len(z))
+    return dz, dmu, dphi.mul_(dvolume)
 
 
 # ---- within a class
@@ -197,7 +214,12 @@ class _Within(NamedTuple):
 
 
 def _within(
-    z: Tensor, volume: Tensor, y: Tensor, mu: Tensor, delta: Tensor, psi: Tensor
+    z: Tensor,
+    volume: Tensor,
+    y: Tensor,
+    mu: Tensor,
+    delta: Tensor,
+    psi: Tensor,
 ) -> tuple[tuple[Tensor, ...], _Within]:
     """Sums over patches of log p(x|y) and of log σ(log p(x|y)/D).
 
@@ -205,14 +227,16 @@ def _within(
     """
     dim = z.shape[1]
     main = mu[y][:, None]
-    centers = torch.cat([main, main + delta[y]], 1)
+    others = main + delta[y]
+    centers = torch.cat([main, others], 1)
     log_share = psi[y].log_softmax(1)
     weight = _less_half_square(log_share, centers)
     by_image = z.reshape(len(y), -1, dim)
     kernel = torch.baddbmm(weight[:, :, None], centers, by_image.mT)
     log_r = kernel.log_softmax(1)
     log_joint = _evidence(kernel, log_r, 1).flatten().add_(volume)
-    surplus = (log_joint / dim).sub_(0.5 * math.log(2 * math.pi))
+    constant = 0.5 * math.log(2 * math.pi)
+    surplus = (log_joint / dim).sub_(constant)
     sums = (log_joint.sum(), F.logsigmoid(surplus).sum())
     return sums, _Within(_exp(log_r), centers, log_share, surplus)
 

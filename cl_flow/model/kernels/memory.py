@@ -63,7 +63,9 @@ class Row(NamedTuple):
         mixed2 = row[:half]
         x1 = row[half:-half]
         x2 = row[-half:]
-        return cls(mixed2, x1, x2, row[:-half], row[half:], x1.T)
+        mixed = row[:-half]
+        x = row[half:]
+        return cls(mixed2, x1, x2, mixed, x, x1.T)
 
 
 class Place(NamedTuple):
@@ -120,7 +122,12 @@ class Way(NamedTuple):
 
     @classmethod
     def of(
-        cls, after: Tensor, before: Tensor, product: Tensor, dhidden: Tensor, half: int
+        cls,
+        after: Tensor,
+        before: Tensor,
+        product: Tensor,
+        dhidden: Tensor,
+        half: int,
     ) -> "Way":
         daffine = before[: 2 * half]
         return cls(
@@ -151,7 +158,13 @@ class Room:
     """
 
     def __init__(
-        self, like: Tensor, n: int, shape: Shape, *, keep: bool, whole: bool
+        self,
+        like: Tensor,
+        n: int,
+        shape: Shape,
+        *,
+        keep: bool,
+        whole: bool,
     ) -> None:
         self.whole = whole
         self.half = shape.dim // 2
@@ -161,12 +174,15 @@ class Room:
             slice(start, min(shape.size, start + strip))
             for start in range(0, max(1, shape.size), strip)
         ]
-        self.kept = self._cut_kept(like, n if keep else 1, shape, strip)
+        slots = n if keep else 1
+        self.kept = self._cut_kept(like, slots, shape, strip)
         self.rows, self.hidden, self.affine, self.growth = self.kept
         back = self._cut_passing(like, n, shape, keep=keep)
-        self.x = Row.of(self.rows[0], self.half).x
-        self.z = Row.of(self.rows[n % len(self.rows)], self.half).x
-        self.places = [[self._place(b, at) for at in self.slices] for b in range(n)]
+        first = self.rows[0]
+        last = self.rows[n % len(self.rows)]
+        self.x = Row.of(first, self.half).x
+        self.z = Row.of(last, self.half).x
+        self.places = [self._places(b) for b in range(n)]
         if keep:
             one, other, product, dhidden = back
             self.ways = (
@@ -192,10 +208,15 @@ class Room:
         sizes = [(n, shape.size), (shape.cells, shape.hidden)]
         if keep:
             wide = (shape.dim + 2 * self.half, shape.size)
-            sizes += [wide, wide, (shape.dim, shape.size), (shape.size, shape.hidden)]
+            flat = (shape.dim, shape.size)
+            units = (shape.size, shape.hidden)
+            sizes += [wide, wide, flat, units]
         self.volumes, self.codes, *back = _slab(like, sizes)
         self.codes_columns = self.codes.T
         return back
+
+    def _places(self, b: int) -> list[Place]:
+        return [self._place(b, at) for at in self.slices]
 
     def _place(self, b: int, at: slice) -> Place:
         slot = b % len(self.hidden)
