@@ -26,10 +26,10 @@ def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
     ids = torch.arange(model.n_classes, device=level.codes.device)
     if not model.own:
         return [(model, ids)]
-    sizes = [len(block["mu"]) for block in level.mixture.blocks()]
-    return [
-        (_view(model, expansion), own) for expansion, own in enumerate(ids.split(sizes))
-    ]
+    blocks = level.mixture.blocks()
+    sizes = [len(block["mu"]) for block in blocks]
+    parts = enumerate(ids.split(sizes))
+    return [(_view(model, expansion), part) for expansion, part in parts]
 
 
 @torch.no_grad()
@@ -40,12 +40,12 @@ def _view(model: FlowModel, expansion: int) -> FlowModel:
     weights = dict(view.named_parameters())
     for key, value in own.items():
         whose, name = key.split("/")
+        if whose not in ("owner", str(expansion)) or name.endswith(".down"):
+            continue
         if whose == "owner":
             weight = weights[name]
             mine = value <= expansion
             weight.mul_(mine.to(weight))
-        elif whose != str(expansion) or name.endswith(".down"):
-            continue
         elif name.endswith(".up"):
             weight = weights[name.removesuffix(".up")]
             down = own[key.removesuffix("up") + "down"]

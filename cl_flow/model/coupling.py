@@ -113,7 +113,8 @@ class Coupling(FrEIA.modules.InvertibleModule):
         hidden = hidden or 2 * sum(parts)
         first = nn.Linear(sum(parts), hidden)
         bias = first.bias.detach()
-        inner, position = first.weight.detach().split(parts, dim=1)
+        weight = first.weight.detach()
+        inner, position = weight.split(parts, dim=1)
         self.inner_weight = nn.Parameter(inner.clone())
         self.position_weight = nn.Parameter(position.clone())
         self.inner_bias = nn.Parameter(bias.clone())
@@ -147,7 +148,8 @@ class Coupling(FrEIA.modules.InvertibleModule):
     def _forward(self, x: Tensor, condition: Positions) -> tuple[Tensor, Tensor]:
         x1, x2 = x.split(self.split, dim=1)
         log_growth, shift = self._affine(x1, condition)
-        mixed2 = x2 * torch.exp(log_growth) + shift
+        growth = torch.exp(log_growth)
+        mixed2 = x2 * growth + shift
         mixed = torch.cat([x1, mixed2], dim=1)
         scale = self._scale()
         scaled = scale * mixed + self.global_offset
@@ -161,7 +163,8 @@ class Coupling(FrEIA.modules.InvertibleModule):
         mixed = (scaled - self.global_offset) / scale
         x1, mixed2 = mixed.split(self.split, dim=1)
         log_growth, shift = self._affine(x1, condition)
-        x2 = (mixed2 - shift) * torch.exp(-log_growth)
+        shrinkage = torch.exp(-log_growth)
+        x2 = (mixed2 - shift) * shrinkage
         x = torch.cat([x1, x2], dim=1)
         log_det = -log_growth.sum(1) - scale.log().sum()
         return x, log_det

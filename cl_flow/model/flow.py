@@ -88,8 +88,8 @@ class Level(nn.Module):
         """Latents z (N, D) and log |det ∂z/∂x| (N,) of patches x (N, D).
 
         The blocks one after the other define them. Where it pays
-        (`cl_flow.model.kernels.choice.pays`), the kernel `couple` computes all blocks
-        in one go; not so where a block's `forward` is its own.
+        (`cl_flow.model.kernels.choice.pays`) and every block is a plain `Coupling`, the
+        kernel `couple` computes all of them in one go.
 
         Args:
             x: Patches (N, D); whole grids in row order, unless `index` is given.
@@ -98,10 +98,11 @@ class Level(nn.Module):
                 has `class_codes`.
         """
         condition = self._condition(x, index, y)
-        if not (pays() and self._is_plain()):
-            return self.flow(x, c=[condition])
-        blocks = [block.block for block in self.flow]
-        return couple(x, *condition, blocks, clamp=self.flow[0].clamp)
+        if pays() and self._is_plain():
+            clamp = self.flow[0].clamp
+            blocks = [block.block for block in self.flow]
+            return couple(x, *condition, blocks, clamp=clamp)
+        return self.flow(x, c=[condition])
 
     def inverse(
         self,
@@ -114,6 +115,7 @@ class Level(nn.Module):
         return self.flow(z, c=[condition], rev=True)
 
     def _is_plain(self) -> bool:
+        """Whether no block has a `forward` of its own."""
         plain = Coupling.forward
         return all(type(block).forward is plain for block in self.flow)
 
@@ -210,7 +212,7 @@ class FlowModel(nn.Module):
                 f"got {len(dims)} and {len(grids)}."
             )
         self.dims = tuple(dims)
-        self.grids = tuple(tuple(grid) for grid in grids)
+        self.grids = tuple(map(tuple, grids))
         self.config = config or FlowConfig()
         self.seed = seed
         self.categories: tuple[str, ...] = ()
@@ -299,7 +301,8 @@ class FlowModel(nn.Module):
         return fresh.to(self.levels[0].codes.device)
 
     def extra_repr(self) -> str:
-        return f"categories={list(self.categories)}, seed={self.seed}"
+        categories = list(self.categories)
+        return f"categories={categories}, seed={self.seed}"
 
 
 def trainable(model: FlowModel, *, weight_decay: float) -> list[dict]:

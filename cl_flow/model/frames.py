@@ -30,14 +30,12 @@ class Frames(NamedTuple):
         Raises:
             ValueError: Another shape, or a weight that is singular or not finite.
         """
-        shape = (n_classes, dim, dim)
-        expected = (shape, shape[:2])
-        got = tuple(tuple(values.shape) for values in self)
+        expected = f"{(n_classes, dim, dim)} and {(n_classes, dim)}"
+        weight = tuple(self.weight.shape)
+        bias = tuple(self.bias.shape)
+        got = f"{weight} and {bias}"
         if got != expected:
-            raise ValueError(
-                f"Expected frames of shapes {expected[0]} and {expected[1]}; "
-                f"got {got[0]} and {got[1]}."
-            )
+            raise ValueError(f"Expected frames of shapes {expected}; got {got}.")
         infinite = ~self.log_volume.isfinite()
         bad = infinite.nonzero().flatten().tolist()
         if bad:
@@ -77,4 +75,7 @@ class Frames(NamedTuple):
         eye = torch.eye(dim, dtype=weight.dtype, device=weight.device)
         same = eye.expand(n, -1, -1)
         zero = bias.new_zeros(n, dim)
-        return Frames(torch.cat([weight, same]), torch.cat([bias, zero]))
+        return Frames(
+            torch.cat([weight, same]),
+            torch.cat([bias, zero]),
+        )

@@ -104,7 +104,8 @@ def hgad_losses(
 def _mutual_information(
     log_kernel: Tensor, log_pi: Tensor, y: Tensor, smoothing: float
 ) -> Tensor:
-    gain = (log_kernel + log_pi).log_softmax(1) - log_pi
+    log_posterior = (log_kernel + log_pi).log_softmax(1)
+    gain = log_posterior - log_pi
     n_patches = len(log_kernel) // len(y)
     y = y.repeat_interleave(n_patches)
     given = gain.gather(1, y[:, None])

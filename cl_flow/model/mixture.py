@@ -53,7 +53,12 @@ class Mixture(Centers):
     def _log_normalizer(self) -> float:
         return 0.5 * self.dim * math.log(2 * math.pi)
 
-    def log_kernel(self, z: Tensor, *, classes: Tensor | None = None) -> Tensor:
+    def log_kernel(
+        self,
+        z: Tensor,
+        *,
+        classes: Tensor | None = None,
+    ) -> Tensor:
         """ℓ_k = −½‖z − mu_k‖² of every class, or of the given ones (N, K).
 
         The Gaussian constant is left out. In a frame it is −½‖u − mu_k‖² + log|det
@@ -74,9 +79,10 @@ class Mixture(Centers):
     ) -> Tensor:
         mu = self.mu
         volume = frames.log_volume
-        ids = range(self.n_classes) if classes is None else classes.tolist()
+        if classes is None:
+            classes = torch.arange(self.n_classes)
         columns = []
-        for k in ids:
+        for k in classes.tolist():
             off = frames.of_class(z, k) - mu[k]
             square = off.square().sum(-1)
             columns.append(-0.5 * square + volume[k])
@@ -95,7 +101,11 @@ class Mixture(Centers):
         return log_p - self._log_normalizer
 
     def log_kernel_within(
-        self, z: Tensor, y: Tensor, *, detach_mu: bool = False
+        self,
+        z: Tensor,
+        y: Tensor,
+        *,
+        detach_mu: bool = False,
     ) -> Tensor:
         """−½‖z − mu_y − delta_ym‖² + log softmax(psi_y)_m (B, N/B, M).
 
@@ -105,13 +115,14 @@ class Mixture(Centers):
         n_images = len(y)
         z = z.reshape(n_images, -1, self.dim)
         log_weight = self.psi.log_softmax(-1)[y]
+        centers = self.components(detach_mu=detach_mu)[y]
         frames = self.frames
         if frames is not None:
             z = frames.of_images(z, y)
             volume = frames.log_volume[y]
             log_weight = log_weight + volume[:, None]
-        centers = self.components(detach_mu=detach_mu)[y]
-        return _log_kernel(z, centers) + log_weight[:, None]
+        log_kernel = _log_kernel(z, centers)
+        return log_kernel + log_weight[:, None]
 
     def log_prob_each(self, z: Tensor) -> Tensor:
         """log p(z | k) (N, K) of latents (N, D) under every class."""
@@ -122,10 +133,16 @@ class Mixture(Centers):
         centers = self.components()
         log_kernel = _log_kernel(z, centers.flatten(0, 1))
         log_kernel = log_kernel.unflatten(1, centers.shape[:2])
-        log_joint = log_kernel + self.psi.log_softmax(-1)
+        log_weight = self.psi.log_softmax(-1)
+        log_joint = log_kernel + log_weight
         return log_joint.logsumexp(-1) - self._log_normalizer
 
-    def negentropy(self, z: Tensor, *, classes: Tensor | None = None) -> Tensor:
+    def negentropy(
+        self,
+        z: Tensor,
+        *,
+        classes: Tensor | None = None,
+    ) -> Tensor:
         """Σ_k p_k log p_k (N,) of the class posterior p = softmax(ℓ).
 
         0 is certain, −ln K knows nothing.
