@@ -192,14 +192,14 @@ class Coupling(FrEIA.modules.InvertibleModule):
     def block(self) -> Block:
         """Weights that it computes with, as the kernel takes them."""
         return Block(
-            self.inner_weight,
-            self.position_weight,
-            self.inner_bias,
-            self.outer.weight,
-            self.outer.bias,
-            self.global_scale,
-            self.global_offset,
-            self.rotation,
+            inner=self.inner_weight,
+            position=self.position_weight,
+            inner_bias=self.inner_bias,
+            outer=self.outer.weight,
+            outer_bias=self.outer.bias,
+            scale=self.global_scale,
+            offset=self.global_offset,
+            rotation=self.rotation,
         )
 
     def load_all_in_one_(self, state: Mapping[str, Tensor]) -> "Coupling":

@@ -1,5 +1,6 @@
-"""The coupling against FrEIA's block and autograd; the model's seeds, names and
-optimizer groups.
+"""The coupling against FrEIA's block and autograd, and what the model promises.
+
+These are its seeds, names and optimizer groups.
 """
 
 import FrEIA.framework
@@ -53,7 +54,8 @@ def pair() -> tuple[FrEIA.modules.AllInOneBlock, Coupling]:
 
 def test_coupling_is_freias_block(pair):
     theirs, ours = pair
-    x, table = torch.randn(24, 13), torch.randn(6, 8)
+    x = torch.randn(24, 13)
+    table = torch.randn(6, 8)
     codes = table.repeat(4, 1)
     for rev in (False, True):
         (expected,), expected_jac = theirs([x], c=[codes], rev=rev)
@@ -64,7 +66,8 @@ def test_coupling_is_freias_block(pair):
 
 def test_drawn_patches_are_rows_of_the_whole_grid(pair):
     _, ours = pair
-    x, table = torch.randn(12, 13), torch.randn(6, 8)
+    x = torch.randn(12, 13)
+    table = torch.randn(6, 8)
     (whole,), whole_jac = ours([x], c=[Positions(table)])
     rows = torch.tensor([7, 2, 11])
     (drawn,), jac = ours([x[rows]], c=[Positions(table, rows % 6)])
@@ -78,10 +81,8 @@ def test_a_flow_told_the_class_treats_each_image_as_its_own(n_classes):
     level = stirred(Level(6, (2, 3), SMALL, seed=0))
     level.class_codes = torch.randn(n_classes, SMALL.position_dim, generator=generator)
     y = torch.tensor([0, 5, 1, 5]) % n_classes
-    x, cells = (
-        torch.randn(4 * 6, 6, generator=generator),
-        torch.randint(6, (4, 3), generator=generator),
-    )
+    x = torch.randn(4 * 6, 6, generator=generator)
+    cells = torch.randint(6, (4, 3), generator=generator)
     whole = level(x, y=y)
     drawn = level(
         x.view(4, 6, 6)[torch.arange(4)[:, None], cells].flatten(0, 1),
@@ -98,7 +99,8 @@ def test_a_flow_told_the_class_treats_each_image_as_its_own(n_classes):
 
 
 def test_a_level_in_one_go_is_its_blocks_one_by_one():
-    level, x = stirred(Level(13, (3, 2), SMALL, seed=0)), torch.randn(12, 13)
+    level = stirred(Level(13, (3, 2), SMALL, seed=0))
+    x = torch.randn(12, 13)
     for index in (None, torch.randint(6, (12,))):
         whole = level(x, index)
         one_by_one = level.flow(x, c=[Positions(level.codes, index)])
@@ -121,9 +123,10 @@ def test_the_plain_level_can_be_differentiated_twice_and_transformed(drawn):
         assert torch.autograd.gradgradcheck(lambda x: level(x, index), (leaf,))
     z, _ = level(leaf, index)
     found = torch.func.jacrev(lambda x: level(x, index)[0])(x)
-    expected = torch.stack(
-        [torch.autograd.grad(row, leaf, retain_graph=True)[0] for row in z.flatten()]
-    )
+    rows = [
+        torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in z.flatten()
+    ]
+    expected = torch.stack(rows)
     torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-10, atol=1e-10)
     with pytest.raises(
         RuntimeError, match=r"within `cl_flow.model.plain_formulas\(\)`"
@@ -137,7 +140,8 @@ def test_a_training_step_by_kernels_is_one_by_the_plain_formulas():
         generator = torch.Generator().manual_seed(5)
         model = stirred(FlowModel([6, 9], [(4, 4), (2, 3)], SMALL).expand_(3))
         optimizer = FusedAdam(trainable(model, weight_decay=1e-2), betas=(0.9, 0.99))
-        y, total = torch.tensor([0, 2]), 0.0
+        y = torch.tensor([0, 2])
+        total = 0.0
         for level in model.levels:
             n_patches = 2 * len(level.codes)
             x = torch.randn(
@@ -164,7 +168,8 @@ def test_a_block_of_another_kind_is_not_passed_over():
             (z,), log_det = super().forward(x_or_z, c, rev, jac)
             return (2 * z,), log_det + 13 * torch.tensor(2.0).log()
 
-    level, x = Level(13, (3, 2), SMALL, seed=0), torch.randn(12, 13)
+    level = Level(13, (3, 2), SMALL, seed=0)
+    x = torch.randn(12, 13)
     z, log_det = level(x)
     level.flow[2].__class__ = Doubled
     torch.testing.assert_close(level(x)[0], 2 * z)
@@ -178,7 +183,8 @@ def test_a_block_of_another_kind_is_not_passed_over():
 def test_inverse_undoes_the_flow(dim, dtype, tolerance, request):
     if dtype is torch.float64:
         request.getfixturevalue("float64")
-    level, x = stirred(Level(dim, (3, 2), SMALL, seed=0)), torch.randn(18, dim)
+    level = stirred(Level(dim, (3, 2), SMALL, seed=0))
+    x = torch.randn(18, dim)
     assert x.dtype is dtype
     z, log_det = level(x)
     back, log_det_back = level.inverse(z)
@@ -188,7 +194,8 @@ def test_inverse_undoes_the_flow(dim, dtype, tolerance, request):
 
 @pytest.mark.usefixtures("float64")
 def test_log_det_is_that_of_the_jacobian():
-    level, x = stirred(Level(7, (2, 2), SMALL, seed=0)), torch.randn(4, 7)
+    level = stirred(Level(7, (2, 2), SMALL, seed=0))
+    x = torch.randn(4, 7)
     _, log_det = level(x)
     jacobian = torch.autograd.functional.jacobian(lambda x: level(x)[0], x)
     expected = torch.stack(
@@ -212,7 +219,9 @@ def test_same_seed_same_model_other_seed_other_model():
             .state_dict()
         )
 
-    first, again, other = state(1), state(1), state(2)
+    first = state(1)
+    again = state(1)
+    other = state(2)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(
         first["levels.0.flow.module_list.0.rotation"],
@@ -259,7 +268,9 @@ def test_classes_have_names_in_order_of_arrival():
 
 def test_expansion_leaves_the_flow_and_the_likelihood_to_the_bit():
     model = stirred(FlowModel([6], [(2, 2)], SMALL).expand_(2))
-    level, x, y = model.levels[0], torch.randn(8, 6), torch.tensor([0, 1])
+    level = model.levels[0]
+    x = torch.randn(8, 6)
+    y = torch.tensor([0, 1])
     z, log_det = level(x)
     before = level.mixture.log_prob(z, y) + log_det
     model.expand_(3)

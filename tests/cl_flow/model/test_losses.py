@@ -86,14 +86,15 @@ def test_each_term_and_its_gradient_are_the_textbooks(n_classes, n_components, i
     agree(ours, textbook(mixture, z, log_det, y), inputs)
     agree(ours, defined, inputs)
     agree(defined, textbook(mixture, z, log_det, y), inputs)
-    kernel = next(iter(ours.values())).grad_fn.next_functions[0][0]
-    assert "Objective" in kernel.name()
-    assert "Objective" not in str(defined["g"].grad_fn.next_functions)
+    assert "_Objective" in str(ours["g"].grad_fn.next_functions)
+    assert "_Objective" not in str(defined["g"].grad_fn.next_functions)
 
 
 @pytest.mark.parametrize("intra", [False, True])
 def test_the_first_phase_has_the_first_terms(intra):
-    mixture, z, log_det = stirred(3), torch.randn(6, 7), torch.randn(6)
+    mixture = stirred(3)
+    z = torch.randn(6, 7)
+    log_det = torch.randn(6)
     y = torch.tensor([0, 1, 2])
     for mode in (nullcontext, plain_formulas):
         with mode():
@@ -103,12 +104,14 @@ def test_the_first_phase_has_the_first_terms(intra):
 
 
 def test_plain_terms_can_be_differentiated_twice_and_transformed():
-    mixture, y = stirred(3), torch.tensor([0, 2])
+    mixture = stirred(3)
+    y = torch.tensor([0, 2])
 
     def total(z, log_det):
         return hgad_total(hgad_losses(mixture, z, log_det, y, intra=True))
 
-    z, log_det = torch.randn(4, 7), torch.randn(4)
+    z = torch.randn(4, 7)
+    log_det = torch.randn(4)
     leaves = (z.clone().requires_grad_(), log_det.clone().requires_grad_())
     with plain_formulas():
         assert torch.autograd.gradgradcheck(total, leaves)
@@ -137,7 +140,8 @@ def test_the_total_weighs_the_terms():
 
 
 def test_far_latents_give_finite_losses_in_single_precision():
-    mixture, z = stirred(3).float(), 1e4 * torch.randn(6, 7, dtype=torch.float32)
+    mixture = stirred(3).float()
+    z = 1e4 * torch.randn(6, 7, dtype=torch.float32)
     terms = hgad_losses(
         mixture,
         z,
@@ -149,7 +153,9 @@ def test_far_latents_give_finite_losses_in_single_precision():
 
 
 def test_frames_that_change_nothing_change_no_loss():
-    mixture, z, log_det = stirred(3), torch.randn(12, 7), torch.randn(12)
+    mixture = stirred(3)
+    z = torch.randn(12, 7)
+    log_det = torch.randn(12)
     framed = mixture.framed(torch.eye(7).expand(3, -1, -1), torch.zeros(3, 7))
     plain, same = (
         hgad_losses(m, z, log_det, torch.tensor([0, 1, 2]), intra=True)

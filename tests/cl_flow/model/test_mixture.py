@@ -10,7 +10,8 @@ from cl_flow.model.mixture import Mixture
 from cl_flow.model.placement import PLACEMENTS, SPACING, smallest_distance
 
 pytestmark = pytest.mark.usefixtures("float64")
-DIM, M = 30, 4
+DIM = 30
+M = 4
 
 
 def grown(*sizes: int, init: str = "tile") -> Mixture:
@@ -38,7 +39,8 @@ def density(mixture: Mixture, k: int) -> MixtureSameFamily:
 
 
 def test_log_prob_is_that_of_the_mixture():
-    mixture, z = learnt(3, 2), torch.randn(8, DIM)
+    mixture = learnt(3, 2)
+    z = torch.randn(8, DIM)
     y = torch.tensor([0, 4, 2, 2])
     expected = torch.stack(
         [density(mixture, k).log_prob(z[2 * i : 2 * i + 2]) for i, k in enumerate(y)]
@@ -49,7 +51,9 @@ def test_log_prob_is_that_of_the_mixture():
 
 
 def test_a_class_per_latent_and_a_class_per_image_agree():
-    mixture, z, y = learnt(3), torch.randn(12, DIM), torch.tensor([2, 0, 1])
+    mixture = learnt(3)
+    z = torch.randn(12, DIM)
+    y = torch.tensor([2, 0, 1])
     torch.testing.assert_close(
         mixture.log_prob(z, y), mixture.log_prob(z, y.repeat_interleave(4))
     )
@@ -62,8 +66,11 @@ def frames(k: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_frame_changes_variables():
-    plain, (weight, bias), z = learnt(3, 2), frames(5), torch.randn(8, DIM)
-    mixture, y = plain.framed(weight, bias), torch.tensor([0, 4, 2, 2])
+    plain = learnt(3, 2)
+    weight, bias = frames(5)
+    z = torch.randn(8, DIM)
+    mixture = plain.framed(weight, bias)
+    y = torch.tensor([0, 4, 2, 2])
     each = [
         plain.log_prob_each(z @ weight[k].T + bias[k])[:, k]
         + weight[k].slogdet().logabsdet
@@ -76,10 +83,8 @@ def test_a_frame_changes_variables():
 
 def test_a_frame_makes_a_gaussian_of_any_shape():
     weight, bias = frames(2)
-    mixture, z = (
-        Mixture(DIM, n_components=1).expand(2).framed(weight, bias),
-        torch.randn(8, DIM),
-    )
+    mixture = Mixture(DIM, n_components=1).expand(2).framed(weight, bias)
+    z = torch.randn(8, DIM)
     mean = torch.linalg.solve(weight, mixture.mu - bias)
     covariance = torch.linalg.inv(weight.mT @ weight)
     expected = torch.distributions.MultivariateNormal(mean, covariance).log_prob(
@@ -92,7 +97,9 @@ def test_a_frame_makes_a_gaussian_of_any_shape():
 
 
 def test_identity_frames_change_no_number():
-    mixture, z, y = learnt(4), torch.randn(6, DIM), torch.tensor([1, 3, 0])
+    mixture = learnt(4)
+    z = torch.randn(6, DIM)
+    y = torch.tensor([1, 3, 0])
     framed = mixture.framed(torch.eye(DIM).repeat(4, 1, 1), torch.zeros(4, DIM))
     torch.testing.assert_close(framed.log_prob(z, y), mixture.log_prob(z, y))
     torch.testing.assert_close(framed.log_kernel(z), mixture.log_kernel(z))
@@ -100,11 +107,14 @@ def test_identity_frames_change_no_number():
 
 
 def test_scores_do_not_notice_an_affine_map_of_the_latents_that_the_frames_undo():
-    mixture, z = learnt(4).framed(*frames(4)), torch.randn(6, DIM)
-    change, shift = torch.linalg.qr(torch.randn(DIM, DIM)).Q * 1.7, torch.randn(DIM)
+    mixture = learnt(4).framed(*frames(4))
+    z = torch.randn(6, DIM)
+    change = torch.linalg.qr(torch.randn(DIM, DIM)).Q * 1.7
+    shift = torch.randn(DIM)
     weight = mixture.frames[0] @ torch.linalg.inv(change)
     moved = mixture.framed(weight, mixture.frames[1] - weight @ shift)
-    there, volume = z @ change.T + shift, change.slogdet().logabsdet
+    there = z @ change.T + shift
+    volume = change.slogdet().logabsdet
     tight = {"rtol": 1e-10, "atol": 1e-10}
     torch.testing.assert_close(
         moved.log_prob_each(there) + volume, mixture.log_prob_each(z), **tight
@@ -113,11 +123,9 @@ def test_scores_do_not_notice_an_affine_map_of_the_latents_that_the_frames_undo(
 
 
 def test_frames_survive_expansion_and_the_disk_form_to_the_bit():
-    before, z, y = (
-        learnt(3).framed(*frames(3)),
-        torch.randn(50, DIM),
-        torch.tensor([0, 1, 2, 1, 0]),
-    )
+    before = learnt(3).framed(*frames(3))
+    z = torch.randn(50, DIM)
+    y = torch.tensor([0, 1, 2, 1, 0])
     after = before.expand(6)
     assert torch.equal(after.log_prob(z, y), before.log_prob(z, y))
     old = torch.arange(3)
@@ -130,7 +138,8 @@ def test_frames_survive_expansion_and_the_disk_form_to_the_bit():
 
 
 def test_negentropy_lies_between_ignorance_and_certainty():
-    mixture, z = grown(5), torch.zeros(1, DIM)
+    mixture = grown(5)
+    z = torch.zeros(1, DIM)
     torch.testing.assert_close(mixture.negentropy(z).item(), -math.log(5))
     assert mixture.negentropy(100 * mixture.mu[:1]).item() == pytest.approx(
         0, abs=1e-12
@@ -157,7 +166,9 @@ def test_expanding_keeps_the_old_rows_to_the_bit(init):
 def test_likelihoods_and_masked_entropies_of_old_classes_survive_expansion_to_the_bit(
     init,
 ):
-    before, z, y = learnt(3), torch.randn(50, DIM), torch.tensor([0, 1, 2, 1, 0])
+    before = learnt(3)
+    z = torch.randn(50, DIM)
+    y = torch.tensor([0, 1, 2, 1, 0])
     after = before.expand(6, init=init, data=torch.randn(6, DIM))
     assert torch.equal(after.log_prob(z, y), before.log_prob(z, y))
     old = torch.arange(3)
@@ -222,7 +233,9 @@ def test_replacing_values_keeps_the_rest_and_the_original():
 
 @pytest.mark.parametrize("framed", [False, True])
 def test_a_subset_scores_as_the_whole_masked_to_it(framed):
-    whole, z, classes = learnt(3, 2), torch.randn(20, DIM), torch.tensor([4, 1])
+    whole = learnt(3, 2)
+    z = torch.randn(20, DIM)
+    classes = torch.tensor([4, 1])
     if framed:
         whole = whole.framed(
             torch.eye(DIM) + 0.01 * torch.randn(5, DIM, DIM), torch.randn(5, DIM)
@@ -244,6 +257,15 @@ def test_state_survives_the_disk_form():
     assert torch.equal(again.components(), mixture.components()) and torch.equal(
         again.phi, mixture.phi
     )
+
+
+def test_the_names_on_disk_stay():
+    mixture = learnt(3, 2)
+    framed = mixture.framed(*frames(5))
+    names = {"_mu.0", "_mu.1", "_delta.0", "_delta.1"}
+    names |= {"_phi.0", "_phi.1", "_psi.0", "_psi.1"}
+    assert set(mixture.state_dict()) == names
+    assert set(framed.state_dict()) == names | {"_frame_weight", "_frame_bias"}
 
 
 @pytest.mark.parametrize(

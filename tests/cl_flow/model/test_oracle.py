@@ -75,7 +75,8 @@ def test_losses_and_gradients(oracle, model, i, epoch):
     torch.testing.assert_close(total, oracle[f"loss{i}_epoch{epoch}/total"], **CLOSE)
 
     total.backward()
-    block, grad = level.mixture.blocks()[0], f"grad{i}_epoch{epoch}/"
+    block = level.mixture.blocks()[0]
+    grad = f"grad{i}_epoch{epoch}/"
     torch.testing.assert_close(block["mu"].grad, oracle[grad + "mus"], **CLOSE)
     torch.testing.assert_close(block["phi"].grad, oracle[grad + "phi_inters"], **CLOSE)
     if epoch == 2:

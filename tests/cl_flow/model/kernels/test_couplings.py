@@ -33,8 +33,9 @@ def arguments(
     hidden: int = 6,
     n: int = 8,
 ):
-    """Patches, position codes, cells and blocks with every weight away from its initial
-    value.
+    """Patches, position codes, cells and blocks.
+
+    Every weight is away from its initial value.
     """
     generator = torch.Generator().manual_seed(dim)
 
@@ -43,7 +44,8 @@ def arguments(
             *shape, generator=generator, dtype=torch.float64
         ).requires_grad_()
 
-    half, split = dim // 2, dim - dim // 2
+    half = dim // 2
+    split = dim - dim // 2
     blocks = [
         Block(
             inner=draw(hidden, split),
@@ -63,7 +65,8 @@ def arguments(
 
 def formula(x, table, index, blocks):
     """The plain blocks one after the other, with the given weights."""
-    dim, hidden = x.shape[1], len(blocks[0].inner_bias)
+    dim = x.shape[1]
+    hidden = len(blocks[0].inner_bias)
     plain = Coupling([(dim,)], [(3,)], hidden=hidden, clamp=CLAMP, seed=0)
     positions = [Positions(table, index)]
     total = 0
@@ -86,7 +89,8 @@ def learnt(x, blocks) -> list[torch.Tensor]:
 @pytest.mark.parametrize("dim", [2, 5, 8])
 def test_value_and_gradient_are_those_of_the_formula(dim, index):
     values = arguments(dim, index=index)
-    ours, theirs = couple(*values, clamp=CLAMP), formula(*values)
+    ours = couple(*values, clamp=CLAMP)
+    theirs = formula(*values)
     weights = [torch.randn_like(value) for value in ours]
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
@@ -128,7 +132,8 @@ def test_codes_are_added_to_parts_of_a_grid_or_to_several_grids(
     monkeypatch.setattr(
         "cl_flow.model.kernels.memory.PART", rows * len(values[-1][0].inner_bias)
     )
-    ours, theirs = couple(*values, clamp=CLAMP), formula(*values)
+    ours = couple(*values, clamp=CLAMP)
+    theirs = formula(*values)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     inputs = learnt(values[0], values[-1])
     for a, b in zip(
@@ -240,7 +245,8 @@ def test_memory_of_inference_mode_is_not_lent_to_training():
 
 
 def test_reused_memory_changes_no_bit_and_mixes_up_no_two_passes():
-    first, second = arguments(6, index=True), arguments(6, index=True, n=8)
+    first = arguments(6, index=True)
+    second = arguments(6, index=True, n=8)
     second[0].data.add_(1.0)
 
     def gradients(values):
