@@ -42,6 +42,7 @@ OWNERS = {
     "FrEIA": {"cl_flow.model.flow", "cl_flow.model.coupling"},
     "timm": {"cl_flow.data.backbones", "cl_flow.data.extraction"},
     "PIL": {
+        "analysis.commands",
         "cl_flow.data.images",
         "cl_flow.data.datasets.drawn.canvas",
         "cl_flow.data.datasets.drawn.synthetic",
@@ -64,7 +65,8 @@ NEVER = {
 }
 # These import nothing but torch, the standard library and the floors below.
 MATHEMATICS = {
-    "cl_flow.model.kernels", "cl_flow.model.placement", "cl_flow.model.mixture", "cl_flow.model.losses",
+    "cl_flow.model.kernels", "cl_flow.model.placement", "cl_flow.model.mixture",
+    "cl_flow.model.centers", "cl_flow.model.frames", "cl_flow.model.losses",
     "cl_flow.align.statistics", "cl_flow.align.mixtures", "cl_flow.align.aligners", "cl_flow.align.heads",
     "cl_flow.align.refits", "cl_flow.align.natural_gradient",
 }  # fmt: skip

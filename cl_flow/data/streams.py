@@ -4,7 +4,7 @@ task.
 
 __all__ = ["StreamConfig", "Task", "make_stream", "task_order"]
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,7 @@ class Task:
 
 
 def task_order(
-    categories: Sequence[str], config: StreamConfig | None = None
+    categories: Iterable[str], config: StreamConfig | None = None
 ) -> list[tuple[str, ...]]:
     """The categories of each task.
 

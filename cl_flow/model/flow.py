@@ -5,7 +5,7 @@ The blocks are conditional on position.
 
 __all__ = ["FlowConfig", "FlowModel", "Level", "trainable"]
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import FrEIA.framework
@@ -49,6 +49,10 @@ class Level(nn.Module):
         config: Shape of the flow.
         seed: Seeds the soft permutations; the subnets draw from the current generator.
     """
+
+    mixture: Mixture
+    codes: Tensor
+    class_codes: Tensor | None
 
     def __init__(
         self,
@@ -167,6 +171,16 @@ class Level(nn.Module):
         return Positions(table.flatten(0, 1), rows)
 
 
+class Levels(nn.ModuleList):
+    """Levels of a model, from the first feature level on."""
+
+    def __iter__(self) -> Iterator[Level]:
+        return super().__iter__()
+
+    def __getitem__(self, i: int) -> Level:
+        return super().__getitem__(i)
+
+
 class FlowModel(nn.Module):
     """HGAD: for each feature level a conditional flow ending in a Mixture.
 
@@ -218,7 +232,7 @@ class FlowModel(nn.Module):
         self.categories: tuple[str, ...] = ()
         # Weights of some classes alone, see `cl_flow.model.class_views`.
         self.own: dict[str, Tensor] = {}
-        self.levels = nn.ModuleList()
+        self.levels = Levels()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for i, dim in enumerate(self.dims):

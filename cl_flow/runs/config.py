@@ -160,7 +160,7 @@ def build_config(cls: type, values: Mapping[str, Any]) -> Any:
     arguments = {}
     for key, value in values.items():
         hint = hints[key]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             arguments[key] = build_config(hint, value)
         else:
             arguments[key] = typed(value, hint)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.process import BaseProcess
 
 import torch
 from tqdm.auto import tqdm
@@ -54,8 +55,9 @@ def _begin_process() -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
+def _end_with(parent: BaseProcess | None) -> None:
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 
