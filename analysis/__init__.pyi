@@ -22,12 +22,14 @@ from .detection import summary as summary
 from .detection import task_table as task_table
 from .experiments import table as table
 from .intervals import Interval as Interval
+from .intervals import Resampling as Resampling
 from .report import Report as Report
 from .report import diagnose as diagnose
 from .rows import beside as beside
 from .rows import chosen as chosen
 from .rows import load_reference as load_reference
 from .scoring import METRICS as METRICS
+from .scoring import Scoring as Scoring
 from .studies import PRESETS as PRESETS
 from .studies import Study as Study
 from .studies import study as study

@@ -4,7 +4,7 @@ What a command needs is imported when it runs, so that `--help` and `doctor` ans
 once, and on a machine where torch does not load.
 """
 
-__all__ = ["Answer", "COMMANDS"]
+__all__ = ["Answer", "COMMANDS", "diagnose", "evaluate", "fit", "methods"]
 
 import argparse
 import json

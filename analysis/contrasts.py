@@ -2,54 +2,63 @@
 
 __all__ = ["contrast", "resampled"]
 
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis import intervals
+from analysis.intervals import (
+    Interval,
+    Resampling,
+    bootstrap_auroc_samples,
+    percentile_interval,
+)
 from analysis.metrics import image_auroc
 
 
-def resampled(rows: pd.DataFrame, *, n_resamples: int = 1000) -> np.ndarray:
-    """Image AUROC of each row, and of resamples of its test images (rows, 1 +
-    n_resamples); the estimate comes first.
+def resampled(rows: pd.DataFrame, resampling: Resampling = Resampling()) -> np.ndarray:
+    """Image AUROC of each row, and of resamples of its test images.
 
     Every row of a category draws the same images, so that a difference of rows is a
     paired resample; another category draws its own.
 
     Args:
         rows: With the columns `category labels scores`.
-        n_resamples: Resamples of the images, within each label.
+        resampling: Of the images, within each label.
+
+    Returns:
+        (rows, 1 + n_resamples), the estimate first.
 
     Raises:
         ValueError: A row without image scores.
     """
     if rows["scores"].isna().any():
         raise ValueError(
-            "Expected rows of image_auroc, which hold their image scores; got rows without."
+            "Expected rows of image_auroc, which hold their image scores; "
+            "got rows without."
         )
-    out = np.empty((len(rows), 1 + n_resamples))
-    for i, (category, labels, scores) in enumerate(
-        zip(rows["category"], rows["labels"], rows["scores"])
-    ):
+    out = np.empty((len(rows), 1 + resampling.n_resamples))
+    columns = zip(rows["category"], rows["labels"], rows["scores"])
+    for i, (category, labels, scores) in enumerate(columns):
         out[i, 0] = image_auroc(labels, scores)
-        out[i, 1:] = intervals.bootstrap_auroc_samples(
+        out[i, 1:] = bootstrap_auroc_samples(
             labels,
             scores,
-            n_resamples=n_resamples,
+            n_resamples=resampling.n_resamples,
             random_state=list(category.encode()),
         )
     return out
 
 
 def contrast(
-    weights: ArrayLike, samples: np.ndarray, *, confidence: float = 0.95
-) -> intervals.Interval:
-    """A weighted sum (n,) of rows of `resampled` (n, 1 + n_resamples), with its paired
-    percentile interval.
+    weights: ArrayLike, samples: np.ndarray, resampling: Resampling = Resampling()
+) -> Interval:
+    """Weighted sum of rows with its paired percentile interval.
+
+    Args:
+        weights: One per row (n,).
+        samples: Rows of `resampled` (n, 1 + n_resamples).
+        resampling: Of which the confidence is taken.
     """
-    values = (np.asarray(weights, dtype=float) @ samples).round(
-        12
-    ) + 0.0  # what did not change is 0, not -1e-16
-    return intervals.percentile_interval(values[0], values[1:], confidence=confidence)
+    values = np.asarray(weights, dtype=float) @ samples
+    values = values.round(12) + 0.0  # what did not change is 0, not -1e-16
+    return percentile_interval(values[0], values[1:], confidence=resampling.confidence)

@@ -5,7 +5,7 @@ changes loses its line here: tests/analysis/test_former.py measures each anew be
 table of a run of 0.1, and fails.
 """
 
-__all__ = ["FORMER", "former_table"]
+__all__ = ["FORMER", "PARTS", "former_table"]
 
 import dataclasses
 import json

@@ -1,9 +1,8 @@
-"""How sure a number is: bootstraps over test images, paired between models, and
-Student's interval over seeds.
-"""
+"""Intervals: bootstraps over test images, and Student's over seeds."""
 
 __all__ = [
     "Interval",
+    "Resampling",
     "bootstrap_auroc",
     "bootstrap_auroc_samples",
     "bootstrap_mean_difference",
@@ -15,6 +14,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -28,9 +28,36 @@ Statistic = Callable[[np.ndarray, np.ndarray], float]
 Seed = int | Sequence[int]
 
 
+@dataclass(frozen=True)
+class Resampling:
+    """How test images are resampled, and how wide an interval is.
+
+    Args:
+        n_resamples: Bootstrap resamples.
+        confidence: Coverage of the percentile interval.
+
+    Example:
+        >>> Resampling(n_resamples=200)
+        Resampling(n_resamples=200, confidence=0.95)
+    """
+
+    n_resamples: int = 1000
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.n_resamples < 1 or not 0 < self.confidence < 1:
+            raise ValueError(
+                "Expected 1 resample or more, and a confidence between 0 and 1; "
+                f"got {self.n_resamples} and {self.confidence}."
+            )
+
+
 class Interval(NamedTuple):
-    """An estimate with its lower and upper confidence bound, printed as `0.123 [0.100,
-    0.150]`.
+    """Estimate with its lower and upper confidence bound.
+
+    Example:
+        >>> Interval(0.123, 0.1, 0.15)
+        0.123 [0.100, 0.150]
     """
 
     value: float

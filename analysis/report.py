@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.intervals import Resampling
 from analysis.ledger.attribution import Verdict
 from analysis.ledger.conclude import (
     ledger_families,
@@ -29,6 +30,7 @@ from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
 from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
 from analysis.ledger.say import verdict
 from analysis.ledger.transplants import transplant
+from analysis.scoring import Scoring
 from analysis.style import save_figure
 from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
@@ -58,9 +60,9 @@ def diagnose(
     family: str = "full",
     tasks: Sequence[int] | None = None,
     recovered: pd.DataFrame | None = None,
-    n_resamples: int = 1000,
+    resampling: Resampling = Resampling(),
 ) -> "Report":
-    """Take the forgetting of a run apart: where did the AUROC of its earlier tasks go?
+    """Take the forgetting of a run apart: where the AUROC of its earlier tasks went.
 
     It asks a checkpointed run only: nothing is trained. A run that was copied from
     another machine is diagnosed as `diagnose(Run("path", root="its images here"))`.
@@ -76,19 +78,22 @@ def diagnose(
         tasks: Which earlier tasks; all by default.
         recovered: A table of `recovery` on this run, whose few training steps then
             enter the verdict.
-        n_resamples: Bootstrap resamples of the test images.
+        resampling: Of the test images.
     """
     where = {"after": after, "tasks": None if tasks is None else tuple(tasks)}
-    measured = measure_ledger(run, given=(given,), **where)
+    every_part = Scoring(metric="image_auroc", given=(given,))
+    measured = measure_ledger(run, scoring=every_part, **where)
     first = (int(measured["task"].min()),)
-    options = {"n_resamples": n_resamples}
+    one_part = Scoring(metric="image_auroc", part=part)
+    transplants = transplant(run, after=after, tasks=first, scoring=one_part)
+    options = {"resampling": resampling}
     tables = {
         "terms": ledger_terms(measured, family=family, **options),
         "categories": ledger_terms(measured, family=family, by="category", **options),
         "shares": ledger_shares(measured, family=family, **options),
         "players": ledger_shapley(measured, **options),
         "families": ledger_families(measured, by="all", **options),
-        "transplants": transplant(run, after=after, tasks=first, part=(part,)),
+        "transplants": transplants,
         "moves": transport(run, **where),
         "ledger": measured,
     }

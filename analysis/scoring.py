@@ -1,11 +1,12 @@
-"""What every probe measures a model by: AUROC with the image scores behind it, and
-intervals of any contrast.
-"""
+"""Scoring: how anomalies are scored and measured, the same for every experiment."""
 
-__all__ = ["METRICS", "measure", "scored", "task_of", "true_masks"]
+__all__ = ["METRICS", "Scored", "Scoring", "measure", "scored", "task_of", "true_masks"]
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,55 +20,139 @@ from cl_flow.model.flow import FlowModel
 from cl_flow.runs.run import Run
 from cl_flow.scoring.scores import PARTS, Scores, calibrate, score
 
+# Metrics of images take labels and scores (images,), those whose names begin otherwise
+# take masks and maps (images, H, W).
+METRICS: dict[str, Callable[..., float]] = {
+    "image_auroc": metrics.image_auroc,
+    "image_ap": metrics.image_ap,
+    "pixel_auroc": metrics.pixel_auroc,
+    "pixel_ap": metrics.pixel_ap,
+    "aupro": metrics.aupro,
+}
+LARGEST_SIDE = 256  # of maps in pixels, unless a size is asked for
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How anomalies are scored and measured.
+
+    Where several may stand, one alone may stand by itself.
+
+    Args:
+        metric: Names in `METRICS`.
+        part: Score parts: `logp`, `entropy`, `product` (HGAD's score).
+        given: `"category"` (the true class is given, as in HGAD), None (routed to the
+            likeliest class), or both.
+        normalise: `"train"` (pointwise) or `"set"` (the published protocol, see
+            `cl_flow.scoring.scores`).
+        calibrate_on: Training images per category that scores are calibrated on; None
+            takes all.
+        size: Side of the maps in pixels; None is the image size, 256 at most.
+        sigma: Smoothing of the maps in pixels.
+
+    Raises:
+        KeyError: A name that is not known.
+        ValueError: A size or a smoothing that cannot be.
+
+    Example:
+        >>> Scoring(metric="image_auroc", given=None)
+        Scoring(metric=('image_auroc',), given=(None,))
+        >>> Scoring().side(1024), Scoring().side(128), Scoring(size=64).side(1024)
+        (256, 128, 64)
+    """
+
+    metric: Sequence[str] = ("image_auroc", "pixel_auroc")
+    part: Sequence[str] = PARTS
+    given: Sequence[str | None] = ("category",)
+    normalise: str = "train"
+    calibrate_on: int | None = None
+    size: int | None = None
+    sigma: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("metric", "part", "given"):
+            object.__setattr__(self, name, _several(getattr(self, name)))
+        _check("metric", self.metric, METRICS)
+        _check("part", self.part, PARTS)
+        _check("class", self.given, ("category", None))
+        _check("normalisation", [self.normalise], ("train", "set"))
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"Expected maps of 1 pixel or more; got {self.size}.")
+        if self.sigma < 0:
+            raise ValueError(f"Expected a smoothing of 0 or more; got {self.sigma}.")
+
+    def side(self, image_side: int = LARGEST_SIDE) -> int:
+        """Side of the maps in pixels, for images of a side."""
+        return self.size or min(LARGEST_SIDE, image_side)
+
+    def sized(self, image_side: int) -> "Scoring":
+        """Same scoring, its maps of a size that suits images of a side."""
+        return dataclasses.replace(self, size=self.side(image_side))
+
+    def __repr__(self) -> str:
+        defaults = type(self).__dataclass_fields__
+        values = {name: getattr(self, name) for name in defaults}
+        told = [
+            f"{name}={value!r}"
+            for name, value in values.items()
+            if value != defaults[name].default
+        ]
+        return f"Scoring({', '.join(told)})"
+
+
+def _several(value: Sequence[str | None] | str | None) -> tuple[str | None, ...]:
+    if value is None or isinstance(value, str):
+        return (value,)
+    return tuple(value)
+
+
+def _check(
+    what: str, names: Sequence[str | None], known: Sequence[str | None] | dict
+) -> None:
+    unknown = [str(name) for name in names if name not in known]
+    if unknown or not names:
+        raise KeyError(
+            f"Unknown {what} {', '.join(unknown) or '(none given)'}; "
+            f"known: {', '.join(map(str, known))}."
+        )
+
+
+# ---- one model
+
 
 def measure(
     model: FlowModel,
     features: Features,
     categories: Sequence[str],
     *,
-    metric: Sequence[str] = ("image_auroc",),
-    part: Sequence[str] = PARTS,
+    scoring: Scoring = Scoring(metric="image_auroc"),
     given: str | None = "category",
     known: Sequence[str] | None = None,
     per_log_k: bool = False,
-    calibrate_on: int | None = None,
-    size: int | None = None,
-    sigma: float = 4.0,
 ) -> pd.DataFrame:
-    """A model's metrics on the test images of some categories, as `analysis.evaluate`
-    has them.
+    """Metrics of a model on the test images of some categories.
+
+    They are what `evaluate` has of a snapshot.
 
     Args:
         model: The model.
         features: Images of every category that the model knows.
         categories: Those to test on.
-        metric: Names in `analysis.scoring.METRICS`.
-        part: Score parts.
+        scoring: Metrics, parts and maps; `given` is decided by the next argument.
         given: `"category"` or None (routed to the likeliest class).
         known: Categories whose centers enter the entropy; all by default.
         per_log_k: Whether the entropy is divided by ln K.
-        calibrate_on: Training images per category that scores are calibrated on; None
-            takes all, as `evaluate` does.
-        size: Side of the maps in pixels; None is 256.
-        sigma: Smoothing of the maps in pixels.
 
     Returns:
         One row per `category metric part` with its `value`; a row of an image metric
         also holds the `labels` and `scores` (images,) that it was computed from.
     """
-    unknown = sorted(set(metric) - set(METRICS))
-    if unknown:
-        raise KeyError(
-            f"Unknown metric {', '.join(unknown)}; known: {', '.join(METRICS)}."
-        )
-    training = features.where(
-        split="train", label=0, category=list(categories if given else model.categories)
+    calibrated = features.where(
+        category=list(categories if given else model.categories)
     )
-    if calibrate_on is not None:
-        training = training.take(
-            training.samples.groupby("category").head(calibrate_on).index
-        )
+    training = _reference(calibrated, scoring)
     calibration = calibrate(model, training, known=known, per_log_k=per_log_k)
+    side = scoring.side()
     rows = []
     for category in categories:
         test = features.where(split="test", category=category)
@@ -78,87 +163,108 @@ def measure(
             given=given,
             known=known,
             per_log_k=per_log_k,
-            size=(size or 256,) * 2,
-            sigma=sigma,
+            size=(side, side),
+            sigma=scoring.sigma,
         )
-        rows += [
-            (category, key, name, *_value(key, name, test, scores))
-            for key in metric
-            for name in part
-        ]
-    return pd.DataFrame(
-        rows, columns=["category", "metric", "part", "value", "labels", "scores"]
-    )
+        for metric in scoring.metric:
+            for part in scoring.part:
+                value = _value(metric, part, test, scores)
+                rows.append((category, metric, part, *value))
+    columns = ["category", "metric", "part", "value", "labels", "scores"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _reference(images: Features, scoring: Scoring) -> Features:
+    """Normal training images to calibrate on: all, or the first few of a category."""
+    training = images.where(split="train", label=0)
+    if scoring.calibrate_on is None:
+        return training
+    few = training.samples.groupby("category").head(scoring.calibrate_on)
+    return training.take(few.index)
 
 
 def _value(
     metric: str, part: str, test: Features, scores: Scores
 ) -> tuple[float, np.ndarray | None, np.ndarray | None]:
-    """The metric; for one of images, also the labels and scores of the images."""
+    """Value of a metric; for one of images, also their labels and scores."""
     if not metric.startswith("image"):
         masks = true_masks(test, scores.logp.shape[1:])
-        return METRICS[metric](masks, scores.maps(part).numpy()), None, None
-    labels, values = test.samples["label"].to_numpy(), scores.image(part).numpy()
+        maps = scores.maps(part).numpy()
+        return METRICS[metric](masks, maps), None, None
+    labels = test.samples["label"].to_numpy()
+    values = scores.image(part).numpy()
     return METRICS[metric](labels, values), labels, values
 
 
-METRICS: dict[str, Callable[..., float]] = {
-    "image_auroc": metrics.image_auroc,
-    "image_ap": metrics.image_ap,
-    "pixel_auroc": metrics.pixel_auroc,
-    "pixel_ap": metrics.pixel_ap,
-    "aupro": metrics.aupro,
-}
+# ---- every snapshot of a run
+
+
+class Scored(NamedTuple):
+    """Scores of one category's test images at one step.
+
+    Args:
+        step: Index of the last task learnt.
+        category: The category.
+        given: `"category"` or None.
+        test: Its test images.
+        scores: Their scores.
+    """
+
+    step: int
+    category: str
+    given: str | None
+    test: Features
+    scores: Scores
 
 
 def scored(
-    run: Run,
-    given: Sequence[str | None],
-    normalise: str,
-    size: int | None,
-    sigma: float,
-    steps: Sequence[int] | None = None,
-) -> Iterator[tuple[int, str, str | None, Features, Scores]]:
-    """Scores of the test images of each category known at each step, under a
-    calibration made for that step.
+    run: Run, scoring: Scoring, *, steps: Sequence[int] | None = None
+) -> Iterator[Scored]:
+    """Scores of the test images of each category known at each step.
+
+    The calibration is made for that step.
+
+    Args:
+        run: The run.
+        scoring: How to score.
+        steps: Indices of the last task learnt; all by default.
     """
-    side = size or min(256, run.config.features.image_size)
-    features, device = run.features, pick_device()
+    side = scoring.side(run.config.features.image_size)
+    features = run.features
     chosen = range(len(run)) if steps is None else [step % len(run) for step in steps]
     for step in tqdm(chosen, desc=f"scoring {run.name}", unit="step", leave=False):
-        model = run[step].model(device)
+        model = run[step].model(pick_device())
         known = features.where(category=list(model.categories))
-        calibration = (
-            calibrate(model, known.where(split="train", label=0))
-            if normalise == "train"
-            else normalise
-        )
+        calibration = scoring.normalise
+        if calibration == "train":
+            calibration = calibrate(model, _reference(known, scoring))
         for category in model.categories:
             test = known.where(split="test", category=category)
-            for choice in given:
+            for given in scoring.given:
                 scores = score(
                     model,
                     test,
                     calibration,
-                    given=choice,
+                    given=given,
                     size=(side, side),
-                    sigma=sigma,
+                    sigma=scoring.sigma,
                 )
-                yield step, category, choice, test, scores
+                yield Scored(step, category, given, test, scores)
 
 
 def task_of(run: Run, category: str) -> int:
+    """Index of the task that a category arrives with."""
     return next(i for i, names in enumerate(run.tasks) if category in names)
+
+
+# ---- ground truth
 
 
 def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
     """Ground truth (n, H, W) at the size of the maps, by nearest neighbour."""
-    return np.stack(
-        [
-            _mask(*paths, tuple(size))
-            for paths in zip(test.samples["image_path"], test.samples["mask_path"])
-        ]
-    )
+    paths = zip(test.samples["image_path"], test.samples["mask_path"])
+    masks = [_mask(image, mask, tuple(size)) for image, mask in paths]
+    return np.stack(masks)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -166,5 +272,12 @@ def _mask(image_path: str, mask_path: str, size: tuple[int, int]) -> np.ndarray:
     if not mask_path:
         return np.zeros(size, dtype=bool)
     mask = read_mask(mask_path, image_size(image_path))
-    rows, columns = ((np.arange(n) + 0.5) * old / n for n, old in zip(size, mask.shape))
-    return mask[np.ix_(rows.astype(int), columns.astype(int))]
+    rows = _nearest(size[0], mask.shape[0])
+    columns = _nearest(size[1], mask.shape[1])
+    return mask[np.ix_(rows, columns)]
+
+
+def _nearest(n: int, n_before: int) -> np.ndarray:
+    """Index (n,) of the pixel that each of n pixels along a side has its centre in."""
+    centres = (np.arange(n) + 0.5) * n_before / n
+    return centres.astype(int)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.contrasts import contrast, resampled
-from analysis.intervals import Interval, percentile_interval
+from analysis.intervals import Interval, Resampling, percentile_interval
 
 KEYS = ["strategy", "aligner", "head"]
 
@@ -22,8 +22,7 @@ def alignment_table(
     aligned: pd.DataFrame,
     *,
     part: str = "product",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     r"""Image AUROC on the old tasks, the share of the way to the oracle, and the
     distance to the joint model.
@@ -40,8 +39,7 @@ def alignment_table(
         aligned: Tables of `alignment`, of fine-tuned runs with the oracle, and of any
             other strategies.
         part: Score part.
-        n_resamples: Bootstrap resamples.
-        confidence: Of the intervals.
+        resampling: Of the test images.
 
     Returns:
         One row per `strategy aligner head`, the best first: `image_auroc low high`,
@@ -54,7 +52,7 @@ def alignment_table(
     rows = old[(old["metric"] == "image_auroc") & (old["part"] == part)].reset_index(
         drop=True
     )
-    samples = resampled(rows, n_resamples=n_resamples)
+    samples = resampled(rows, resampling)
     means = {
         key: samples[group.index].mean(0)
         for key, group in rows.groupby(KEYS, sort=False)
@@ -64,7 +62,7 @@ def alignment_table(
         for key in (("none", ""), ("refit", "full"), ("joint", ""))
     )
     out = [
-        (*key, *_compared(mean, none, oracle, joint, confidence))
+        (*key, *_compared(mean, none, oracle, joint, resampling))
         for key, mean in means.items()
     ]
     columns = [
@@ -98,23 +96,21 @@ def _compared(
     none: np.ndarray | None,
     oracle: np.ndarray | None,
     joint: np.ndarray | None,
-    confidence: float,
+    resampling: Resampling,
 ) -> tuple[float, ...]:
     """The level, the share and the gap of one approach, each with its interval."""
     unknown = Interval(np.nan, np.nan, np.nan)
-    level = contrast([1.0], mean[None], confidence=confidence)
+    level = contrast([1.0], mean[None], resampling)
     gap = (
         unknown
         if joint is None
-        else contrast([1.0, -1.0], np.stack([mean, joint]), confidence=confidence)
+        else contrast([1.0, -1.0], np.stack([mean, joint]), resampling)
     )
     share = unknown
     if none is not None and oracle is not None:
-        gain = contrast([1.0, -1.0], np.stack([oracle, none]), confidence=confidence)
+        gain = contrast([1.0, -1.0], np.stack([oracle, none]), resampling)
         if gain.low > 0:
-            share = contrast(
-                [1.0], ((mean - none) / (oracle - none))[None], confidence=confidence
-            )
+            share = contrast([1.0], ((mean - none) / (oracle - none))[None], resampling)
     return (*level, *share, *gap)
 
 
@@ -139,11 +135,13 @@ def _costs(aligned: pd.DataFrame, part: str) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis(KEYS).reset_index()
 
 
-def _median(
-    values: np.ndarray, *, n_resamples: int = 1000, confidence: float = 0.95
-) -> Interval:
+def _median(values: np.ndarray, *, resampling: Resampling = Resampling()) -> Interval:
     """The median with its percentile interval under resampling of the values."""
-    draws = np.random.default_rng(0).choice(values, (n_resamples, len(values)))
+    draws = np.random.default_rng(0).choice(
+        values, (resampling.n_resamples, len(values))
+    )
     return percentile_interval(
-        float(np.median(values)), np.median(draws, axis=1), confidence=confidence
+        float(np.median(values)),
+        np.median(draws, axis=1),
+        confidence=resampling.confidence,
     )

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from analysis.alignment.conclude import ERRORS
 from analysis.experiments import table
-from analysis.scoring import measure
+from analysis.scoring import Scoring, measure, task_of
 from cl_flow.align.aligners import ALIGNERS, HEADS, KEPT, Evidence, frames_of
 from cl_flow.align.evidence import carried, gathered, realigned, with_latents
 from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
@@ -43,17 +43,14 @@ def measure_alignment(
     aligner: Sequence[str] = ALL,
     head: Sequence[str] = HEADS,
     joint: bool = True,
-    metric: Sequence[str] = ("image_auroc",),
-    part: Sequence[str] = ("product",),
-    calibrate_on: int | None = None,
     components: int = 1,
     n_draws: int = 2048,
-    size: int | None = None,
-    sigma: float = 4.0,
     seed: int = 0,
+    scoring: Scoring = Scoring(metric="image_auroc", part="product"),
 ) -> pd.DataFrame:
-    """The last model of a run with its old classes moved by each aligner, none of which
-    trains the flow.
+    """Last model of a run with its old classes moved by each aligner.
+
+    None of them trains the flow.
 
     Beside the aligners stand `none` (the run as it is), `exemplars` (a refit on as many
     stored patches as the bytes of the class Gaussians buy), and `joint` (another run,
@@ -71,14 +68,9 @@ def measure_alignment(
         aligner: Names in `cl_flow.align.ALIGNERS`, or `"exemplars"`.
         head: `"means"`, `"full"`, or both; those that only shift have one.
         joint: Whether to add the joint model, which is trained when it is missing.
-        metric: Names in `analysis.scoring.METRICS`.
-        part: Score parts.
-        calibrate_on: Training images per category that scores are calibrated on; None
-            takes all, as `evaluate` does.
+        scoring: How to score and measure, under the true class.
         components: Gaussians per class and level in what is kept of features.
         n_draws: Latents to draw per class and level.
-        size: Side of the maps in pixels; None is the image size, 256 at most.
-        sigma: Smoothing of the maps in pixels.
         seed: Seeds the draws.
 
     Returns:
@@ -91,48 +83,25 @@ def measure_alignment(
         root-mean-square radius, and `symmetric_kl`, in nats per dimension.
     """
     _check(run)
-    side = size or min(256, run.config.features.image_size)
-    test = {
-        "metric": metric,
-        "part": part,
-        "calibrate_on": calibrate_on,
-        "size": side,
-        "sigma": sigma,
-    }
+    scoring = scoring.sized(run.config.features.image_size)
     bench = _Bench(run, components, n_draws, seed)
+    as_it_is = [level.mixture for level in bench.last.levels]
     kept = sum(values.nbytes for values in run[-1].memory().values())
-    frames = [
-        _rows(
-            bench,
-            "none",
-            "",
-            [level.mixture for level in bench.last.levels],
-            kept,
-            0.0,
-            test,
-        )
-    ]
-    grid = [
-        (name, which)
-        for name in aligner
-        for which in (("means",) if name in SHIFTS else head)
-    ]
-    for name, which in tqdm(
-        grid, desc=f"aligning {run.name}", unit="aligner", leave=False
-    ):
+    frames = [_rows(bench, "none", "", as_it_is, kept, 0.0, scoring)]
+    grid = []
+    for name in aligner:
+        heads = ("means",) if name in SHIFTS else head
+        grid += [(name, which) for which in heads]
+    title = f"aligning {run.name}"
+    for name, which in tqdm(grid, desc=title, unit="aligner", leave=False):
         begun = time.perf_counter()
         mixtures, n_bytes = bench.aligned(name, which)
-        frames.append(
-            _rows(
-                bench, name, which, mixtures, n_bytes, time.perf_counter() - begun, test
-            )
-        )
+        seconds = time.perf_counter() - begun
+        frames.append(_rows(bench, name, which, mixtures, n_bytes, seconds, scoring))
     if joint:
-        frames.append(_joint(run, test))
+        frames.append(_joint(run, scoring))
     rows = pd.concat(frames, ignore_index=True)
-    rows["task"] = rows["category"].map(
-        {name: t for t, names in enumerate(run.tasks) for name in names}
-    )
+    rows["task"] = [task_of(run, name) for name in rows["category"]]
     keys = ["aligner", "head", "task", "category", "metric", "part"]
     return rows[[*keys, "value", "labels", "scores", "n_bytes", "seconds"]]
 
@@ -307,26 +276,25 @@ def _rows(
     mixtures: Sequence[Mixture],
     n_bytes: int,
     seconds: float,
-    test: dict[str, object],
+    scoring: Scoring,
 ) -> pd.DataFrame:
-    """What an aligned model scores, and how far its old classes are from their latents."""
+    """Scores of an aligned model, and how far its old classes are from their latents."""
     before = [level.mixture for level in bench.last.levels]
     for level, mixture in zip(bench.last.levels, mixtures):
         level.mixture = mixture
-    scored = measure(bench.last, bench.latents, bench.last.categories, **test)
+    scored = measure(bench.last, bench.latents, bench.last.categories, scoring=scoring)
     for level, mixture in zip(bench.last.levels, before):
         level.mixture = mixture
     rows = pd.concat([scored, _errors(bench, mixtures)], ignore_index=True)
     return rows.assign(aligner=aligner, head=head, n_bytes=n_bytes, seconds=seconds)
 
 
-def _joint(run: Run, test: dict[str, object]) -> pd.DataFrame:
-    """The model that learnt all tasks at once, with the same seeds."""
-    joint = fit(
-        run.config.replace(strategy="joint", options={}), folder=run.folder.parent
-    )
+def _joint(run: Run, scoring: Scoring) -> pd.DataFrame:
+    """Scores of the model that learnt all tasks at once, with the same seeds."""
+    config = run.config.replace(strategy="joint", options={})
+    joint = fit(config, folder=run.folder.parent)
     model = joint[-1].model(pick_device())
-    rows = measure(model, joint.features, run[-1].categories, **test)
+    rows = measure(model, joint.features, run[-1].categories, scoring=scoring)
     return rows.assign(aligner="joint", head="", n_bytes=0, seconds=0.0)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import Interval, percentile_interval
+from analysis.intervals import Interval, Resampling, percentile_interval
 
 CORRELATED = (
     ("feature_distance", "center_distance"),
@@ -65,8 +65,7 @@ def similarity_correlations(
     pairs: pd.DataFrame,
     *,
     level: str = "mean",
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(n_resamples=2000),
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Spearman's correlations between looks, placement and center distance over pairs
@@ -82,8 +81,7 @@ def similarity_correlations(
         pairs: A table of `similarity`, of runs of one strategy; their distances are
             averaged.
         level: Number of a level, or `"mean"`.
-        n_resamples: Bootstrap resamples.
-        confidence: Of the interval.
+        resampling: Of the test images.
         random_state: Seed of the resamples.
 
     Returns:
@@ -96,7 +94,7 @@ def similarity_correlations(
         codes, names = pd.factorize(pd.concat([one["category"], one["other"]]))
         n = len(names)
         draws = np.random.default_rng(random_state).multinomial(
-            n, np.full(n, 1 / n), size=n_resamples
+            n, np.full(n, 1 / n), size=resampling.n_resamples
         )
         times = draws[:, codes[: len(one)]] * draws[:, codes[len(one) :]]
         for x, y in CORRELATED:
@@ -105,7 +103,9 @@ def similarity_correlations(
                 one[y].to_numpy(),
                 np.vstack([np.ones(len(one)), times]),
             )
-            rows.append((step, x, y, *_interval(rho[0], rho[1:], n, confidence), n))
+            rows.append(
+                (step, x, y, *_interval(rho[0], rho[1:], n, resampling.confidence), n)
+            )
     return pd.DataFrame(
         rows, columns=["step", "x", "y", "rho", "low", "high", "categories"]
     )

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.contrasts import contrast, resampled
+from analysis.intervals import Resampling
 
 
 def expansion_drops(
-    expanded: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95
+    expanded: pd.DataFrame, *, resampling: Resampling = Resampling()
 ) -> pd.DataFrame:
     """How far each expansion changes image AUROC, with a paired bootstrap interval over
     test images.
@@ -19,15 +20,14 @@ def expansion_drops(
 
     Args:
         expanded: A table of `expansion`, of one run or several seeds.
-        n_resamples: Bootstrap resamples.
-        confidence: Of the interval.
+        resampling: Of the test images.
 
     Returns:
         One row per `placement entropy given part added category`, the mean over
         categories included (`category` = "mean"): `before after change low high`.
     """
     rows = expanded[expanded["metric"] == "image_auroc"].reset_index(drop=True)
-    samples = resampled(rows, n_resamples=n_resamples)
+    samples = resampled(rows, resampling)
     keys, out = ["placement", "entropy", "given", "part"], []
     for key, group in rows.groupby(keys, sort=False):
         for category, chosen in [
@@ -40,7 +40,7 @@ def expansion_drops(
                 interval = contrast(
                     (after * 1.0 - before) / before.sum(),
                     samples[chosen.index],
-                    confidence=confidence,
+                    resampling,
                 )
                 levels = (chosen.loc[when, "value"].mean() for when in (before, after))
                 out.append((*key, added, category, *levels, *interval))
@@ -63,8 +63,7 @@ def expansion_terms(
     expanded: pd.DataFrame,
     *,
     part: str = "product",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     """The change under HGAD's tiling, split at equal K: what more classes cost, and
     what their placement adds.
@@ -76,8 +75,7 @@ def expansion_terms(
     Args:
         expanded: A table of `expansion` with the placements `tile` and `orthogonal`.
         part: Score part.
-        n_resamples: Bootstrap resamples.
-        confidence: Of the interval.
+        resampling: Of the test images.
 
     Returns:
         One row per `added term`: mean change of image AUROC over categories and runs,
@@ -94,7 +92,7 @@ def expansion_terms(
         raise ValueError(
             f"Expected the placements tile and orthogonal; got no rows with {', '.join(sorted(missing))}."
         )
-    samples, out = resampled(rows, n_resamples=n_resamples), []
+    samples, out = resampled(rows, resampling), []
     for added in sorted(set(rows["added"]) - {0}):
         tiled, spread = (_mean_of(rows, name, added) for name in ("tile", "orthogonal"))
         before = _mean_of(rows, "tile", 0)
@@ -104,7 +102,7 @@ def expansion_terms(
             "placement": tiled - spread,
         }
         out += [
-            (added, name, *contrast(weights, samples, confidence=confidence))
+            (added, name, *contrast(weights, samples, resampling))
             for name, weights in terms.items()
         ]
     return pd.DataFrame(out, columns=["added", "term", "value", "low", "high"])

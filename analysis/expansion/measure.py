@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from analysis.experiments import table
-from analysis.scoring import measure
+from analysis.scoring import Scoring, measure
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.placement import smallest_distance
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import encode
-from cl_flow.scoring.scores import PARTS
 
 ENTROPIES = ("all", "masked", "log_k")
 
@@ -29,14 +28,11 @@ def measure_expansion(
     *,
     placement: Sequence[str] = ("tile", "retile", "orthogonal", "data"),
     entropy: Sequence[str] = ENTROPIES,
-    given: Sequence[str | None] = ("category",),
-    metric: Sequence[str] = ("image_auroc", "pixel_auroc"),
-    part: Sequence[str] = PARTS,
-    size: int | None = None,
-    sigma: float = 4.0,
+    scoring: Scoring = Scoring(),
 ) -> pd.DataFrame:
-    """The first task just after it is learnt, and after centers for each following task
-    are added, nothing trained.
+    """First task just learnt, and after centers of later tasks are added.
+
+    Nothing is trained.
 
     How to read it: within a placement, what differs from the rows with `added` = 0 is
     the work of the new centers. The likelihood sees only its own class, so all of it
@@ -49,12 +45,7 @@ def measure_expansion(
             is.
         entropy: Over `"all"` classes, `"masked"` to those of the first task, or over
             all and divided by ln K (`"log_k"`).
-        given: `"category"`, None (routed to the likeliest class, new ones included), or
-            both.
-        metric: Names in `analysis.scoring.METRICS`.
-        part: Score parts.
-        size: Side of the maps in pixels; None is the image size, 256 at most.
-        sigma: Smoothing of the maps in pixels.
+        scoring: How to score and measure; None in `given` routes to new classes too.
 
     Returns:
         One row per `placement added given entropy category metric part`, with its
@@ -68,34 +59,25 @@ def measure_expansion(
             f"Unknown entropy {', '.join(unknown)}; known: {', '.join(ENTROPIES)}."
         )
     first = _first_task(run)
+    scoring = scoring.sized(run.config.features.image_size)
     settings = {"masked": {"known": first}, "log_k": {"per_log_k": True}}
-    common = {
-        "metric": metric,
-        "part": part,
-        "size": size or min(256, run.config.features.image_size),
-        "sigma": sigma,
-    }
-    images = run.features.where(
-        category=list(first if None not in given else run.features.categories)
-    )
-    latents = encode(
-        run[0].model(pick_device()), images
-    )  # nothing is trained: the flow stays, and so do these
+    needed = run.features.categories if None in scoring.given else first
+    images = run.features.where(category=list(needed))
+    # Nothing is trained: the flow stays, and so do these.
+    latents = encode(run[0].model(pick_device()), images)
     frames = []
     for place in placement:
         for added, model in _growing(run, place):
-            distance = min(
-                smallest_distance(level.mixture.mu) for level in model.levels
-            )
-            for choice in given:
+            distances = [smallest_distance(level.mixture.mu) for level in model.levels]
+            for choice in scoring.given:
                 for kind in entropy:
                     rows = measure(
                         model,
                         latents,
                         first,
+                        scoring=scoring,
                         given=choice,
                         **settings.get(kind, {}),
-                        **common,
                     )
                     keys = {
                         "placement": place,
@@ -103,7 +85,7 @@ def measure_expansion(
                         "given": str(choice),
                         "entropy": kind,
                     }
-                    frames.append(rows.assign(**keys, smallest_distance=distance))
+                    frames.append(rows.assign(**keys, smallest_distance=min(distances)))
     columns = [
         "placement",
         "added",

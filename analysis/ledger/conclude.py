@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.contrasts import resampled
-from analysis.intervals import Interval, percentile_interval
+from analysis.intervals import Interval, Resampling, percentile_interval
 from analysis.ledger.attribution import (
     PLAYERS,
     ledger_split,
@@ -21,7 +21,7 @@ from analysis.ledger.attribution import (
 
 BY = {"task": ["task"], "category": ["task", "category"], "all": []}
 KEYS = ["strategy", "step", "given", "part"]
-Samples = np.ndarray  # (1 + n_resamples,), the estimate first
+Samples = np.ndarray  # (1 + resamples,), the estimate first
 
 
 def ledger_terms(
@@ -29,8 +29,7 @@ def ledger_terms(
     *,
     family: str = "full",
     by: str = "task",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     """The drop of image AUROC in confusion, center drift, alignment and residual, with
     paired bootstrap intervals.
@@ -46,19 +45,18 @@ def ledger_terms(
         measured: A table of `ledger`; means over runs of one strategy.
         family: The refit that alignment means.
         by: `"task"`, `"category"`, or `"all"` (a mean over all earlier tasks).
-        n_resamples: Bootstrap resamples of the test images.
-        confidence: Of the interval.
+        resampling: Of the test images.
 
     Returns:
         One row per `strategy step given part` and task or category, and `term`: `value
         low high`.
     """
     out = []
-    for key, states in _groups(measured, by, n_resamples):
+    for key, states in _groups(measured, by, resampling):
         named = _named(states, family)
         levels = {name: named[name] for name in ("learned", "final")}
         for term, samples in {**levels, **ledger_split(named)}.items():
-            out.append((*key, term, *_interval(samples, confidence)))
+            out.append((*key, term, *_interval(samples, resampling.confidence)))
     return pd.DataFrame(
         out, columns=[*_keys(measured, by), "term", "value", "low", "high"]
     )
@@ -69,8 +67,7 @@ def ledger_shares(
     *,
     family: str = "full",
     by: str = "task",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     """Which share of the drop is spurious: gone when centers and competitors are set
     right.
@@ -100,11 +97,11 @@ def ledger_shares(
         *(f"{kind}{end}" for kind in kinds for end in ("", "_low", "_high")),
     ]
     out = []
-    for key, states in _groups(measured, by, n_resamples):
+    for key, states in _groups(measured, by, resampling):
         terms = ledger_split(_named(states, family))
-        drop = _interval(terms["drop"], confidence)
+        drop = _interval(terms["drop"], resampling.confidence)
         shares = [
-            _interval(spurious_share(terms, alignment=kind), confidence)
+            _interval(spurious_share(terms, alignment=kind), resampling.confidence)
             if drop.low > 0
             else (np.nan,) * 3
             for kind in kinds.values()
@@ -117,8 +114,7 @@ def ledger_shapley(
     measured: pd.DataFrame,
     *,
     by: str = "task",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     """Which of new flow, new centers and new competitors caused the drop, averaged over
     the order of their arrival.
@@ -135,7 +131,7 @@ def ledger_shapley(
         positive value is a loss.
     """
     out = []
-    for key, states in _groups(measured, by, n_resamples):
+    for key, states in _groups(measured, by, resampling):
         coalitions = {
             frozenset(
                 player for player, whose in zip(PLAYERS, state) if whose == "new"
@@ -144,7 +140,7 @@ def ledger_shapley(
             if set(state) <= {"old", "new"}
         }
         for player, samples in shapley(coalitions).items():
-            out.append((*key, player, *_interval(-samples, confidence)))
+            out.append((*key, player, *_interval(-samples, resampling.confidence)))
     return pd.DataFrame(
         out, columns=[*_keys(measured, by), "player", "value", "low", "high"]
     )
@@ -154,8 +150,7 @@ def ledger_families(
     measured: pd.DataFrame,
     *,
     by: str = "task",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     """How far each family of refits brings the task back, beside the same refit of the
     old and of an untrained flow.
@@ -172,7 +167,7 @@ def ledger_families(
         `flow`: `value low high`.
     """
     out = []
-    for key, states in _groups(measured, by, n_resamples):
+    for key, states in _groups(measured, by, resampling):
         for (flow, centers, mask), samples in states.items():
             if mask == "old" and centers != "new":
                 out.append(
@@ -180,7 +175,7 @@ def ledger_families(
                         *key,
                         centers.replace("old", "none"),
                         flow,
-                        *_interval(samples, confidence),
+                        *_interval(samples, resampling.confidence),
                     )
                 )
     return pd.DataFrame(
@@ -192,11 +187,11 @@ def ledger_families(
 
 
 def _groups(
-    measured: pd.DataFrame, by: str, n_resamples: int
+    measured: pd.DataFrame, by: str, resampling: Resampling
 ) -> Iterator[tuple[tuple, dict[tuple, Samples]]]:
     """Per group of rows, the mean AUROC in each state and in resamples of the images."""
     rows = measured[measured["metric"] == "image_auroc"].reset_index(drop=True)
-    samples = resampled(rows, n_resamples=n_resamples)
+    samples = resampled(rows, resampling)
     for key, group in rows.groupby(_keys(measured, by), sort=False):
         states = group.groupby(["flow", "centers", "mask"], sort=False)
         yield key, {state: samples[one.index].mean(0) for state, one in states}

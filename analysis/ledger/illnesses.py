@@ -13,12 +13,12 @@ from torch import Tensor
 
 from analysis.experiments import table
 from analysis.ledger.measure import counterfactuals
+from analysis.scoring import Scoring
 from cl_flow.align.refits import FAMILIES
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.registry import Registry
 from cl_flow.runs.run import Run
-from cl_flow.scoring.scores import PARTS
 
 ILLNESSES: Registry = Registry("illness")
 
@@ -111,13 +111,12 @@ def planted(
     step: int = 0,
     illness: Sequence[str] = tuple(ILLNESSES),
     family: Sequence[str] = FAMILIES,
-    part: Sequence[str] = PARTS,
-    size: int | None = None,
-    sigma: float = 4.0,
     seed: int = 0,
+    scoring: Scoring = Scoring(metric="image_auroc"),
 ) -> pd.DataFrame:
-    """The ledger of a model that is harmed on purpose: what it was is the model after
-    `step`, what it became the harm.
+    """Ledger of a model that is harmed on purpose.
+
+    What it was is the model after `step`, what it became the harm.
 
     How to read it: as a table of `ledger`, once per illness; `ledger_terms` and the
     others keep them apart. A diagnosis that does not find what was planted is not to be
@@ -127,34 +126,25 @@ def planted(
         run: One run, or many.
         step: Whose model is harmed: index of the last task learnt.
         illness: Names in `ILLNESSES`.
-        family: As in `ledger`, like the other arguments.
+        family: As in `measure_ledger`.
         seed: Seeds the harm.
+        scoring: How to score and measure, under the true class.
 
     Returns:
         The columns of `ledger`, and `illness`.
     """
     model = run[step].model(pick_device())
-    names = [
-        category
-        for category in run.tasks[run[step].step]
-        if category in model.categories
-    ]
-    options = {
-        "family": family,
-        "part": part,
-        "size": size or min(256, run.config.features.image_size),
-        "sigma": sigma,
-    }
+    task = run[step].step
+    names = [name for name in run.tasks[task] if name in model.categories]
+    scoring = scoring.sized(run.config.features.image_size)
     frames = []
     for name in illness:
+        ill = ILLNESSES[name](model, seed=seed)
         rows = counterfactuals(
-            model, ILLNESSES[name](model, seed=seed), run.features, names, **options
+            model, ill, run.features, names, family=family, scoring=scoring
         )
-        frames.append(
-            rows.assign(
-                illness=name, step=run[step].step, task=run[step].step, given="category"
-            )
-        )
+        keys = {"illness": name, "step": task, "task": task, "given": "category"}
+        frames.append(rows.assign(**keys))
     keys = [
         "illness",
         "step",

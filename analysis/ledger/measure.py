@@ -21,14 +21,13 @@ from tqdm.auto import tqdm
 from analysis.experiments import table
 from analysis.ledger.attribution import PLAYERS
 from analysis.ledger.swaps import swap
-from analysis.scoring import measure
+from analysis.scoring import Scoring, measure
 from cl_flow.align.refits import FAMILIES, refit
 from cl_flow.data.features import Features, union
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import Latents, encode
-from cl_flow.scoring.scores import PARTS
 
 # ---- the measurements
 
@@ -40,15 +39,12 @@ def measure_ledger(
     after: int = -1,
     tasks: Sequence[int] | None = None,
     family: Sequence[str] = FAMILIES,
-    part: Sequence[str] = PARTS,
-    given: Sequence[str | None] = ("category",),
-    metric: Sequence[str] = ("image_auroc",),
     n_latents: int = 4096,
-    size: int | None = None,
-    sigma: float = 4.0,
+    scoring: Scoring = Scoring(metric="image_auroc"),
 ) -> pd.DataFrame:
-    """Every earlier task under each combination of old and new flow, old, new and
-    refitted centers, old and new rivals.
+    """Earlier tasks under each combination of what the model was and has become.
+
+    That is old and new flow, old, new and refitted centers, old and new rivals.
 
     A is measured on the task's test images; scores are calibrated anew in each state,
     on the task's normal training images, with the classes that compete there. Refits
@@ -63,14 +59,9 @@ def measure_ledger(
         tasks: Which tasks; every one learnt before that step by default.
         family: How refitted centers are fitted, names in
             `cl_flow.align.refits.FAMILIES`.
-        part: Score parts.
-        given: `"category"`, None (routed to the likeliest class that competes), or
-            both.
-        metric: Names in `analysis.scoring.METRICS`.
+        scoring: How to score and measure; None in `given` routes among what competes.
         n_latents: Latents per category and level that a refit sees, at most, drawn at
             random.
-        size: Side of the maps in pixels; None is the image size, 256 at most.
-        sigma: Smoothing of the maps in pixels.
 
     Returns:
         One row per `step task category given flow centers mask metric part`, with its
@@ -80,23 +71,22 @@ def measure_ledger(
     """
     after = run[after].step
     new = run[after].model(pick_device())
-    options = {
-        "family": family,
-        "part": part,
-        "metric": metric,
-        "n_latents": n_latents,
-        "sigma": sigma,
-    }
-    options["size"] = size or min(256, run.config.features.image_size)
+    scoring = scoring.sized(run.config.features.image_size)
     frames = []
     places = learnt_before(run, after, tasks)
-    for task, step in tqdm(
-        places.items(), desc=f"ledger of {run.name}", unit="task", leave=False
-    ):
+    title = f"ledger of {run.name}"
+    for task, step in tqdm(places.items(), desc=title, unit="task", leave=False):
         old = run[step].model(pick_device())
-        for choice in given:
+        for choice in scoring.given:
             rows = counterfactuals(
-                old, new, run.features, run.tasks[task], given=choice, **options
+                old,
+                new,
+                run.features,
+                run.tasks[task],
+                family=family,
+                n_latents=n_latents,
+                scoring=scoring,
+                given=choice,
             )
             frames.append(rows.assign(step=after, task=task, given=str(choice)))
     keys = ["step", "task", "category", "given", *PLAYERS, "metric", "part"]
@@ -104,8 +94,12 @@ def measure_ledger(
 
 
 def learnt_before(run: Run, after: int, tasks: Sequence[int] | None) -> dict[int, int]:
-    """The step at which each task was learnt: those before step `after`, or the ones
-    asked for.
+    """Step at which each task was learnt.
+
+    Args:
+        run: The run.
+        after: Index of the last task learnt.
+        tasks: Which tasks; those learnt before `after` by default.
 
     Raises:
         ValueError: A task that the model at `after` does not know; or no task was
@@ -124,8 +118,9 @@ def learnt_before(run: Run, after: int, tasks: Sequence[int] | None) -> dict[int
     )
     if not chosen or not set(chosen) <= set(learnt):
         raise ValueError(
-            f"Expected tasks that the model after step {after} of {run.name} knows, and that were learnt before it; "
-            f"got {chosen or 'none'}, and it knows {sorted(learnt)}."
+            f"Expected tasks that the model after step {after} of {run.name} knows, "
+            f"and that were learnt before it; got {chosen or 'none'}, and it knows "
+            f"{sorted(learnt)}."
         )
     return {task: learnt[task] for task in chosen}
 
@@ -136,22 +131,22 @@ def counterfactuals(
     features: Features,
     categories: Sequence[str],
     *,
-    given: str | None = "category",
     family: Sequence[str] = FAMILIES,
     n_latents: int = 4096,
-    **measured: object,
+    scoring: Scoring = Scoring(metric="image_auroc"),
+    given: str | None = "category",
 ) -> pd.DataFrame:
-    """What `ledger` measures, of any two models: what one was and what it became.
+    """Ledger of any two models: what one was and what it became.
 
     Args:
         old: The model when it had just learnt the categories.
         new: What became of it.
         features: Images of every class of either model.
         categories: Those to test on; of the old model.
-        given: `"category"` or None.
         family: How refitted centers are fitted.
         n_latents: Latents per category and level that a refit sees, at most.
-        **measured: For `measure`.
+        scoring: How to score and measure; `given` is decided by the next argument.
+        given: `"category"` or None.
 
     Returns:
         One row per `flow centers mask category metric part` with its `value`, `labels`
@@ -165,7 +160,7 @@ def counterfactuals(
         for state, mixtures in _mixtures(
             flow, old, new, latents, categories, family, n_latents
         ):
-            rows = measure(mixtures, latents, categories, given=given, **measured)
+            rows = measure(mixtures, latents, categories, scoring=scoring, given=given)
             frames.append(rows.assign(**dict(zip(PLAYERS, (flow, *state)))))
     return pd.concat(frames, ignore_index=True)
 
@@ -177,14 +172,18 @@ def task_images(
     *,
     n_images: int | None = None,
 ) -> Features:
-    """Normal training images of some categories, all or the first few of each, and test
-    images of others.
+    """Normal training images of some categories and test images of others.
+
+    Args:
+        features: Images of all of them.
+        tested: Categories of the test images.
+        calibrated: Categories of the training images.
+        n_images: Training images per category; all by default.
     """
     training = features.where(split="train", label=0, category=list(calibrated))
     if n_images is not None:
-        training = training.take(
-            training.samples.groupby("category").head(n_images).index
-        )
+        few = training.samples.groupby("category").head(n_images)
+        training = training.take(few.index)
     return union([training, features.where(split="test", category=list(tested))])
 
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from analysis.experiments import table
 from analysis.ledger.measure import learnt_before, refit_centers, task_images
 from analysis.ledger.swaps import swap
-from analysis.scoring import measure
+from analysis.scoring import Scoring, measure
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.runs.run import Run
@@ -29,15 +29,13 @@ def transplant(
     tasks: Sequence[int] | None = None,
     side: Sequence[str] = SIDES,
     centers: Sequence[str] = ("old", "full"),
-    part: Sequence[str] = ("product",),
-    metric: Sequence[str] = ("image_auroc",),
     n_images: int = 24,
     n_latents: int = 4096,
-    size: int | None = None,
-    sigma: float = 4.0,
+    scoring: Scoring = Scoring(metric="image_auroc", part="product"),
 ) -> pd.DataFrame:
-    """Earlier tasks under hybrids of old and new flow, by the number of coupling blocks
-    that are the old ones.
+    """Earlier tasks under hybrids of old and new flow.
+
+    They differ in the number of coupling blocks that are the old ones.
 
     How to read it: with 0 old blocks it is the new flow, with all of them the old one.
     A curve from the `first` blocks that rises early says that the damage sits early; a
@@ -52,8 +50,7 @@ def transplant(
         side: Whether the `"first"` blocks come from the old flow, the `"last"`, or both
             in turn.
         centers: The `"old"` centers, or families of `refit`.
-        part: Score parts.
-        metric: Names in `analysis.scoring.METRICS`.
+        scoring: How to score and measure, under the true class.
         n_images: Training images per category to calibrate on and to refit to; a few
             make it quick.
         n_latents: As in `ledger`, like the other arguments.
@@ -65,35 +62,26 @@ def transplant(
     """
     after = run[after].step
     new = run[after].model(pick_device())
-    options = {
-        "part": part,
-        "metric": metric,
-        "sigma": sigma,
-        "size": size or min(256, run.config.features.image_size),
-    }
+    scoring = scoring.sized(run.config.features.image_size)
     frames = []
     places = learnt_before(run, after, tasks)
-    for task, step in tqdm(
-        places.items(), desc=f"transplants of {run.name}", unit="task", leave=False
-    ):
-        names, old = run.tasks[task], run[step].model(pick_device())
+    title = f"transplants of {run.name}"
+    for task, step in tqdm(places.items(), desc=title, unit="task", leave=False):
+        names = run.tasks[task]
+        old = run[step].model(pick_device())
         images = task_images(run.features, names, names, n_images=n_images)
         restored = swap(swap(new, old, "mixture"), old, "mask")
         for where, blocks, model in _hybrids(restored, old, side):
             latents = encode(model, images)
             for choice in centers:
-                few = {"family": choice, "n_latents": n_latents}
-                head = (
-                    model
-                    if choice == "old"
-                    else refit_centers(model, latents, names, **few)
-                )
-                rows = measure(head, latents, names, **options)
-                frames.append(
-                    rows.assign(
-                        step=after, task=task, side=where, blocks=blocks, centers=choice
+                head = model
+                if choice != "old":
+                    head = refit_centers(
+                        model, latents, names, family=choice, n_latents=n_latents
                     )
-                )
+                rows = measure(head, latents, names, scoring=scoring)
+                hybrid = {"side": where, "blocks": blocks, "centers": choice}
+                frames.append(rows.assign(step=after, task=task, **hybrid))
     keys = ["step", "task", "category", "side", "blocks", "centers", "metric", "part"]
     return pd.concat(frames, ignore_index=True)[[*keys, "value", "labels", "scores"]]
 

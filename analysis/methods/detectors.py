@@ -1,8 +1,9 @@
-"""Detectors that need no flow: each category's features as a Gaussian, or as a coreset
-of nearest neighbours.
+"""Detectors that need no flow.
+
+They hold each category's features as a Gaussian, or as a coreset of neighbours.
 """
 
-__all__ = ["DETECTORS", "PARTS", "baselines"]
+__all__ = ["DETECTORS", "baselines"]
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from analysis.experiments import table
-from analysis.scoring import METRICS, true_masks
+from analysis.scoring import METRICS, Scoring, true_masks
 from cl_flow.align import GaussianStats
 from cl_flow.data.features import Features
 from cl_flow.registry import Registry
@@ -22,6 +23,7 @@ from cl_flow.scoring.maps import anomaly_maps
 DETECTORS: Registry = Registry("detector")
 SHRINKAGE = 1e-3
 MOST_PATCHES = 40_000  # that a coreset is chosen from
+SCORED = ("logp", "product")  # parts that a detector without classes has
 
 
 class Detector(NamedTuple):
@@ -86,12 +88,9 @@ def baselines(
     runs: Run | Iterable[Run],
     *,
     detector: Sequence[str] = ("x_gaussian", "x_knn"),
-    metric: Sequence[str] = ("image_auroc", "pixel_auroc"),
-    size: int | None = None,
-    sigma: float = 4.0,
+    scoring: Scoring = Scoring(),
 ) -> pd.DataFrame:
-    """Detectors without a flow on the features of these runs, in the form of
-    `evaluate`.
+    """Detectors without a flow on the features of these runs, as `evaluate` tells.
 
     How to read it: nothing a category's detector knows is ever touched again, so what
     it scores is the same at every step, and nothing is forgotten. A flow that stays
@@ -100,9 +99,7 @@ def baselines(
     Args:
         runs: Whose features, tasks and test images are used.
         detector: Names in `DETECTORS`.
-        metric: Names in `analysis.METRICS`.
-        size: Side of the maps in pixels; None is the image size, 256 at most.
-        sigma: Smoothing of the maps in pixels.
+        scoring: Metrics and maps; its other fields are not used.
 
     Returns:
         The columns of `evaluate`, with the detector as `strategy`, and `kept_bytes`
@@ -112,11 +109,10 @@ def baselines(
     unknown = sorted(set(detector) - set(DETECTORS))
     if unknown:
         raise KeyError(
-            f"Unknown detector {', '.join(unknown)}; known: {', '.join(sorted(DETECTORS))}."
+            f"Unknown detector {', '.join(unknown)}; "
+            f"known: {', '.join(sorted(DETECTORS))}."
         )
-    frame = _detected(
-        runs, detector=tuple(detector), metric=tuple(metric), size=size, sigma=sigma
-    )
+    frame = _detected(runs, detector=tuple(detector), scoring=scoring)
     return frame.assign(strategy=frame.pop("detector"))
 
 
@@ -124,35 +120,25 @@ def baselines(
 def _detected(
     run: Run,
     *,
-    detector: Sequence[str],
-    metric: Sequence[str],
-    size: int | None,
-    sigma: float,
+    detector: Sequence[str] = (),
+    scoring: Scoring = Scoring(),
 ) -> pd.DataFrame:
-    side, rows = size or min(256, run.config.features.image_size), []
+    scoring = scoring.sized(run.config.features.image_size)
+    rows = []
     for name in detector:
-        kept, values = 0, []
+        kept = 0
+        values = []
         for task, names in enumerate(run.tasks):
             for category in names:
-                n_bytes, measured = _test(
-                    DETECTORS[name],
-                    run.features.where(category=category),
-                    metric,
-                    side,
-                    sigma,
-                )
+                images = run.features.where(category=category)
+                n_bytes, measured = _test(DETECTORS[name], images, scoring)
                 kept += n_bytes
-                values += [
-                    (task, category, key, value) for key, value in measured.items()
-                ]
-        steps = range(len(run.tasks))
-        rows += [
-            (name, step, *row, part, kept)
-            for step in steps
-            for row in values
-            if row[0] <= step
-            for part in PARTS
-        ]
+                for metric, value in measured.items():
+                    values.append((task, category, metric, value))
+        for step in range(len(run.tasks)):
+            known = [row for row in values if row[0] <= step]
+            for row in known:
+                rows += [(name, step, *row, part, kept) for part in SCORED]
     columns = [
         "detector",
         "step",
@@ -166,37 +152,34 @@ def _detected(
     return pd.DataFrame(rows, columns=columns).assign(given="category")
 
 
-PARTS = ("logp", "product")
-
-
 def _test(
-    fit: Callable[[Tensor], Detector],
-    images: Features,
-    metric: Sequence[str],
-    side: int,
-    sigma: float,
+    fit: Callable[[Tensor], Detector], images: Features, scoring: Scoring
 ) -> tuple[int, dict[str, float]]:
-    """Bytes kept for one category, and its metrics, scored as `cl_flow.scoring.scores`
-    does: 1/(1 + exp(s − median s)).
+    """Bytes kept for one category, and its metrics.
+
+    Scores are made as `cl_flow.scoring` does: 1/(1 + exp(s − median s)).
     """
-    train, test = images.where(split="train", label=0), images.where(split="test")
-    levels, kept = [], 0
+    train = images.where(split="train", label=0)
+    test = images.where(split="test")
+    levels = []
+    kept = 0
     for i, dim in enumerate(images.dims):
         x = torch.from_numpy(train.levels[i][train.rows]).reshape(-1, dim).float()
         detector = fit(x)
         typical = detector.normality(x).median()
-        normality = torch.cat(
-            [
-                detector.normality(batch[i].reshape(-1, dim).float())
-                for batch in test.batches()
-            ]
-        )
+        patches = [batch[i].reshape(-1, dim).float() for batch in test.batches()]
+        normality = torch.cat([detector.normality(x) for x in patches])
         levels.append(torch.sigmoid(typical - normality).view(len(test), -1))
         kept += detector.n_bytes
-    maps = anomaly_maps(levels, images.grids, (side, side), sigma)
-    labels, masks = test.samples["label"].to_numpy(), true_masks(test, (side, side))
-    scores, maps = maps.flatten(1).amax(1).numpy(), maps.numpy()
-    return kept, {
-        key: METRICS[key](*((labels, scores) if key[:5] == "image" else (masks, maps)))
-        for key in metric
-    }
+    side = scoring.side()
+    maps = anomaly_maps(levels, images.grids, (side, side), scoring.sigma)
+    masks = true_masks(test, (side, side))
+    labels = test.samples["label"].to_numpy()
+    scores = maps.flatten(1).amax(1).numpy()
+    values = {}
+    for name in scoring.metric:
+        if name.startswith("image"):
+            values[name] = METRICS[name](labels, scores)
+        else:
+            values[name] = METRICS[name](masks, maps.numpy())
+    return kept, values

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.contrasts import contrast, resampled
+from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
 
 KEYS = ["step", "probe", "update", "shots"]
@@ -25,8 +26,7 @@ def recovery_curves(
     recovered: pd.DataFrame,
     *,
     part: str = "product",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     """Image AUROC after each number of steps, a mean over a task's categories and over
     runs, with its interval.
@@ -34,18 +34,20 @@ def recovery_curves(
     Args:
         recovered: A table of `recovery`.
         part: Score part.
-        n_resamples: Bootstrap resamples of the test images.
-        confidence: Of the interval.
+        resampling: Of the test images.
 
     Returns:
         One row per `step probe update shots task n_steps`: `value low high`.
     """
-    rows, samples = image_counts(recovered, part, n_resamples)
+    rows, samples = image_counts(recovered, part, resampling)
     keys, out = [*KEYS, "task", "n_steps"], []
     for key, group in rows.groupby(keys, sort=False):
         weights = np.full(len(group), 1 / len(group))
         out.append(
-            (*key, *contrast(weights, samples[group.index], confidence=confidence))
+            (
+                *key,
+                *contrast(weights, samples[group.index], resampling),
+            )
         )
     return pd.DataFrame(out, columns=[*keys, "value", "low", "high"])
 
@@ -54,8 +56,7 @@ def recovery_changes(
     recovered: pd.DataFrame,
     *,
     part: str = "product",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     """From the first to the last number of steps: how far image AUROC moves, with a
     paired bootstrap interval.
@@ -69,7 +70,7 @@ def recovery_changes(
         over categories and runs.
     """
     rows, samples = image_counts(
-        recovered[recovered["probe"] != "learned"], part, n_resamples
+        recovered[recovered["probe"] != "learned"], part, resampling
     )
     keys, out = [*KEYS, "task"], []
     for key, group in rows.groupby(keys, sort=False):
@@ -83,7 +84,7 @@ def recovery_changes(
             (
                 *key,
                 *values,
-                *contrast(end - start, samples[group.index], confidence=confidence),
+                *contrast(end - start, samples[group.index], resampling),
             )
         )
     return pd.DataFrame(out, columns=[*keys, "start", "end", "change", "low", "high"])
@@ -94,8 +95,7 @@ def savings(
     *,
     versus: Sequence[str] = ("never_learned", "untrained", "sham"),
     part: str = "product",
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     r"""How far the forgotten model runs ahead of a control on the first task, on
     average over the curve.
@@ -122,7 +122,7 @@ def savings(
         One row per `step update shots versus`: `start savings low high`, means over
         categories and runs.
     """
-    rows, samples = image_counts(recovered[recovered["task"] == 0], part, n_resamples)
+    rows, samples = image_counts(recovered[recovered["task"] == 0], part, resampling)
     out = []
     for key, group in rows.groupby(["step", "update", "shots"], sort=False):
         for control in versus:
@@ -138,7 +138,7 @@ def savings(
                     *key,
                     control,
                     start @ drawn[:, 0],
-                    *contrast(area, drawn, confidence=confidence),
+                    *contrast(area, drawn, resampling),
                 )
             )
     return pd.DataFrame(
@@ -268,7 +268,7 @@ def recovery_table(
 
 
 def image_counts(
-    recovered: pd.DataFrame, part: str, n_resamples: int
+    recovered: pd.DataFrame, part: str, resampling: Resampling
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows of image AUROC and their resamples."""
     rows = recovered[
@@ -278,4 +278,4 @@ def image_counts(
         raise ValueError(
             f"Expected rows with metric='image_auroc' and part={part!r}; got none in the table."
         )
-    return rows, resampled(rows, n_resamples=n_resamples)
+    return rows, resampled(rows, resampling)

@@ -22,7 +22,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from analysis.experiments import table
-from analysis.scoring import measure
+from analysis.scoring import Scoring, measure, task_of
 from cl_flow.data.features import Features, union
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -122,15 +122,10 @@ def measure_recovery(
     shots: Sequence[int] = (5,),
     steps: Sequence[int] = (0, 1, 3, 10, 30, 100),
     lr: float | None = None,
-    metric: Sequence[str] = ("image_auroc",),
-    part: Sequence[str] = ("product",),
-    calibrate_on: int | None = None,
-    size: int | None = None,
-    sigma: float = 4.0,
     seed: int = 0,
+    scoring: Scoring = Scoring(metric="image_auroc", part="product"),
 ) -> pd.DataFrame:
-    """How the first task comes back over a few training steps on a few of its images,
-    beside the controls.
+    """First task over a few training steps on a few of its images, beside controls.
 
     How to read it: `forgotten` that rises faster than `never_learned` was reminded; as
     fast, it was taught. `held_out` is tested on a category that the steps never saw,
@@ -147,13 +142,8 @@ def measure_recovery(
         shots: Normal training images per category; the fewer are among the more.
         steps: Numbers of optimizer steps to test after; one training serves them all.
         lr: Constant learning rate; the run's peak rate by default.
-        metric: Names in `analysis.scoring.METRICS`.
-        part: Score parts.
-        calibrate_on: Training images per category that scores are calibrated on at
-            every point of a curve; None takes all, as `evaluate` does, a few halve the
-            time.
-        size: Side of the maps in pixels; None is the image size, 256 at most.
-        sigma: Smoothing of the maps in pixels.
+        scoring: How to score and measure, under the true class; few images to calibrate
+            on halve the time.
         seed: Seeds the choice of images and the batches.
 
     Returns:
@@ -162,31 +152,22 @@ def measure_recovery(
         probe `learned` is the first task just learnt.
     """
     places = _places(run, after)
-    side = size or min(256, run.config.features.image_size)
-    test = {
-        "metric": metric,
-        "part": part,
-        "calibrate_on": calibrate_on,
-        "size": side,
-        "sigma": sigma,
-    }
-    learned = measure(run[0].model(pick_device()), run.features, run.tasks[0], **test)
+    scoring = scoring.sized(run.config.features.image_size)
+    first = run[0].model(pick_device())
+    learned = measure(first, run.features, run.tasks[0], scoring=scoring)
     frames = [
         learned.assign(step=t, probe="learned", update="none", shots=0, n_steps=0)
         for t in places
     ]
     grid = list(product(places, probe, update, shots))
-    for step, name, what, n in tqdm(
-        grid, desc=f"recovering {run.name}", unit="curve", leave=False
-    ):
+    title = f"recovering {run.name}"
+    for step, name, what, n in tqdm(grid, desc=title, unit="curve", leave=False):
         for trial in PROBES[name](run, step):
             images = few_shots(run.features, trial.taught, n, seed=seed)
-            curve = _curve(run, trial, images, what, steps, lr, seed, test)
+            curve = _curve(run, trial, images, what, steps, lr, seed, scoring)
             frames.append(curve.assign(step=step, probe=name, update=what, shots=n))
     rows = pd.concat(frames, ignore_index=True)
-    rows["task"] = rows["category"].map(
-        {name: t for t, names in enumerate(run.tasks) for name in names}
-    )
+    rows["task"] = [task_of(run, name) for name in rows["category"]]
     keys = [
         "step",
         "probe",
@@ -211,8 +192,8 @@ def _places(run: Run, after: Sequence[int]) -> list[int]:
         first < set(run[step].categories) for step in places
     ):
         raise ValueError(
-            f"Expected a run that learns task after task and keeps its centers, and steps after the first; got "
-            f"{run.name} and steps {places}."
+            "Expected a run that learns task after task and keeps its centers, and "
+            f"steps after the first; got {run.name} and steps {places}."
         )
     return places
 
@@ -225,18 +206,15 @@ def _curve(
     steps: Sequence[int],
     lr: float | None,
     seed: int,
-    test: dict[str, object],
+    scoring: Scoring,
 ) -> pd.DataFrame:
     """The trial's measurements after each number of steps."""
     frames, wanted = [], set(steps)
 
     def look(n_steps: int, model: FlowModel) -> None:
         if n_steps in wanted:
-            frames.append(
-                measure(model, run.features, trial.tested, **test).assign(
-                    n_steps=n_steps
-                )
-            )
+            rows = measure(model, run.features, trial.tested, scoring=scoring)
+            frames.append(rows.assign(n_steps=n_steps))
 
     retrain_(
         trial.model,

@@ -4,7 +4,7 @@ task.
 
 __all__ = ["StreamConfig", "Task", "make_stream", "task_order"]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np

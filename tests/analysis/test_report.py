@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis import diagnose
+from analysis.intervals import Resampling
 from analysis.report import HEADINGS, Report
 from cl_flow import Run, fit
 
@@ -26,7 +27,7 @@ def run(tiny, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def report(run) -> Report:
-    return diagnose(run, n_resamples=50)
+    return diagnose(run, resampling=Resampling(n_resamples=50))
 
 
 def test_it_holds_what_was_asked(run, report):
@@ -76,7 +77,8 @@ def test_a_run_from_another_machine_gives_the_same_numbers(run, report, tiny, tm
     )
     shutil.copytree(tiny.root, tmp_path / "images")
     there = diagnose(
-        Run(tmp_path / "carried", root=tmp_path / "images"), n_resamples=50
+        Run(tmp_path / "carried", root=tmp_path / "images"),
+        resampling=Resampling(n_resamples=50),
     )
     for name in ("terms", "shares"):
         numbers = [

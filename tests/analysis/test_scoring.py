@@ -6,8 +6,9 @@ import pytest
 
 from analysis.contrasts import contrast, resampled
 from analysis.detection.measure import evaluate
+from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
-from analysis.scoring import measure
+from analysis.scoring import Scoring, measure
 from cl_flow import Run, fit
 
 
@@ -18,14 +19,15 @@ def run(tiny, tmp_path_factory) -> Run:
 
 @pytest.mark.parametrize("given", ["category", None])
 def test_a_measurement_is_what_evaluate_says(run, given):
-    evaluated = evaluate(run, given=(given,), size=32).query("step == 1")
+    evaluated = evaluate(run, scoring=Scoring(given=(given,), size=32)).query(
+        "step == 1"
+    )
     rows = measure(
         run[1].model(),
         run.features,
         run.tasks[0],
-        metric=("image_auroc", "pixel_auroc"),
+        scoring=Scoring(metric=("image_auroc", "pixel_auroc"), size=32),
         given=given,
-        size=32,
     )
     both = rows.merge(evaluated, on=["category", "metric", "part"])
     assert len(both) == len(rows) == 18 and np.array_equal(
@@ -43,11 +45,18 @@ def test_calibration_on_a_few_images_looks_at_no_other(run):
     first = features.samples[training].groupby("category").head(2).index
     few = features.take(sorted([*first, *np.flatnonzero(~training)]))
     cut, whole = (
-        measure(model, images, run.tasks[0], calibrate_on=n, size=32)
+        measure(
+            model,
+            images,
+            run.tasks[0],
+            scoring=Scoring(metric="image_auroc", calibrate_on=n, size=32),
+        )
         for images, n in ((few, None), (features, 2))
     )
     assert all(np.array_equal(*pair) for pair in zip(cut["scores"], whole["scores"]))
-    everything = measure(model, features, run.tasks[0], size=32)
+    everything = measure(
+        model, features, run.tasks[0], scoring=Scoring(metric="image_auroc", size=32)
+    )
     assert not all(
         np.array_equal(*pair) for pair in zip(everything["scores"], whole["scores"])
     )
@@ -63,7 +72,7 @@ def test_a_contrast_of_planted_scores():
             "scores": [perfect, perfect, blind],
         }
     )
-    samples = resampled(rows, n_resamples=50)
+    samples = resampled(rows, resampling=Resampling(n_resamples=50))
     assert (
         samples.shape == (3, 51)
         and (samples[:2] == 1).all()
@@ -72,14 +81,16 @@ def test_a_contrast_of_planted_scores():
     assert contrast([1, 0, -1], samples) == (0.5, 0.5, 0.5)
     noisy = np.random.default_rng(0).normal(size=20)
     rows["scores"] = [noisy, noisy.copy(), noisy]
-    samples = resampled(rows, n_resamples=50)
+    samples = resampled(rows, resampling=Resampling(n_resamples=50))
     assert contrast([1, -1, 0], samples) == (0, 0, 0)
     assert contrast([1, 0, -1], samples).low < 0 < contrast([1, 0, -1], samples).high
 
 
 def test_wrong_input_is_named(run):
     with pytest.raises(KeyError, match="Unknown metric auc; known: image_auroc"):
-        measure(run[0].model(), run.features, run.tasks[0], metric=("auc",))
+        measure(
+            run[0].model(), run.features, run.tasks[0], scoring=Scoring(metric="auc")
+        )
     pixels = pd.DataFrame({"category": ["a"], "labels": [None], "scores": [None]})
     with pytest.raises(ValueError, match="rows of image_auroc"):
         resampled(pixels)

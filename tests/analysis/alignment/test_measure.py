@@ -13,11 +13,15 @@ from analysis.alignment.conclude import alignment_table
 from analysis.alignment.measure import ALL, _Bench, _distance, _law, measure_alignment
 from analysis.alignment.samplers import SAMPLERS, sampler_auc
 from analysis.alignment.say import summarise_alignment
+from analysis.scoring import Scoring
 from cl_flow import Run, RunConfig, fit
 from cl_flow.align import GaussianStats
 from cl_flow.model.mixture import Mixture
 
-FAST = {"n_draws": 200, "size": 32}
+FAST = {
+    "n_draws": 200,
+    "scoring": Scoring(metric="image_auroc", part="product", size=32),
+}
 
 
 @pytest.fixture(scope="module")

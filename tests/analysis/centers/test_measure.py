@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from analysis.centers.conclude import nearest_centers, similarity_correlations
 from analysis.centers.measure import center_distances, center_drift, similarity
 from analysis.centers.say import summarise_centers
+from analysis.intervals import Resampling
 from cl_flow import Run, Snapshot, fit
 
 
@@ -134,7 +135,7 @@ def test_likeness_is_the_distance_of_mean_features(run):
 
 
 def test_correlation_is_spearmans_and_a_resample_repeats_categories(pairs):
-    table = similarity_correlations(pairs, n_resamples=400)
+    table = similarity_correlations(pairs, resampling=Resampling(n_resamples=400))
     row = table[
         (table["x"] == "feature_distance") & (table["y"] == "center_distance")
     ].iloc[0]
@@ -170,7 +171,9 @@ def brute_force(pairs, n_resamples):
 
 
 def test_few_categories_have_no_interval(run):
-    table = similarity_correlations(similarity(run), n_resamples=50)
+    table = similarity_correlations(
+        similarity(run), resampling=Resampling(n_resamples=50)
+    )
     assert table.loc[table["step"] == 0, ["low", "high"]].isna().all(axis=None)
     question = table[(table["step"] == 1) & (table["x"] == "feature_distance")]
     assert (

@@ -12,9 +12,10 @@ from analysis.detection.conclude import r_matrix, summary, task_table
 from analysis.detection.measure import evaluate, forgetting_table, image_scores
 from analysis.detection.say import summarise, summarise_forgetting
 from analysis.experiments import table
+from analysis.intervals import Resampling
 from analysis.pictures.measure import examples
 from analysis.rows import beside, load_reference
-from analysis.scoring import METRICS
+from analysis.scoring import METRICS, Scoring
 from cl_flow import Run, fit
 from cl_flow.runs.config import load_samples
 
@@ -32,7 +33,8 @@ def runs(tiny, tmp_path_factory) -> dict[str, Run]:
 @pytest.fixture(scope="module")
 def evaluated(runs) -> pd.DataFrame:
     return evaluate(
-        runs.values(), metric=tuple(METRICS), given=("category", None), size=32
+        runs.values(),
+        scoring=Scoring(metric=tuple(METRICS), given=("category", None), size=32),
     )
 
 
@@ -53,7 +55,7 @@ def test_every_step_category_metric_part_and_choice_has_one_value(evaluated):
 
 
 def test_evaluate_agrees_with_the_image_scores(runs, evaluated):
-    scores = image_scores(runs["finetune"], size=32)
+    scores = image_scores(runs["finetune"], scoring=Scoring(size=32))
     chosen = scores[
         (scores["step"] == 1)
         & (scores["category"] == "bee")
@@ -116,29 +118,17 @@ def test_other_code_is_another_table(runs, monkeypatch):
         return pd.DataFrame({"value": [1]})
 
     watched(runs["finetune"])
-    monkeypatch.setattr(module, "_source_digest", lambda name: "edited")
+    monkeypatch.setattr(module, "code_digest", lambda name: "edited")
     watched(runs["finetune"])
     assert len(calls) == 2
-
-
-def test_the_digest_sees_what_a_module_imports():
-    assert module._source_digest("analysis.metrics") != module._source_digest(
-        "analysis.experiments"
-    )
-    imported = set(
-        module._imports(
-            module.ast.parse(
-                "from cl_flow.runs import run\nimport cl_flow.scoring.scores"
-            )
-        )
-    )
-    assert {"cl_flow.runs.run", "cl_flow.scoring.scores"} <= imported
 
 
 def test_forgetting_has_paired_intervals_around_the_change(runs, evaluated):
     R = r_matrix(evaluated[evaluated["strategy"] == "finetune"])
     for metric in ("image_auroc", "pixel_auroc"):
-        frame = forgetting_table(runs["finetune"], metric=metric, n_resamples=200)
+        frame = forgetting_table(
+            runs["finetune"], metric=metric, resampling=Resampling(n_resamples=200)
+        )
         assert frame["task"].tolist() == ["0", "1", "average"]
         assert (frame["low"] <= frame["change"] + 1e-12).all() and (
             frame["change"] <= frame["high"] + 1e-12
@@ -147,7 +137,7 @@ def test_forgetting_has_paired_intervals_around_the_change(runs, evaluated):
             "the last task had no time to be forgotten"
         )
         assert frame.loc[0, "categories"] == "ant, bee, cat"
-    image = forgetting_table(runs["finetune"], n_resamples=50)
+    image = forgetting_table(runs["finetune"], resampling=Resampling(n_resamples=50))
     assert image.loc[0, "change"] == pytest.approx(R[1, 0] - R[0, 0], abs=0.2)
     assert "Since they were learnt, image AUROC changed by" in summarise_forgetting(
         image, image
@@ -202,7 +192,7 @@ def test_examples_show_each_kind_of_defect_with_its_mask(tiny, runs):
 
 def test_wrong_input_is_named(runs, tiny, tmp_path):
     with pytest.raises(KeyError, match="Unknown metric auroc; known: image_auroc"):
-        evaluate(runs["finetune"], metric=("auroc",))
+        evaluate(runs["finetune"], scoring=Scoring(metric="auroc"))
     with pytest.raises(ValueError, match="at least one run; got none"):
         evaluate([])
     with pytest.raises(
@@ -211,3 +201,29 @@ def test_wrong_input_is_named(runs, tiny, tmp_path):
         evaluate(Run.at(tiny.replace(seed=9), folder=tmp_path))
     with pytest.raises(TypeError, match="metrics"):
         evaluate(runs["finetune"], metrics=("image_auroc",))
+
+
+def test_the_keywords_of_before_still_work_for_one_release(runs):
+    with pytest.warns(DeprecationWarning, match=r"part, size: pass scoring=Scoring"):
+        before = evaluate(runs["joint"], part="logp", size=32)
+    now = evaluate(runs["joint"], scoring=Scoring(part="logp", size=32))
+    pd.testing.assert_frame_equal(before, now)
+
+
+@pytest.mark.parametrize(("values", "error", "message"), [
+    ({"metric": "auroc"}, KeyError, "Unknown metric auroc; known: image_auroc"),
+    ({"part": ("logp", "sum")}, KeyError, "Unknown part sum; known: logp, entropy"),
+    ({"given": ("class",)}, KeyError, "Unknown class class; known: category, None"),
+    ({"normalise": "max"}, KeyError, "Unknown normalisation max; known: train, set"),
+    ({"metric": ()}, KeyError, "known: image_auroc"),
+    ({"size": 0}, ValueError, "Expected maps of 1 pixel or more; got 0"),
+    ({"sigma": -1.0}, ValueError, "Expected a smoothing of 0 or more; got -1"),
+])  # fmt: skip
+def test_a_scoring_that_cannot_be_is_refused(values, error, message):
+    with pytest.raises(error, match=message):
+        Scoring(**values)
+
+
+def test_resampling_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="1 resample or more.*got 0 and 0.95"):
+        Resampling(n_resamples=0)

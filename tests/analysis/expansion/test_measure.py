@@ -15,7 +15,8 @@ from analysis.expansion.conclude import (
 )
 from analysis.expansion.measure import measure_expansion
 from analysis.expansion.say import summarise_expansion
-from analysis.scoring import measure
+from analysis.intervals import Resampling
+from analysis.scoring import Scoring, measure
 from cl_flow import Run, fit
 from cl_flow.model.placement import smallest_distance
 
@@ -29,7 +30,7 @@ def run(tiny, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def expanded(run) -> pd.DataFrame:
-    return measure_expansion(run, given=("category", None), size=32)
+    return measure_expansion(run, scoring=Scoring(given=("category", None), size=32))
 
 
 def scores_at(expanded: pd.DataFrame, added: int, **values: str) -> np.ndarray:
@@ -106,7 +107,12 @@ def test_data_centers_are_the_means_of_the_latents(run, expanded):
     model.expand_(
         run.tasks[1], init="data", data=[torch.stack(level) for level in data]
     )
-    expected = measure(model, run.features, run.tasks[0], part=("entropy",), size=32)
+    expected = measure(
+        model,
+        run.features,
+        run.tasks[0],
+        scoring=Scoring(metric="image_auroc", part="entropy", size=32),
+    )
     found = scores_at(
         expanded, 3, placement="data", given="category", entropy="all", part="entropy"
     )
@@ -116,7 +122,7 @@ def test_data_centers_are_the_means_of_the_latents(run, expanded):
 
 
 def test_before_expansion_it_is_what_evaluate_says(run, expanded):
-    evaluated = evaluate(run, size=32).query("step == 0")
+    evaluated = evaluate(run, scoring=Scoring(size=32)).query("step == 0")
     rows = expanded.query(
         "added == 0 and placement == 'tile' and entropy == 'all' and given == 'category'"
     )
@@ -137,13 +143,13 @@ def test_classes_stop_where_dimensions_do(tiny, tmp_path):
             Run.at(config, folder=tmp_path),
             placement=("tile",),
             entropy=("all",),
-            size=32,
+            scoring=Scoring(size=32),
         )["added"]
     ) == {0}
 
 
 def test_drops_are_paired_by_category(expanded):
-    drops = expansion_drops(expanded, n_resamples=200)
+    drops = expansion_drops(expanded, resampling=Resampling(n_resamples=200))
     zero = drops[
         (drops["part"] == "logp")
         & (drops["placement"] == "tile")
@@ -160,9 +166,9 @@ def test_drops_are_paired_by_category(expanded):
 
 
 def test_terms_add_up(expanded):
-    terms = expansion_terms(expanded, part="entropy", n_resamples=200).set_index(
-        "term"
-    )["value"]
+    terms = expansion_terms(
+        expanded, part="entropy", resampling=Resampling(n_resamples=200)
+    ).set_index("term")["value"]
     assert terms["more classes"] + terms["placement"] == pytest.approx(
         terms["total"], abs=1e-12
     )
@@ -190,7 +196,7 @@ def test_wrong_input_is_named(run, tiny, tmp_path):
     ):
         measure_expansion(run, entropy=("none",))
     with pytest.raises(KeyError, match="Unknown metric auc; known: image_auroc"):
-        measure_expansion(run, metric=("auc",))
+        measure_expansion(run, scoring=Scoring(metric="auc"))
     joint = fit(tiny.replace(strategy="joint"), folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="a run that learns ant, bee, cat first"):
         measure_expansion(joint)

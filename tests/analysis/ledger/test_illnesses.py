@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import torch
 
+from analysis.intervals import Resampling
 from analysis.ledger.attribution import TERMS
 from analysis.ledger.conclude import ledger_families, ledger_shares, ledger_terms
 from analysis.ledger.illnesses import ILLNESSES, planted
 from analysis.ledger.measure import counterfactuals
 from analysis.ledger.say import verdict
+from analysis.scoring import Scoring
 from cl_flow import FlowConfig, FlowModel, TrainConfig, fit
 from cl_flow.data.features import Features
 from cl_flow.model.losses import LossConfig
@@ -71,7 +73,8 @@ def healthy() -> FlowModel:
 def diagnosed(
     healthy: FlowModel, defect: str, illness: tuple[str, ...]
 ) -> pd.DataFrame:
-    options = {"family": FAMILIES, "size": 24, "sigma": 1.0}
+    scoring = Scoring(metric="image_auroc", size=24, sigma=1.0)
+    options = {"family": FAMILIES, "scoring": scoring}
     frames = [
         counterfactuals(
             healthy, ILLNESSES[name](healthy), drawn(defect), CLASSES, **options
@@ -97,16 +100,18 @@ def share(
     measured: pd.DataFrame, illness: str, part: str, *, family: str = "full"
 ) -> pd.Series:
     rows = measured[(measured["illness"] == illness) & (measured["part"] == part)]
-    return ledger_shares(rows, family=family, by="all", n_resamples=200).iloc[0]
+    return ledger_shares(
+        rows, family=family, by="all", resampling=Resampling(n_resamples=200)
+    ).iloc[0]
 
 
 def terms(
     measured: pd.DataFrame, illness: str, part: str, *, family: str = "full"
 ) -> pd.DataFrame:
     rows = measured[(measured["illness"] == illness) & (measured["part"] == part)]
-    return ledger_terms(rows, family=family, by="all", n_resamples=200).set_index(
-        "term"
-    )
+    return ledger_terms(
+        rows, family=family, by="all", resampling=Resampling(n_resamples=200)
+    ).set_index("term")
 
 
 def verdict_of(measured: pd.DataFrame, illness: str, *, part: str = "product") -> str:
@@ -190,7 +195,7 @@ def test_a_flattened_density_needs_a_covariance(between):
         < by_family["full"]["spurious_share"]
     )
     assert by_family["affine"]["spurious_share"] > 0.8
-    levels = ledger_families(between, by="all", n_resamples=50)
+    levels = ledger_families(between, by="all", resampling=Resampling(n_resamples=50))
     levels = levels[
         (levels["illness"] == "density_flattened") & (levels["part"] == "entropy")
     ]
@@ -234,13 +239,14 @@ def test_planted_is_the_same_on_a_run(tiny, tmp_path):
         run,
         illness=("nothing", "confusable_class"),
         family=("means",),
-        part=("logp",),
-        size=16,
+        scoring=Scoring(metric="image_auroc", part="logp", size=16),
     )
     assert set(found["illness"]) == {"nothing", "confusable_class"} and set(
         found["category"]
     ) == set(run.tasks[0])
-    split = ledger_terms(found, family="means", by="category", n_resamples=20)
+    split = ledger_terms(
+        found, family="means", by="category", resampling=Resampling(n_resamples=20)
+    )
     assert (
         len(split) == 2 * 3 * (2 + len(TERMS) + 3)
         and not split.query("term == 'drop'")["value"].any()

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from analysis.detection.measure import evaluate
+from analysis.intervals import Resampling
 from analysis.ledger.attribution import TERMS
 from analysis.ledger.conclude import (
     ledger_families,
@@ -20,7 +21,7 @@ from analysis.ledger.conclude import (
 from analysis.ledger.measure import counterfactuals, measure_ledger, refit_centers
 from analysis.ledger.say import verdict
 from analysis.ledger.swaps import swap
-from analysis.scoring import measure
+from analysis.scoring import Scoring, measure
 from cl_flow import Run, RunConfig, fit
 
 SPLIT = [*TERMS, "drop"]
@@ -40,14 +41,19 @@ def run(config, tmp_path_factory) -> Run:
 @pytest.fixture(scope="module")
 def measured(run) -> pd.DataFrame:
     return measure_ledger(
-        run, given=("category", None), tasks=(0, 1), family=("means", "full"), size=32
+        run,
+        scoring=Scoring(metric="image_auroc", given=("category", None), size=32),
+        tasks=(0, 1),
+        family=("means", "full"),
     )
 
 
 def pivoted(
     measured: pd.DataFrame, by: str = "category", **options: object
 ) -> pd.DataFrame:
-    terms = ledger_terms(measured, by=by, n_resamples=50, **options)
+    terms = ledger_terms(
+        measured, by=by, resampling=Resampling(n_resamples=50), **options
+    )
     keys = [
         column for column in ("given", "part", "task", "category") if column in terms
     ]
@@ -68,7 +74,7 @@ def test_the_identity(measured, by, family):
 
 def test_both_ends_are_what_evaluate_says(run, measured):
     evaluated = evaluate(
-        run, metric=("image_auroc",), size=32, given=("category", None)
+        run, scoring=Scoring(metric="image_auroc", given=("category", None), size=32)
     )
     terms = pivoted(measured)
     for (given, part, task, category), row in terms.iterrows():
@@ -97,14 +103,21 @@ def test_the_task_just_learnt_has_lost_nothing(measured):
     terms = pivoted(measured).xs(1, level="task")
     assert len(terms) == 2 * 3 * 3 and not terms[SPLIT].any(axis=None)
     shares = ledger_shares(
-        measured[measured["task"] == 1], family="full", n_resamples=50
+        measured[measured["task"] == 1],
+        family="full",
+        resampling=Resampling(n_resamples=50),
     )
     assert shares["spurious_share"].isna().all() and not shares["drop"].any()
 
 
 def test_frozen_centers_do_not_drift(config, tmp_path):
     run = fit(config.replace(centers="freeze_old"), folder=tmp_path, progress=False)
-    terms = pivoted(measure_ledger(run, family=("means",), size=32), family="means")
+    terms = pivoted(
+        measure_ledger(
+            run, family=("means",), scoring=Scoring(metric="image_auroc", size=32)
+        ),
+        family="means",
+    )
     assert not terms["center drift"].any() and terms["alignment"].any()
 
 
@@ -112,7 +125,12 @@ def test_a_frozen_flow_needs_no_alignment_and_leaves_no_residual(run):
     old, names = run[0].model(), run.tasks[0]
     new = swap(run[1].model(), old, "flow")
     rows = counterfactuals(
-        old, new, run.features, names, family=("means", "affine"), size=32
+        old,
+        new,
+        run.features,
+        names,
+        family=("means", "affine"),
+        scoring=Scoring(metric="image_auroc", size=32),
     )
     rows = rows.assign(strategy="frozen", step=1, task=0, given="category")
     for family in ("means", "affine"):
@@ -124,7 +142,7 @@ def test_a_frozen_flow_needs_no_alignment_and_leaves_no_residual(run):
 
 
 def test_the_order_of_the_ledger_is_one_of_those_that_shapley_averages(measured):
-    players = ledger_shapley(measured, by="all", n_resamples=50)
+    players = ledger_shapley(measured, by="all", resampling=Resampling(n_resamples=50))
     drops = pivoted(measured, "all")["drop"]
     sums = players.groupby(["given", "part"])["value"].sum()
     np.testing.assert_allclose(sums.loc[drops.index], drops, atol=1e-12, rtol=0)
@@ -138,9 +156,9 @@ def test_the_order_of_the_ledger_is_one_of_those_that_shapley_averages(measured)
 def test_a_state_is_the_model_that_it_says(run, measured):
     old, new, names = run[0].model(), run[1].model(), run.tasks[0]
     hybrid = swap(new, old, "flow")
-    expected = measure(hybrid, run.features, names, size=32).set_index(
-        ["category", "part"]
-    )
+    expected = measure(
+        hybrid, run.features, names, scoring=Scoring(metric="image_auroc", size=32)
+    ).set_index(["category", "part"])
     rows = measured.query(
         "flow == 'old' and centers == 'new' and mask == 'new' and given == 'category' and task == 0"
     )
@@ -157,9 +175,9 @@ def test_a_state_is_the_model_that_it_says(run, measured):
         names,
         family="means",
     )
-    expected = measure(realigned, run.features, names, size=32).set_index(
-        ["category", "part"]
-    )
+    expected = measure(
+        realigned, run.features, names, scoring=Scoring(metric="image_auroc", size=32)
+    ).set_index(["category", "part"])
     rows = measured.query(
         "flow == 'new' and centers == 'means' and given == 'category' and task == 0"
     )
@@ -194,7 +212,7 @@ def test_refitting_to_means_puts_them_there(run):
 
 
 def test_families_stand_beside_their_ceiling_and_their_control(measured):
-    levels = ledger_families(measured, by="task", n_resamples=20)
+    levels = ledger_families(measured, by="task", resampling=Resampling(n_resamples=20))
     one = levels.query(
         "task == 0 and part == 'product' and given == 'category'"
     ).set_index(["flow", "family"])["value"]

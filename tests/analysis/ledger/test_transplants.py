@@ -10,6 +10,7 @@ import pytest
 
 from analysis.ledger.measure import measure_ledger
 from analysis.ledger.transplants import transplant
+from analysis.scoring import Scoring
 from cl_flow import Run, fit
 
 
@@ -21,7 +22,11 @@ def run(tiny, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def hybrids(run) -> pd.DataFrame:
-    return transplant(run, part=("logp", "product"), n_images=100, size=32)
+    return transplant(
+        run,
+        scoring=Scoring(metric="image_auroc", part=("logp", "product"), size=32),
+        n_images=100,
+    )
 
 
 def test_every_number_of_blocks_is_there_once(run, hybrids):
@@ -37,7 +42,11 @@ def scores(table: pd.DataFrame) -> np.ndarray:
 
 @pytest.mark.parametrize(("centers", "ours"), [("old", "old"), ("full", "full")])
 def test_both_ends_are_states_of_the_ledger(run, hybrids, centers, ours):
-    measured = measure_ledger(run, family=("full",), part=("logp", "product"), size=32)
+    measured = measure_ledger(
+        run,
+        family=("full",),
+        scoring=Scoring(metric="image_auroc", part=("logp", "product"), size=32),
+    )
     measured = measured[(measured["centers"] == ours) & (measured["mask"] == "old")]
     for blocks, flow in ((0, "new"), (run.config.flow.n_blocks, "old")):
         for side in ("first", "last"):

@@ -20,6 +20,7 @@ from analysis.methods import (
     summarise_methods,
 )
 from analysis.methods.measure import compare_methods
+from analysis.scoring import Scoring
 from cl_flow import Run, fit
 
 
@@ -43,7 +44,7 @@ def runs(tiny, tmp_path_factory) -> list[Run]:
 
 @pytest.fixture(scope="module")
 def others(runs) -> pd.DataFrame:
-    return baselines(runs[:2], size=32)
+    return baselines(runs[:2], scoring=Scoring(size=32))
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +59,14 @@ def test_every_method_has_its_numbers(runs, compared):
         ["method", "quantity"]
     )["value"]
     tables = [
-        evaluate(run, part=("product",))
+        evaluate(run, scoring=Scoring(part="product"))
         for run in runs
         if method_name(run) == "freeze (share 0.5)"
     ]
     joint = [
-        evaluate(run, part=("product",)) for run in runs if run.strategy == "joint"
+        evaluate(run, scoring=Scoring(part="product"))
+        for run in runs
+        if run.strategy == "joint"
     ]
     R, best = ([r_matrix(one) for one in group] for group in (tables, joint))
     assert rows["freeze (share 0.5)", "final_mean"] == pytest.approx(

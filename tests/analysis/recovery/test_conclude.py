@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.intervals import Resampling
 from analysis.recovery.conclude import (
     recovery_changes,
     recovery_curves,
@@ -83,7 +84,7 @@ def test_planted_savings_are_read_right(forgotten, never, verdict):
 
 def test_savings_are_the_area_between_the_curves():
     frame = plant(forgotten=(0.2, 2.0, 2.5, 2.5), never_learned=(0.2, 0.2, 0.4, 0.8))
-    row = savings(frame, n_resamples=100).iloc[0]
+    row = savings(frame, resampling=Resampling(n_resamples=100)).iloc[0]
     means = (
         frame[frame["probe"] != "learned"]
         .groupby(["probe", "n_steps"])["value"]
@@ -101,21 +102,21 @@ def test_savings_are_the_area_between_the_curves():
         and row["low"] < area < row["high"]
     )
     twice = pd.concat([frame, frame.assign(run="again")], ignore_index=True)
-    assert savings(twice, n_resamples=100).iloc[0]["savings"] == pytest.approx(
-        area, abs=1e-12
-    )
+    assert savings(twice, resampling=Resampling(n_resamples=100)).iloc[0][
+        "savings"
+    ] == pytest.approx(area, abs=1e-12)
 
 
 def test_curves_and_changes_are_means_over_categories():
     frame = plant(forgotten=(0.2, 2.0, 2.5, 2.5))
     curve = (
-        recovery_curves(frame, n_resamples=100)
+        recovery_curves(frame, resampling=Resampling(n_resamples=100))
         .query("probe == 'forgotten'")
         .set_index("n_steps")
     )
     means = frame[frame["probe"] == "forgotten"].groupby("n_steps")["value"].mean()
     np.testing.assert_allclose(curve["value"], means)
-    change = recovery_changes(frame, n_resamples=100).iloc[0]
+    change = recovery_changes(frame, resampling=Resampling(n_resamples=100)).iloc[0]
     assert change["change"] == pytest.approx(means[7] - means[0]) and change["low"] > 0
     assert (change["start"], change["end"]) == pytest.approx((means[0], means[7]))
 

@@ -17,6 +17,7 @@ from analysis.recovery.measure import (
     retrain_,
 )
 from analysis.recovery.say import summarise_recovery
+from analysis.scoring import Scoring
 from cl_flow import Run, fit
 
 STEPS = (0, 1, 2, 4)
@@ -30,7 +31,10 @@ def run(tiny, tmp_path_factory) -> Run:
 @pytest.fixture(scope="module")
 def recovered(run) -> pd.DataFrame:
     return measure_recovery(
-        run, shots=(2,), steps=STEPS, metric=("image_auroc", "pixel_auroc"), size=32
+        run,
+        shots=(2,),
+        steps=STEPS,
+        scoring=Scoring(metric=("image_auroc", "pixel_auroc"), part="product", size=32),
     )
 
 
@@ -57,7 +61,7 @@ def test_every_probe_is_tested_along_the_way(recovered):
 
 
 def test_curves_begin_and_levels_lie_where_evaluate_says(run, recovered):
-    evaluated = evaluate(run, part=("product",), size=32)
+    evaluated = evaluate(run, scoring=Scoring(part="product", size=32))
     starts = recovered[
         (recovered["probe"] == "forgotten") & (recovered["n_steps"] == 0)
     ]
@@ -165,10 +169,14 @@ def test_the_same_options_give_the_same_scores(run):
         "update": ("centers",),
         "shots": (1,),
         "steps": (0, 3),
-        "size": 32,
     }
     first, again = (
-        measure_recovery(run, sigma=sigma, **options) for sigma in (4.0, 4.0 + 1e-12)
+        measure_recovery(
+            run,
+            scoring=Scoring(metric="image_auroc", part="product", size=32, sigma=sigma),
+            **options,
+        )
+        for sigma in (4.0, 4.0 + 1e-12)
     )
     assert all(np.array_equal(*pair) for pair in zip(first["scores"], again["scores"]))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from analysis.scoring import Scoring
 from cl_flow import STRATEGIES, FlowModel, Run, RunConfig, fit, make_stream
 from cl_flow.align.laws import Gaussians, feature_gaussians
 from cl_flow.data.patches import Batch, PatchPool, stored
@@ -318,7 +319,9 @@ def test_weights_of_their_own_survive_the_round_trip(tiny, tmp_path, name):
     )
     model = run[1].model()
     assert [ids.tolist() for _, ids in views(model)] == [[0, 1, 2], [3, 4, 5]]
-    scores = image_scores(run, part=("logp",), given=("category", None), size=32)
+    scores = image_scores(
+        run, scoring=Scoring(part="logp", given=("category", None), size=32)
+    )
     first = scores[(scores["task"] == 0) & (scores["given"] == "category")]
     steps = [rows["score"].to_numpy() for _, rows in first.groupby("step")]
     assert (steps[0] == steps[1]).all(), (
@@ -522,7 +525,9 @@ def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
     z = [model.levels[0](x, y=torch.tensor([k]))[0] for k in (0, 1)]
     assert not torch.equal(*z)
     assert (
-        image_scores(run, part=("logp",), given=(None,), size=32)["routed"].nunique()
+        image_scores(run, scoring=Scoring(part="logp", given=(None,), size=32))[
+            "routed"
+        ].nunique()
         > 1
     )
     with pytest.raises(ValueError, match="Expected the class of each image"):
