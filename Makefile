@@ -71,7 +71,7 @@ GALLERY := 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 0
 
 # ---- targets
 
-.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lint lab bench lock backbone clean distclean
+.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lint coverage lowest lab bench lock backbone clean distclean
 
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -112,7 +112,16 @@ test-notebooks: | $(READY) ## Run the slow tests: every notebook on the smallest
 	$(RUN) -m pytest -m slow
 
 lint: | $(READY) ## Check style, format and types
-	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m pyright
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright
+
+coverage: | $(READY) ## Run the fast tests, and say which lines they reach
+	$(RUN) -m pytest -m 'not slow' --cov --cov-report=term:skip-covered --cov-report=xml
+
+lowest: ## Install the lowest versions that are allowed into the active environment
+	"$(PYTHON)" -m pip install uv
+	"$(PYTHON)" -m uv pip install --system --resolution lowest-direct -e '.[dev]'
 
 lab: | $(READY) ## Open the first notebook in Jupyter Lab
 	$(RUN) -m jupyterlab notebooks/00-start-here.ipynb
