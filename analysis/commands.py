@@ -1,4 +1,6 @@
-"""Commands of `cl-flow`: each takes parsed arguments and returns what is to be shown.
+"""Commands of `cl-flow`.
+
+Each takes parsed arguments and returns what is to be shown.
 
 What a command needs is imported when it runs, so that `--help` and `doctor` answer at
 once, and on a machine where torch does not load.
@@ -26,7 +28,7 @@ GALLERY_SIDE = 800  # pixels
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command found.
+    """Answer of a command.
 
     Args:
         facts: As JSON holds it, for `--json`.
@@ -56,7 +58,10 @@ def _plan(arguments: argparse.Namespace) -> Any:
 
 
 def _run(arguments: argparse.Namespace) -> "Run":
-    """Run that the arguments name: a folder, or the beginning of a name."""
+    """Run that the arguments name.
+
+    a folder, or the beginning of a name.
+    """
     from cl_flow import Run
     from cl_flow.paths import DATA
     from cl_flow.runs.library import run_folders
@@ -78,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> "Run":
 
 
 def data_look(arguments: argparse.Namespace) -> Answer:
-    """Open every image and mask of a preset, drawn or read, and count them."""
+    """Open every image and mask of a preset, and count them."""
     from cl_flow.data.datasets.check import validate
 
     samples = _plan(arguments).samples()
@@ -107,7 +112,10 @@ def fit(arguments: argparse.Namespace) -> Answer:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Name and value of `name=value`, the value as JSON or as it is."""
+    """Name and value of `name=value`.
+
+    The value as JSON, or as it is.
+    """
     name, sign, value = text.partition("=")
     if not (name and sign):
         raise ValueError(f"Expected options as name=value; got {text!r}.")
@@ -128,7 +136,7 @@ def evaluate(arguments: argparse.Namespace) -> Answer:
 
 
 def diagnose(arguments: argparse.Namespace) -> Answer:
-    """Verdict on what a run forgot, with the report as a page where asked for."""
+    """Say what a run forgot, and save the report if asked."""
     from analysis.report import diagnose as diagnosed
 
     run = _run(arguments)

@@ -1,5 +1,8 @@
-"""What a stream of tasks leaves behind: one number from R, where `R[t, j]` is a metric
-on task j after learning task t.
+"""Conventions of continual learning: one number from R.
+
+`R[t, j]` is a metric on task j after learning task t.
+
+One number from R, where `R[t, j]` is a metric on task j after learning task t.
 
 `R` is (T, T), of a metric where higher is better. Its upper triangle (tasks not learnt
 yet) may be NaN; only `fwt` reads it. A NaN elsewhere is a missing measurement and stays
@@ -29,13 +32,17 @@ def final_mean(R: ArrayLike) -> float:
 
 
 def learning_score(R: ArrayLike) -> float:
-    """Return mean_j R[j, j]: how well each task was learnt when it came."""
+    """Return mean_j R[j, j].
+
+    How well each task was learnt when it came.
+    """
     return _mean(np.diagonal(_square(R)))
 
 
 def avg_incremental(R: ArrayLike) -> float:
-    """Return mean_t mean_{j≤t} R[t, j]: the mean over the tasks known, averaged over
-    the steps of the stream.
+    """Return mean_t mean_{j≤t} R[t, j].
+
+    The mean over the tasks known, averaged over the steps of the stream.
 
     References:
         iCaRL: Incremental Classifier and Representation Learning (Rebuffi et al.,
@@ -47,8 +54,9 @@ def avg_incremental(R: ArrayLike) -> float:
 
 
 def bwt(R: ArrayLike) -> float:
-    """Return backward transfer mean_{j<T} R[T, j] − R[j, j], signed: negative is a
-    loss.
+    """Return backward transfer mean_{j<T} R[T, j] − R[j, j], signed.
+
+    Negative is a loss.
 
     References:
         Gradient Episodic Memory for Continual Learning (Lopez-Paz and Ranzato, 2017),
@@ -59,8 +67,9 @@ def bwt(R: ArrayLike) -> float:
 
 
 def forgetting(R: ArrayLike) -> float:
-    """Return mean_{j<T} max_{j≤l<T} R[l, j] − R[T, j]: the loss from the best past
-    state, positive is a loss.
+    """Return mean_{j<T} max_{j≤l<T} R[l, j] − R[T, j].
+
+    The loss from the best past state, positive is a loss.
 
     It equals −`bwt` where every task is at its best when just learnt, and exceeds it
     elsewhere. The original maximum also runs over the steps before task j was learnt;
@@ -76,8 +85,9 @@ def forgetting(R: ArrayLike) -> float:
 
 
 def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
-    """Return mean_j joint[j] − R[j, j]: what learning in sequence costs a task on
-    arrival, positive is a loss.
+    """Return mean_j joint[j] − R[j, j].
+
+    What learning in sequence costs a task on arrival, positive is a loss.
 
     Args:
         R: Metric on task j after step t, (T, T).
@@ -93,16 +103,18 @@ def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
 
 
 def joint_gap(R: ArrayLike, joint: ArrayLike) -> float:
-    """Return mean_j joint[j] − R[T, j]: how far the last model is from joint training;
-    arguments as `intransigence`.
+    """Return mean_j joint[j] − R[T, j].
+
+    How far the last model is from joint training; arguments as `intransigence`.
     """
     R = _square(R)
     return _mean(_per_task(joint, R, "joint") - R[-1])
 
 
 def fwt(R: ArrayLike, baseline: ArrayLike) -> float:
-    """Return forward transfer mean_{j>0} R[j−1, j] − baseline[j]: what earlier tasks
-    teach about one not learnt yet.
+    """Return forward transfer mean_{j>0} R[j−1, j] − baseline[j].
+
+    What earlier tasks teach about one not learnt yet.
 
     NaN where the upper triangle is NaN, as it is when a class without a center has no
     score.
@@ -121,8 +133,9 @@ def fwt(R: ArrayLike, baseline: ArrayLike) -> float:
 
 
 def compare_conventions(R: ArrayLike, joint: ArrayLike | None = None) -> pd.DataFrame:
-    """Return every summary of R side by side, among them the different quantities
-    published as "forgetting" or "FM".
+    """Return every summary of R side by side.
+
+    Among them the different quantities published as "forgetting" or "FM".
 
     Read it before comparing two papers: rows of one R differ in sign, in the state a
     task is compared with and in the tasks averaged over, and only rows that agree in
@@ -145,7 +158,9 @@ def compare_conventions(R: ArrayLike, joint: ArrayLike | None = None) -> pd.Data
     )
 
 
-HIGHER, GAIN, LOSS = "higher = better", "negative = loss", "positive = loss"
+HIGHER = "higher = better"
+GAIN = "negative = loss"
+LOSS = "positive = loss"
 CONVENTIONS = {
     "final_mean": (
         HIGHER,
@@ -171,7 +186,8 @@ CONVENTIONS = {
         LOSS,
         "j < T",
         "max_{j≤l<T} R[l,j] − R[T,j]",
-        "F of RWalk (Chaudhry et al., 2018); FM of UCAD (Liu et al., 2024) and of IUF (Tang et al., 2024)",
+        "F of RWalk (Chaudhry et al., 2018); FM of UCAD (Liu et al., 2024) and of IUF "
+        "(Tang et al., 2024)",
     ),
     "forgetting_from_any": (
         LOSS,
@@ -203,7 +219,8 @@ CONVENTIONS = {
 
 
 def _values(R: np.ndarray, joint: ArrayLike | None) -> dict[str, float]:
-    learnt, final = np.diagonal(R), R[-1]
+    learnt = np.diagonal(R)
+    final = R[-1]
     drop = learnt - final
     values = {
         "final_mean": final_mean(R),
@@ -228,12 +245,18 @@ def _values(R: np.ndarray, joint: ArrayLike | None) -> dict[str, float]:
 
 
 def _losses_from_best(R: np.ndarray) -> np.ndarray:
-    """Return max_{j≤l<T} R[l, j] − R[T, j] for j < T, (T − 1,)."""
+    """Return losses from the best earlier value (T − 1,).
+
+    max_{j≤l<T} R[l, j] − R[T, j] for j < T.
+    """
     return np.array([R[j:-1, j].max() - R[-1, j] for j in range(len(R) - 1)])
 
 
 def _mean(values: ArrayLike) -> float:
-    """Return the mean, NaN without a warning where there is nothing to average."""
+    """Return the mean, or NaN where there is nothing to average.
+
+    Without a warning.
+    """
     values = np.asarray(values, dtype=float)
     return float(values.mean()) if values.size else float("nan")
 
@@ -242,7 +265,8 @@ def _square(R: ArrayLike) -> np.ndarray:
     R = np.asarray(R, dtype=float)
     if R.ndim != 2 or R.shape[0] != R.shape[1] or not R.size:
         raise ValueError(
-            f"Expected R of shape (T, T), one row per step and one column per task; got {R.shape}."
+            "Expected R of shape (T, T), one row per step and one column per task; "
+            f"got {R.shape}."
         )
     return R
 
@@ -251,6 +275,7 @@ def _per_task(values: ArrayLike, R: np.ndarray, name: str) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.shape != (len(R),):
         raise ValueError(
-            f"Expected {name} of shape ({len(R)},), one value per task; got {values.shape}."
+            f"Expected {name} of shape ({len(R)},), one value per task; got "
+            f"{values.shape}."
         )
     return values

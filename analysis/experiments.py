@@ -21,7 +21,7 @@ Experiment = Callable[..., pd.DataFrame]
 
 
 def table(function: Experiment) -> Experiment:
-    """Lift `Run -> DataFrame` to one run or many, and cache its tables.
+    """Lift `Run -> DataFrame` to many runs, and cache its tables.
 
     The key columns `run strategy seed` are added in front. The cache (Parquet, in the
     run's `tables/`) is keyed by the options that differ from their defaults, by the
@@ -51,7 +51,7 @@ def key_columns(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
 
 
 def _gathered(signature: inspect.Signature, options: dict[str, Any]) -> dict[str, Any]:
-    """Options with those of before 0.2 put into the object that holds them today."""
+    """Options with former keywords put into today's object."""
     options = dict(options)
     for name, parameter in signature.parameters.items():
         if not dataclasses.is_dataclass(parameter.default):

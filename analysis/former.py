@@ -1,4 +1,6 @@
-"""Former tables: those that runs of version 0.1 hold, read for one release.
+"""Former tables, which runs of version 0.1 hold.
+
+They are read for one release.
 
 Their names are digests of the code of then, which no longer exists. A measurement that
 changes loses its line here: tests/analysis/test_former.py measures each anew beside the
@@ -88,7 +90,9 @@ FORMER: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def former_table(run: Run, experiment: str, options: dict[str, Any]) -> Path | None:
-    """Table that version 0.1 made of the same measurement, if the run holds one.
+    """Table that version 0.1 made of the same measurement.
+
+    If the run holds one.
 
     Args:
         run: Any run; only those of 0.1 hold such tables.
@@ -112,7 +116,10 @@ def former_table(run: Run, experiment: str, options: dict[str, Any]) -> Path | N
 def _as_then(
     options: dict[str, Any], defaults: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Options by single keywords; none where one of them could not be said then."""
+    """Options by single keywords.
+
+    None where one of them could not be said then.
+    """
     asked = {}
     for name, value in options.items():
         if not dataclasses.is_dataclass(value):

@@ -30,7 +30,7 @@ Seed = int | Sequence[int]
 
 @dataclass(frozen=True)
 class Resampling:
-    """How test images are resampled, and how wide an interval is.
+    """Bootstrap resamples, and coverage of intervals.
 
     Args:
         n_resamples: Bootstrap resamples.
@@ -75,15 +75,17 @@ def bootstrap_auroc_samples(
     n_resamples: int = 1000,
     random_state: Seed = 0,
 ) -> np.ndarray:
-    """Return the image AUROC of `n_resamples` resamples of the images, drawn within
-    each class, (n_resamples,).
+    """Return the image AUROC of resamples (n_resamples,).
+
+    The images are drawn within each class.
 
     Equal labels and an equal `random_state` draw the same images: the difference of two
     calls is a paired resample. Use another `random_state` per category where categories
     are to be independent.
     """
     labels, scores = labels_and_scores(labels, scores, ndim=1)
-    positives, negatives = scores[labels], scores[~labels]
+    positives = scores[labels]
+    negatives = scores[~labels]
     draws = _draws(positives.size, negatives.size, n_resamples, random_state)
     wins = np.greater.outer(positives, negatives) + 0.5 * np.equal.outer(
         positives, negatives
@@ -99,8 +101,9 @@ def bootstrap_auroc(
     confidence: float = 0.95,
     random_state: Seed = 0,
 ) -> Interval:
-    """Return the image AUROC with a stratified percentile bootstrap interval over the
-    images.
+    """Return the image AUROC with a bootstrap interval.
+
+    Stratified percentiles over the images.
 
     Two perfectly separated classes are separated in every resample: [1, 1] then says
     that the images at hand never erred, not that the next one will not.
@@ -123,8 +126,9 @@ def paired_bootstrap(
     confidence: float = 0.95,
     random_state: int = 0,
 ) -> Interval:
-    """Return `statistic(labels, scores_a) − statistic(labels, scores_b)` with its
-    paired bootstrap interval.
+    """Return a difference of statistics with its paired bootstrap interval.
+
+    `statistic(labels, scores_a) − statistic(labels, scores_b)`.
 
     Both models see the same resampled images, so what an image does to both of them
     cancels. With the scores after the last task as a and those after learning as b it
@@ -157,14 +161,16 @@ def bootstrap_mean_difference(
     confidence: float = 0.95,
     random_state: int = 0,
 ) -> Interval:
-    """Return the mean over categories of the difference in `paired_bootstrap`; each
-    category resamples by itself.
+    """Return the mean over categories of the difference in `paired_bootstrap`.
+
+    Each category resamples by itself.
 
     Args:
         categories: `(labels, scores_a, scores_b)` per category; all other arguments are
             those of `paired_bootstrap`.
     """
-    values, samples = [], []
+    values = []
+    samples = []
     for i, category in enumerate(categories):
         labels, a, b = map(np.asarray, category)
         pair = [
@@ -183,8 +189,9 @@ def bootstrap_mean_difference(
 def percentile_interval(
     value: float, samples: ArrayLike, *, confidence: float = 0.95
 ) -> Interval:
-    """Return `value` between the percentiles of its bootstrap `samples` (n_resamples,)
-    that hold `confidence`.
+    """Return `value` between percentiles of its bootstrap samples.
+
+    Those (n_resamples,) that hold `confidence`.
     """
     low, high = np.quantile(
         np.asarray(samples), [(1 - confidence) / 2, (1 + confidence) / 2]
@@ -193,8 +200,9 @@ def percentile_interval(
 
 
 def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """Return the mean over seeds, (n,), with its Student-t interval; the bounds of a
-    single seed are NaN.
+    """Return the mean over seeds, (n,), with its Student-t interval.
+
+    The bounds of a single seed are NaN.
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or values.size == 0:
@@ -209,8 +217,10 @@ def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
 
 
 def pixel_wins(masks: ArrayLike, maps: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Count, for each pair of images, how often a defective pixel of one outscores a
-    normal pixel of the other.
+    """Count wins of defective pixels over normal ones, pair by pair.
+
+    For each pair of images, how often a defective pixel of one outscores a normal pixel
+    of the other.
 
     The pixel AUROC of any resample of the images is a weighted mean of these counts, so
     its bootstrap needs no pixels.
@@ -232,7 +242,8 @@ def pixel_wins(masks: ArrayLike, maps: ArrayLike) -> tuple[np.ndarray, np.ndarra
     stops = np.cumsum([len(values) for values in positives])
     together = np.concatenate(positives)
     order = np.argsort(together)  # ascending, a search stays where the last one ended
-    together, below = together[order], np.empty(len(order))
+    together = together[order]
+    below = np.empty(len(order))
     for column, (mask, values) in enumerate(zip(masks, maps, strict=True)):
         negatives = np.sort(values[~mask])
         sides = [
@@ -252,8 +263,9 @@ def bootstrap_wins_samples(
     n_resamples: int = 1000,
     random_state: Seed = 0,
 ) -> np.ndarray:
-    """Return the pixel AUROC of `n_resamples` resamples of the images, drawn within
-    each label, (n_resamples,).
+    """Return the pixel AUROC of resamples (n_resamples,).
+
+    The images are drawn within each label.
 
     Args:
         wins: Of `pixel_wins`, (B, B).
@@ -262,7 +274,8 @@ def bootstrap_wins_samples(
         random_state: As in `bootstrap_auroc_samples`: an equal state draws the same
             images.
     """
-    wins, pairs = np.asarray(wins, dtype=float), np.asarray(pairs, dtype=float)
+    wins = np.asarray(wins, dtype=float)
+    pairs = np.asarray(pairs, dtype=float)
     anomalous = pairs.any(1)
     draws = _draws(
         int(anomalous.sum()), int((~anomalous).sum()), n_resamples, random_state
@@ -287,7 +300,8 @@ def _resampled(
             labels, scores, n_resamples=n_resamples, random_state=random_state
         )
     labels, scores = labels_and_scores(labels, scores, ndim=1)
-    positive, negative = np.flatnonzero(labels), np.flatnonzero(~labels)
+    positive = np.flatnonzero(labels)
+    negative = np.flatnonzero(~labels)
     draws = _draws(positive.size, negative.size, n_resamples, random_state)
     rows = (
         np.concatenate([np.repeat(positive, p), np.repeat(negative, n)])
@@ -299,8 +313,9 @@ def _resampled(
 def _draws(
     n_positive: int, n_negative: int, n_resamples: int, random_state: Seed
 ) -> list[np.ndarray]:
-    """Draw how often each image of a class is taken: (n_resamples, P), (n_resamples,
-    N).
+    """Draw how often each image of a class is taken.
+
+    (n_resamples, P), (n_resamples, N).
     """
     seed = random_state if isinstance(random_state, int) else tuple(random_state)
     return _drawn(n_positive, n_negative, n_resamples, seed)
@@ -310,8 +325,9 @@ def _draws(
 def _drawn(
     n_positive: int, n_negative: int, n_resamples: int, seed: int | tuple[int, ...]
 ) -> list[np.ndarray]:
-    """The same draws serve every pair of scores of the same images, and take most of a
-    bootstrap's time.
+    """Draw once for all scores of the same images.
+
+    The draws take most of a bootstrap's time.
     """
     rng = np.random.default_rng(seed)
     draws = [

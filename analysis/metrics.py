@@ -1,4 +1,4 @@
-"""How well anomalies are found: exact AUROC, average precision and AUPRO.
+"""Metrics of detection: exact AUROC, average precision and AUPRO.
 
 Labels are 0 (normal) and 1 (anomalous); a higher score is more anomalous. Every curve
 metric below is a function of the normal scores above and at-or-above each anomalous
@@ -25,8 +25,9 @@ SAME_IMAGE_8_NEIGHBOURS[1] = True
 
 
 def image_auroc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the probability that an anomalous image outscores a normal one; a tie
-    counts one half.
+    """Return the probability that an anomalous image outscores a normal one.
+
+    a tie counts one half.
 
     Args:
         labels: 0 or 1 per image, (B,).
@@ -40,8 +41,9 @@ def image_auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def image_ap(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the average precision Σ (R_n − R_{n−1}) P_n over distinct thresholds;
-    arguments as for `image_auroc`.
+    """Return the average precision Σ (R_n − R_{n−1}) P_n over distinct thresholds.
+
+    Arguments as for `image_auroc`.
     """
     return _average_precision(*_by_class(labels, scores, ndim=1))
 
@@ -61,15 +63,17 @@ def pixel_auroc(masks: ArrayLike, maps: ArrayLike) -> float:
 
 
 def pixel_ap(masks: ArrayLike, maps: ArrayLike) -> float:
-    """Return the average precision over all pixels of all images together; arguments as
-    for `pixel_auroc`.
+    """Return the average precision over all pixels of all images together.
+
+    Arguments as for `pixel_auroc`.
     """
     return _average_precision(*_by_class(masks, maps, ndim=3))
 
 
 def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
-    """Return the normalised area under the per-region overlap curve for false positive
-    rates in [0, `max_fpr`].
+    """Return the normalised area under the per-region overlap curve.
+
+    For false positive rates in [0, `max_fpr`].
 
     PRO(τ) = mean over regions g of |{p ∈ g : score ≥ τ}| / |g|. A region is an
     8-connected component of one mask; the false positive rate is taken over all pixels
@@ -97,9 +101,12 @@ def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
         raise ValueError(f"Expected max_fpr in (0, 1]; got {max_fpr}.")
     masks, maps = labels_and_scores(masks, maps, ndim=3)
     regions, n_regions = ndimage.label(masks, SAME_IMAGE_8_NEIGHBOURS)
-    region, positives, negatives = regions[masks], maps[masks], maps[~masks]
+    region = regions[masks]
+    positives = maps[masks]
+    negatives = maps[~masks]
     order = np.argsort(positives)
-    region, positives = region[order], positives[order]
+    region = region[order]
+    positives = positives[order]
     above, at_or_above = _false_alarms(positives, negatives)
     entered = np.clip(max_fpr * negatives.size - above, 0, None)
     ties = at_or_above - above
@@ -112,13 +119,16 @@ def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
 def labels_and_scores(
     labels: ArrayLike, scores: ArrayLike, *, ndim: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return boolean labels and floating scores of one shape, or say what is wrong with
-    them.
+    """Return boolean labels and floating scores of one shape.
+
+    Or say what is wrong with them.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores)
+    labels = np.asarray(labels)
+    scores = np.asarray(scores)
     if labels.shape != scores.shape or scores.ndim != ndim:
         raise ValueError(
-            f"Expected labels and scores of one {ndim}-D shape; got {labels.shape} and {scores.shape}."
+            f"Expected labels and scores of one {ndim}-D shape; got {labels.shape} and "
+            f"{scores.shape}."
         )
     if labels.dtype != bool:
         stray = labels[(labels != 0) & (labels != 1)]
@@ -130,12 +140,14 @@ def labels_and_scores(
     scores = scores.astype(np.result_type(scores, np.float32), copy=False)
     if not np.isfinite(scores).all():
         raise ValueError(
-            f"Expected finite scores; got {np.count_nonzero(~np.isfinite(scores))} that are not."
+            f"Expected finite scores; got {np.count_nonzero(~np.isfinite(scores))} "
+            "that are not."
         )
     n_positive = np.count_nonzero(labels)
     if n_positive in (0, labels.size):
         raise ValueError(
-            f"Expected both classes, 0 and 1; got {n_positive} anomalous of {labels.size}."
+            f"Expected both classes, 0 and 1; got {n_positive} anomalous of "
+            f"{labels.size}."
         )
     return labels, scores
 
@@ -155,8 +167,9 @@ def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
 def _false_alarms(
     positives: np.ndarray, negatives: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count the negatives above, and at or above, each of the ascending positives:
-    (P,), (P,).
+    """Count the negatives above each of the ascending positives (P,).
+
+    And those at or above it (P,).
     """
     negatives = np.sort(negatives)
     above = negatives.size - np.searchsorted(negatives, positives, side="right")
@@ -167,8 +180,9 @@ def _false_alarms(
 def _by_class(
     labels: ArrayLike, scores: ArrayLike, *, ndim: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of the anomalous, ascending, (P,), and those of the normal,
-    (N,).
+    """Return the scores of the anomalous (P,) and of the normal (N,).
+
+    The former ascending.
     """
     labels, scores = labels_and_scores(labels, scores, ndim=ndim)
     return np.sort(scores[labels]), scores[~labels]

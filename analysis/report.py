@@ -1,5 +1,6 @@
-"""One call on one run: what was forgotten, where the AUROC went, and the tables and
-figures that say so.
+"""One call on one run.
+
+What was forgotten, where the AUROC went, and the tables and figures that say so.
 """
 
 __all__ = ["HEADINGS", "Report", "diagnose"]
@@ -36,8 +37,10 @@ from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
 
 THEME = (
-    "color: var(--jp-content-font-color1, #222); background: var(--jp-layout-color1, #fff); "
-    "border: 1px solid var(--jp-border-color2, #ccc); border-radius: 4px; padding: 0.6em 1em;"
+    "color: var(--jp-content-font-color1, #222); background: var(--jp-layout-color1, "
+    "#fff); "
+    "border: 1px solid var(--jp-border-color2, #ccc); border-radius: 4px; padding: "
+    "0.6em 1em;"
 )
 QUIET = "color: var(--jp-content-font-color2, #555);"
 HEADINGS = {
@@ -62,7 +65,9 @@ def diagnose(
     recovered: pd.DataFrame | None = None,
     resampling: Resampling = Resampling(),
 ) -> "Report":
-    """Take the forgetting of a run apart: where the AUROC of its earlier tasks went.
+    """Take the forgetting of a run apart.
+
+    Where the AUROC of its earlier tasks went.
 
     It asks a checkpointed run only: nothing is trained. A run that was copied from
     another machine is diagnosed as `diagnose(Run("path", root="its images here"))`.
@@ -86,7 +91,7 @@ def diagnose(
     first = (int(measured["task"].min()),)
     one_part = Scoring(metric="image_auroc", part=part)
     transplants = transplant(run, after=after, tasks=first, scoring=one_part)
-    options = {"resampling": resampling}
+    options: dict[str, Any] = {"resampling": resampling}
     tables = {
         "terms": ledger_terms(measured, family=family, **options),
         "categories": ledger_terms(measured, family=family, by="category", **options),
@@ -103,7 +108,7 @@ def diagnose(
 
 @dataclass(frozen=True)
 class Report:
-    """What `diagnose` found.
+    """Report of `diagnose`.
 
     Args:
         run: The run.
@@ -121,8 +126,9 @@ class Report:
     given: str = "category"
 
     def figures(self) -> dict[str, Figure]:
-        """The drawings by name: `waterfall`, `categories`, `families`, `transplants`,
-        `transport`.
+        """Draw the figures, by name.
+
+        `waterfall`, `categories`, `families`, `transplants`, `transport`.
         """
         with plt.style.context("analysis.slides"), plt.ioff():
             return {
@@ -134,8 +140,9 @@ class Report:
             }
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write `report.html`, every figure (PDF, SVG, PNG) and every table (Parquet)
-        into a folder.
+        """Write the report, its figures and its tables into a folder.
+
+        `report.html`, every figure (PDF, SVG, PNG) and every table (Parquet).
         """
         folder = Path(folder)
         paths = [
@@ -167,23 +174,24 @@ class Report:
         return f"Report({self.run.name}: {self.verdict.name})"
 
     def _repr_html_(self) -> str:
-        word, sentence = (
-            html.escape(self.verdict.name),
-            html.escape(self.verdict.sentence),
-        )
+        word = html.escape(self.verdict.name)
+        sentence = html.escape(self.verdict.sentence)
         tables = "".join(
             _folded(HEADINGS[name], self._shown(name)) for name in HEADINGS
         )
         with plt.style.context("analysis.slides"), plt.ioff():
             picture = _inline(self._waterfall())
         return (
-            f'<div style="{THEME}"><p><b>{html.escape(self.run.name)}</b>: <b>{word}</b> '
-            f'<span style="{QUIET}">({html.escape(self.part)})</span></p><p>{sentence}</p>{picture}{tables}</div>'
+            f'<div style="{THEME}"><p><b>{html.escape(self.run.name)}</b>: '
+            f"<b>{word}</b> "
+            "<span "
+            f'style="{QUIET}">({html.escape(self.part)})</span></p><p>{sentence}</p>{picture}{tables}</div>'
         )
 
     def _shown(self, name: str) -> pd.DataFrame:
-        """A table as it is shown: of the part at hand, without what the heading says
-        already.
+        """A table as it is shown.
+
+        Of the part at hand, without what the heading says already.
         """
         frame = self.tables[name].drop(
             columns=["labels", "scores", "run"], errors="ignore"
@@ -259,4 +267,5 @@ def _inline(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=60)
     plt.close(figure)
-    return f'<img style="max-width: 100%" src="data:image/png;base64,{b64encode(buffer.getvalue()).decode()}">'
+    data = b64encode(buffer.getvalue()).decode()
+    return f'<img style="max-width: 100%" src="data:image/png;base64,{data}">'

@@ -1,4 +1,4 @@
-"""Rooms: lazy faces that still answer to the names of before they were rooms."""
+"""Rooms: lazy faces that still answer to former names."""
 
 __all__ = ["open_house", "open_room"]
 
@@ -31,7 +31,9 @@ ROOMS = (
 
 
 def open_room(name: str, file: str, *, once: str | None = None) -> Face:
-    """Face of a room, from the `.pyi` beside its `__init__.py`: loaded when asked for.
+    """Face of a room, from the `.pyi` beside its `__init__.py`.
+
+    Loaded when asked for.
 
     Args:
         name: `__name__` of the room.
@@ -56,7 +58,7 @@ def open_room(name: str, file: str, *, once: str | None = None) -> Face:
 
 
 class _Callable(ModuleType):
-    """Room that may still be called as the function that had its name."""
+    """Room that may be called as the function that had its name."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         once = self.__dict__["_once"]

@@ -1,4 +1,4 @@
-"""What every plot asks of its table first."""
+"""Rows of tables: chosen, beside each other, or published."""
 
 __all__ = ["beside", "chosen", "load_reference"]
 
@@ -9,8 +9,9 @@ from cl_flow.paths import ASSETS
 
 
 def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows that hold the given values, compared as text; values that no row holds
-    are an error.
+    """The rows that hold the given values, compared as text.
+
+    Values that no row holds are an error.
     """
     for column, value in values.items():
         present = frame[column].astype(str)
@@ -29,7 +30,9 @@ def beside(
     *,
     names: tuple[str, str] = ("ours", "slides"),
 ) -> pd.DataFrame:
-    """Two tables with the same first column side by side, under two headings.
+    """Put two tables with the same first column side by side.
+
+    Under two headings.
 
     Rows are matched by the first column as text, in the order of `ours`; what one table
     lacks is left empty.

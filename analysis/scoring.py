@@ -34,7 +34,7 @@ LARGEST_SIDE = 256  # of maps in pixels, unless a size is asked for
 
 @dataclass(frozen=True)
 class Scoring:
-    """How anomalies are scored and measured.
+    """Choice of scores, metrics and maps.
 
     Where several may stand, one alone may stand by itself.
 
@@ -86,7 +86,7 @@ class Scoring:
         return self.size or min(LARGEST_SIDE, image_side)
 
     def sized(self, image_side: int) -> "Scoring":
-        """Same scoring, its maps of a size that suits images of a side."""
+        """Same scoring, with maps of a size that suits the images."""
         return dataclasses.replace(self, size=self.side(image_side))
 
     def __repr__(self) -> str:
@@ -175,7 +175,10 @@ def measure(
 
 
 def _reference(images: Features, scoring: Scoring) -> Features:
-    """Normal training images to calibrate on: all, or the first few of a category."""
+    """Normal training images to calibrate on.
+
+    All, or the first few of a category.
+    """
     training = images.where(split="train", label=0)
     if scoring.calibrate_on is None:
         return training
@@ -186,10 +189,13 @@ def _reference(images: Features, scoring: Scoring) -> Features:
 def _value(
     metric: str, part: str, test: Features, scores: Scores
 ) -> tuple[float, np.ndarray | None, np.ndarray | None]:
-    """Value of a metric; for one of images, also their labels and scores."""
+    """Value of a metric.
+
+    For one of images, also their labels and scores.
+    """
     if not metric.startswith("image"):
-        masks = true_masks(test, scores.logp.shape[1:])
         maps = scores.maps(part).numpy()
+        masks = true_masks(test, maps.shape[1:])
         return METRICS[metric](masks, maps), None, None
     labels = test.samples["label"].to_numpy()
     values = scores.image(part).numpy()
@@ -261,7 +267,10 @@ def task_of(run: Run, category: str) -> int:
 
 
 def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
-    """Ground truth (n, H, W) at the size of the maps, by nearest neighbour."""
+    """Ground truth (n, H, W) at the size of the maps.
+
+    By nearest neighbour.
+    """
     paths = zip(test.samples["image_path"], test.samples["mask_path"])
     masks = [_mask(image, mask, tuple(size)) for image, mask in paths]
     return np.stack(masks)
@@ -278,6 +287,6 @@ def _mask(image_path: str, mask_path: str, size: tuple[int, int]) -> np.ndarray:
 
 
 def _nearest(n: int, n_before: int) -> np.ndarray:
-    """Index (n,) of the pixel that each of n pixels along a side has its centre in."""
+    """Index (n,) of the pixel under each of n centres along a side."""
     centres = (np.arange(n) + 0.5) * n_before / n
     return centres.astype(int)

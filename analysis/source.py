@@ -1,4 +1,7 @@
-"""Digests of code: that of a module, and of all it imports from these packages."""
+"""Digests of code.
+
+That of a module, and of all it imports from these packages.
+"""
 
 __all__ = ["code_digest", "imported_modules"]
 
@@ -11,8 +14,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 PACKAGES = ("analysis", "cl_flow")
-# Modules that read a run from disk, and rooms that made it: what is on disk is made, and
-# changes with no strategy or drawing. What trains (`fit`) leads to them by itself.
+# Modules that read a run from disk, and rooms that made it: what is on disk is made,
+# and changes with no strategy or drawing. What trains (`fit`) leads to them by itself.
 READERS = tuple(
     f"cl_flow.runs.{m}" for m in ("config", "fingerprints", "library", "run")
 )
@@ -22,7 +25,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 @functools.cache
 def code_digest(module: str) -> str:
-    """Digest of a module's code and, transitively, of our modules that it imports.
+    """Digest of a module's code and of all it imports of ours.
 
     Docstrings, comments and formatting are not code. What a module defines in a
     notebook is known by its imports alone.
@@ -87,7 +90,10 @@ def _absolute(node: ast.ImportFrom, name: str) -> str:
 
 
 def _home(package: str, name: str) -> str:
-    """Module behind a name of a package: its own, or the one that the face names."""
+    """Module behind a name of a package.
+
+    Its own, or the one that the face names.
+    """
     path = _file_of(package)
     if path is None or path.stem != "__init__":
         return package
@@ -103,7 +109,10 @@ def _home(package: str, name: str) -> str:
 
 @functools.cache
 def _file_of(name: str) -> Path | None:
-    """Source file of a module; none where there is no such module, or no file."""
+    """Source file of a module.
+
+    None where there is no such module, or no file.
+    """
     if name in sys.modules:
         file = getattr(sys.modules[name], "__file__", None)
         return None if file is None else Path(file)

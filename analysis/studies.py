@@ -1,5 +1,6 @@
-"""The grid of runs behind the notebooks: one preset decides dataset, features, model
-and training of all of them.
+"""The grid of runs behind the notebooks.
+
+One preset decides dataset, features, model and training of all of them.
 """
 
 __all__ = ["PRESETS", "Study", "mvtec", "smoke", "study", "synthetic"]
@@ -55,7 +56,10 @@ def synthetic() -> RunConfig:
 
 @PRESETS
 def smoke() -> RunConfig:
-    """The same path in seconds, on a handful of drawings: its numbers mean nothing."""
+    """The same path in seconds, on a handful of drawings.
+
+    Its numbers mean nothing.
+    """
     base = synthetic()
     train = dataclasses.replace(base.train, epochs=4)
     return base.replace(
@@ -65,8 +69,9 @@ def smoke() -> RunConfig:
 
 @PRESETS
 def mvtec() -> RunConfig:
-    """MVTec AD as published: EfficientNet-B6 on a three-scale pyramid of 1024 pixels,
-    HGAD's size and schedule.
+    """MVTec AD as published.
+
+    EfficientNet-B6 on a three-scale pyramid of 1024 pixels, HGAD's size and schedule.
     """
     return RunConfig(dataset="mvtec")
 
@@ -103,7 +108,10 @@ class Study:
         )
 
     def fit_grid(self, *strategies: str, **changes: Any) -> list[Run]:
-        """The runs of these strategies at every strength of their grid, every seed."""
+        """Fit these strategies at every strength of their grid.
+
+        Every seed.
+        """
         options = [
             (name, dict(values))
             for name in strategies
@@ -118,8 +126,9 @@ class Study:
         )
 
     def trained(self, *strategies: str, **changes: Any) -> list[Run]:
-        """Those of the runs of these strategies, every seed, that are there and
-        complete; nothing is trained.
+        """Runs of these strategies that are there and complete.
+
+        Every seed; nothing is trained.
         """
         configs = [
             self.config(name, seed=seed, **changes)
@@ -141,8 +150,9 @@ class Study:
     def save(
         self, figure: Figure, name: str, *, notebook: str, runs: Sequence[Run] = ()
     ) -> list[Path]:
-        """Keep a figure as PDF, SVG and PNG in the preset's folder of figures, with
-        what it was drawn from.
+        """Keep a figure as PDF, SVG and PNG.
+
+        In the preset's folder of figures, with what it was drawn from.
         """
         facts = {
             "notebook": notebook,
@@ -158,11 +168,15 @@ class Study:
                 "categories": map(", ".join, self.tasks),
             }
         )
-        return f"<p><b>{self.name}</b>, seeds {', '.join(map(str, self.seeds))}</p>{tasks.to_html(index=False)}"
+        seeds = ", ".join(map(str, self.seeds))
+        table = tasks.to_html(index=False)
+        return f"<p><b>{self.name}</b>, seeds {seeds}</p>{table}"
 
 
 def study(preset: str | Path, *, seeds: int | Sequence[int] = 1) -> Study:
-    """The study of a preset, or of a folder of one's own images in the MVTec layout.
+    """Study of a preset, or of a folder of one's own images.
+
+    In the MVTec layout.
 
     Args:
         preset: A name in `PRESETS`, or a path: the folder is then read by the `folder`
@@ -182,6 +196,7 @@ def study(preset: str | Path, *, seeds: int | Sequence[int] = 1) -> Study:
         )
     if str(preset) not in PRESETS:
         raise KeyError(
-            f"Unknown preset {str(preset)!r}; known: {', '.join(PRESETS)}, or the path of a folder of images."
+            f"Unknown preset {str(preset)!r}; known: {', '.join(PRESETS)}, or the path "
+            "of a folder of images."
         )
     return Study(str(preset), PRESETS[str(preset)](), seeds)

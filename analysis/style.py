@@ -1,5 +1,6 @@
-"""How figures look and how they are kept: the colours of tasks, and files that name the
-runs they were drawn from.
+"""Style of figures, and how they are kept.
+
+The colours of tasks, and files that name the runs they were drawn from.
 
 `plt.style.use("analysis.slides")` gives the type sizes of a slide. Colour is the task,
 marker the category within it.
@@ -65,8 +66,9 @@ PATIENCE_SECONDS = 30.0
 
 
 def task_color(task: int) -> str:
-    """Return the colour of the task with this index: Okabe and Ito's eight, safe for
-    the colour-blind, then again.
+    """Return the colour of the task with this index.
+
+    Okabe and Ito's eight, safe for the colour-blind, then again.
     """
     return TASK_COLORS[task % len(TASK_COLORS)]
 
@@ -74,8 +76,9 @@ def task_color(task: int) -> str:
 def save_figure(
     figure: Figure, name: str, folder: str | Path, *, facts: Mapping[str, Any]
 ) -> list[Path]:
-    """Write `name`.pdf, .svg and .png into `folder`, and under `name` in its
-    MANIFEST.json what they were drawn from.
+    """Write a figure as PDF, SVG and PNG into `folder`.
+
+    And under `name` in its MANIFEST.json what it was drawn from.
 
     The same figure and facts give the same bytes in every run. A reader sees each file
     old or new, never half, and notebooks that save into one folder at the same time
@@ -119,9 +122,7 @@ def _record(path: Path, name: str, facts: dict[str, Any]) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a neighbour of `path` to write to, and rename it into place when all went
-    well.
-    """
+    """Yield a neighbour of `path`, renamed when all went well."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield partial
@@ -140,7 +141,8 @@ def _json(value: dict[str, Any]) -> str:
         )
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected facts of text, finite numbers, lists and dictionaries; got {value}."
+            "Expected facts of text, finite numbers, lists and dictionaries; got "
+            f"{value}."
         ) from error
 
 
@@ -153,6 +155,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = None
     if not isinstance(manifest, dict):
         raise ValueError(
-            f"Expected {path} to map figures to facts; got something else. Move it away and save again."
+            f"Expected {path} to map figures to facts; got something else. Move it "
+            "away and save again."
         )
     return manifest

@@ -1,4 +1,4 @@
-"""How many processor threads torch uses, for a while."""
+"""Devices, and the number of processor threads that torch uses."""
 
 __all__ = ["one_thread", "pick_device", "threads"]
 
@@ -12,8 +12,9 @@ import torch
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Within it torch computes on `n` processor threads; afterwards on as many as
-    before.
+    """Within it torch computes on `n` processor threads.
+
+    Afterwards on as many as before.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(n)
@@ -24,9 +25,10 @@ def threads(n: int) -> Iterator[None]:
 
 
 def one_thread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function on one processor thread: its products are small, and split over two
-    cores that another program uses as well they wait for each other up to ten times as
-    long as they take.
+    """The function on one processor thread.
+
+    Its products are small, and split over two cores that another program uses as well
+    they wait for each other up to ten times as long as they take.
     """
 
     @functools.wraps(function)

@@ -53,7 +53,10 @@ answer = {"argv": KernelSpecManager().get_kernel_spec("python3").argv}
 
 @dataclass(frozen=True)
 class Finding:
-    """Finding of one place, and what mends it; an empty `remedy` where all is well."""
+    """Finding of one place, and what mends it.
+
+    The `remedy` is empty where all is well.
+    """
 
     place: str
     found: str
@@ -69,7 +72,9 @@ class Illness(Exception):
 
 
 def probe(code: str) -> dict:
-    """Run `code` in another process of this Python and return its variable `answer`.
+    """Run `code` in another process and return its variable `answer`.
+
+    The process is one of this Python.
 
     Raises:
         Illness: The process failed, in whatever way.
@@ -122,8 +127,9 @@ def python() -> Finding:
 
 
 def requirements() -> Finding:
-    """Is cl_flow installed, and with it every package that it names, in a version that
-    it accepts?
+    """Look whether cl_flow and all that it needs is installed.
+
+    In versions that it accepts.
     """
     try:
         from packaging.requirements import Requirement
@@ -196,7 +202,10 @@ def _driver_shows_gpu() -> bool:
 
 
 def disk(data: Path, *, needed_gb: float = 1.0) -> Finding:
-    """Can the data folder be written to, and is there room for the synthetic preset?"""
+    """Look whether the data folder takes the synthetic preset.
+
+    Can it be written to, and is there room?
+    """
     there = next(folder for folder in (data, *data.parents) if folder.exists())
     move = "or move the data folder: export CL_FLOW_DATA=/a/larger/disk"
     if not os.access(there, os.W_OK):

@@ -13,7 +13,9 @@ from typing import Any
 
 
 def differing(config: Any) -> dict[str, Any]:
-    """Fields of a dataclass that differ from their defaults, as JSON holds them.
+    """Fields of a dataclass that differ from their defaults.
+
+    As JSON holds them.
 
     A field that is added later, with a default, is in no earlier configuration's
     difference: what is hashed of it stays the same.
@@ -52,7 +54,7 @@ def _default(field: dataclasses.Field) -> Any:
 
 
 def completed(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a function, by its declared types, with its own defaults filled in.
+    """Options by declared types, completed by the function's defaults.
 
     Args:
         function: A function or a class; an option without a declared type has that of
@@ -80,7 +82,9 @@ def completed(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def typed(value: Any, hint: Any) -> Any:
-    """The value as its declared type has it: 10 is 10.0 where a float is declared.
+    """Value as its declared type has it.
+
+    10 is 10.0 where a float is declared.
 
     NumPy's numbers become Python's, lists become tuples; what fits no declared type
     stays as it is.
@@ -121,6 +125,9 @@ def _element_hint(kinds: tuple[Any, ...]) -> Any:
 
 
 def digest_of(facts: Any, length: int) -> str:
-    """Hexadecimal digest of what JSON can hold, whatever the order of its keys."""
+    """Hexadecimal digest of what JSON can hold.
+
+    Whatever the order of its keys.
+    """
     text = json.dumps(facts, sort_keys=True, default=repr)
     return blake2b(text.encode()).hexdigest()[:length]

@@ -1,4 +1,7 @@
-"""Old names of modules: importable for one release, with a warning of the new place."""
+"""Old names of modules, importable for one release.
+
+A warning names the new place.
+"""
 
 __all__ = ["MODULES", "RENAMED", "follow_moves"]
 
@@ -117,7 +120,10 @@ RENAMED = {
 
 
 class _Moved(ModuleType):
-    """Module that is no more: its names are taken from where they live now."""
+    """Module that is no more.
+
+    Its names are taken from where they live now.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

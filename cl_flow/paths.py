@@ -1,4 +1,7 @@
-"""Paths of data, which CL_FLOW_DATA moves, and files written whole or not at all."""
+"""Paths of data, and files written whole or not at all.
+
+CL_FLOW_DATA moves the data folder.
+"""
 
 __all__ = ["ASSETS", "DATA", "atomic"]
 
@@ -14,7 +17,7 @@ DATA = Path(os.environ.get("CL_FLOW_DATA", ASSETS)).expanduser().resolve()
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary neighbour of `path`, renamed into place when all went well.
+    """Yield a temporary neighbour of `path`, renamed when all went well.
 
     A reader sees the old file or the whole new one; an interruption leaves the old one
     and no debris.

@@ -7,7 +7,9 @@ from typing import Any
 
 
 class Registry(dict[str, Any]):
-    """Names to functions or classes; the tests run their laws over every entry.
+    """Registry of functions or classes by name.
+
+    The tests run their laws over every entry.
 
     Args:
         kind: What an entry is, in the singular (`"dataset"`); it opens the error for an

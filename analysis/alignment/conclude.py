@@ -1,5 +1,6 @@
-"""How near each aligner and each strategy comes to the joint model, with intervals, and
-what that costs.
+"""Conclusions on alignment: how near each approach comes to the joint model.
+
+With intervals, and what that costs.
 """
 
 __all__ = ["ERRORS", "alignment_table"]
@@ -24,8 +25,7 @@ def alignment_table(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    r"""Image AUROC on the old tasks, the share of the way to the oracle, and the
-    distance to the joint model.
+    r"""Image AUROC on old tasks, share of the oracle, gap to joint.
 
     $$\mathrm{share} = (A - A_\mathrm{none})/(A_\mathrm{oracle} - A_\mathrm{none}),$$
     with the run as it is for none, and for the oracle the refit on all training images
@@ -98,7 +98,7 @@ def _compared(
     joint: np.ndarray | None,
     resampling: Resampling,
 ) -> tuple[float, ...]:
-    """The level, the share and the gap of one approach, each with its interval."""
+    """Level, share and gap of one approach, each with its interval."""
     unknown = Interval(np.nan, np.nan, np.nan)
     level = contrast([1.0], mean[None], resampling)
     gap = (
@@ -115,8 +115,9 @@ def _compared(
 
 
 def _costs(aligned: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Per approach the last task's AUROC, the errors of its mixture, its bytes and
-    seconds.
+    """Costs of each approach.
+
+    The last task's AUROC, the errors of its mixture, its bytes and seconds.
     """
     newest = aligned["task"] == aligned["task"].max()
     auroc = (aligned["metric"] == "image_auroc") & (aligned["part"] == part)

@@ -1,5 +1,6 @@
-"""Incremental Gaussian mixtures as density estimators of NumPy arrays, by
-scikit-learn's conventions.
+"""Incremental Gaussian mixtures by scikit-learn's conventions.
+
+Density estimators of NumPy arrays.
 """
 
 __all__ = ["IncrementalGaussianMixture", "growth", "moving_clusters"]
@@ -20,8 +21,9 @@ from cl_flow.align.mixtures.engine import log_joint
 
 
 class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
-    """A Gaussian mixture that learns from a stream, batch after batch; a thin face of
-    `cl_flow.align.learn`.
+    """A Gaussian mixture that learns from a stream, batch after batch.
+
+    a thin face of `cl_flow.align.learn`.
 
     Args:
         policy: Name in `cl_flow.align.POLICIES`: `igmm`, `igmn`, `figmn`, `online_em`
@@ -38,7 +40,9 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
 
     Example:
         >>> stream = np.random.default_rng(0).normal(size=(500, 2))
-        >>> IncrementalGaussianMixture("online_em", options={"n_components": 1}).fit(stream).means_.shape
+        >>> options = {"n_components": 1}
+        >>> mixture = IncrementalGaussianMixture("online_em", options=options)
+        >>> mixture.fit(stream).means_.shape
         (1, 2)
     """
 
@@ -61,8 +65,9 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
     def partial_fit(
         self, X: ArrayLike, y: object = None
     ) -> "IncrementalGaussianMixture":
-        """Take in more points (N, D); the first call places and sizes new components by
-        its own.
+        """Take in more points (N, D).
+
+        The first call places and sizes new components by its own.
         """
         state = getattr(self, "state_", None)
         first = state is None
@@ -126,8 +131,9 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
 def moving_clusters(
     n: int = 600, *, n_clusters: int = 3, shuffled: bool = False, seed: int = 0
 ) -> np.ndarray:
-    """A stream (n, 2) of elongated clusters on a circle, one after the other or
-    shuffled.
+    """Stream (n, 2) of elongated clusters on a circle.
+
+    One after the other, or shuffled.
     """
     rng = np.random.default_rng(seed)
     sizes = np.full(n_clusters, n // n_clusters) + (
@@ -171,15 +177,14 @@ def growth(
     for order, stream in streams.items():
         stream = np.asarray(stream, dtype=float)
         for name, options in policies.items():
-            mixture, seen = (
-                IncrementalGaussianMixture(
-                    name, options=options, batch_size=batch_size
-                ),
-                0,
+            mixture = IncrementalGaussianMixture(
+                name, options=options, batch_size=batch_size
             )
+            seen = 0
             for n in after:
                 mixture.partial_fit(stream[seen:n])
-                seen, score = n, mixture.score(stream)
+                seen = n
+                score = mixture.score(stream)
                 for k, (w, m, c) in enumerate(
                     zip(mixture.weights_, mixture.means_, mixture.covariances_)
                 ):
@@ -201,8 +206,9 @@ def growth(
 
 
 def _axes(covariance: np.ndarray) -> tuple[float, float, float]:
-    """Standard deviations along both axes of a 2-D covariance, and the angle of the
-    longer one in degrees.
+    """Standard deviations along both axes of a 2-D covariance.
+
+    And the angle of the longer one in degrees.
     """
     variances, directions = np.linalg.eigh(covariance)
     minor, major = np.sqrt(variances)

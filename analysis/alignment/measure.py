@@ -1,5 +1,6 @@
-"""Aligners on finished runs: the last model's old centers moved by each of them, beside
-oracles and the joint model.
+"""Aligners on finished runs.
+
+The last model's old centers moved by each of them, beside oracles and the joint model.
 """
 
 __all__ = ["ALL", "measure_alignment"]
@@ -29,10 +30,11 @@ from cl_flow.runs.fitting import fit
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import Latents, encode
 
+# Figmn answers what igmn does.
 ALL = (
     *(name for name in ALIGNERS if name not in ("igmm", "igmn")),
     "exemplars",
-)  # figmn answers what igmn does
+)
 SHIFTS = ("identity", "mean_shift", "sdc")  # have nothing to say of shapes
 
 
@@ -48,7 +50,7 @@ def measure_alignment(
     seed: int = 0,
     scoring: Scoring = Scoring(metric="image_auroc", part="product"),
 ) -> pd.DataFrame:
-    """Last model of a run with its old classes moved by each aligner.
+    """Move a run's old classes by each aligner, and score.
 
     None of them trains the flow.
 
@@ -109,14 +111,16 @@ def measure_alignment(
 def _check(run: Run) -> None:
     if len(run) < 2 or not set(run[0].categories) < set(run[-1].categories):
         raise ValueError(
-            f"Expected a run that learns task after task and keeps its centers; got {run.name} with {len(run)} steps."
+            "Expected a run that learns task after task and keeps its centers; got "
+            f"{run.name} with {len(run)} steps."
         )
 
 
 @dataclass
 class _Bench:
-    """One run's models, latents and evidence, each computed once and when first asked
-    for.
+    """Models, latents and evidence of one run.
+
+    Each is computed once and when first asked for.
     """
 
     run: Run
@@ -186,8 +190,9 @@ class _Bench:
         return out
 
     def aligned(self, aligner: str, head: str) -> tuple[list[Mixture], int]:
-        """Per level the last mixture as an aligner leaves it, and the bytes that it
-        keeps of old classes.
+        """Align the last mixture, per level.
+
+        And the bytes that the aligner keeps of old classes.
         """
         kept = KEPT.get(aligner)
         now = [level.mixture for level in self.last.levels]
@@ -197,9 +202,8 @@ class _Bench:
                 _refit_few(mixture, *pair, head) for mixture, pair in zip(now, x)
             ], n_bytes
         if kept == "images":
-            n_bytes = sum(
-                z.shape[0] * z.shape[1] * 2 for z, _ in self.images
-            )  # as features are stored
+            # As features are stored.
+            n_bytes = sum(z.shape[0] * z.shape[1] * 2 for z, _ in self.images)
             return [
                 refit(mixture, *pair, family=head)
                 for mixture, pair in zip(now, self.images)
@@ -214,10 +218,12 @@ class _Bench:
     def _along(
         self, aligner: str, head: str, *, laws: bool
     ) -> tuple[list[Mixture], int]:
-        """Task after task, from the centers as the first left them; with the latent
-        laws carried along.
+        """Task after task, from the centers as the first left them.
+
+        With the latent laws carried along.
         """
-        mixtures, kept = [level.mixture for level in self.models[0].levels], None
+        mixtures = [level.mixture for level in self.models[0].levels]
+        kept = None
         for task, before, after, evidence in zip(
             self.run.stream(), self.models, self.models[1:], self.evidence
         ):
@@ -236,10 +242,12 @@ class _Bench:
         return mixtures, _n_bytes(kept) if laws else 0
 
     def _exemplars(self) -> tuple[list[tuple[Tensor, Tensor]], int]:
-        """Per level latents and class ids of as many training patches as fit into the
-        bytes of the class Gaussians.
+        """Latents and class ids of a few training patches, per level.
+
+        As many as fit into the bytes of the class Gaussians.
         """
-        out, n_bytes = [], 0
+        out = []
+        n_bytes = 0
         for stats, (z, y) in zip(self.laws.levels, self.images):
             n = max(
                 2,
@@ -256,8 +264,9 @@ class _Bench:
 
 
 def _refit_few(mixture: Mixture, z: Tensor, y: Tensor, head: str) -> Mixture:
-    """A refit whose covariances are shrunk in proportion to how few latents a class
-    has.
+    """Refit whose covariances are shrunk.
+
+    In proportion to how few latents a class has.
     """
     per_class = len(y) / len(y.unique())
     return refit(
@@ -278,7 +287,10 @@ def _rows(
     seconds: float,
     scoring: Scoring,
 ) -> pd.DataFrame:
-    """Scores of an aligned model, and how far its old classes are from their latents."""
+    """Scores of an aligned model, and errors of its old classes.
+
+    How far these are from their latents.
+    """
     before = [level.mixture for level in bench.last.levels]
     for level, mixture in zip(bench.last.levels, mixtures):
         level.mixture = mixture
@@ -290,7 +302,7 @@ def _rows(
 
 
 def _joint(run: Run, scoring: Scoring) -> pd.DataFrame:
-    """Scores of the model that learnt all tasks at once, with the same seeds."""
+    """Scores of the joint model of the same seeds."""
     config = run.config.replace(strategy="joint", options={})
     joint = fit(config, folder=run.folder.parent)
     model = joint[-1].model(pick_device())
@@ -316,7 +328,10 @@ def _errors(bench: _Bench, mixtures: Sequence[Mixture]) -> pd.DataFrame:
 
 
 def _law(mixture: Mixture, k: int) -> GaussianStats:
-    """Mean and covariance of a class among the latents, as statistics of one point."""
+    """Mean and covariance of a class among the latents.
+
+    As statistics of one point.
+    """
     weight, bias = (values[k].double() for values in frames_of(mixture))
     components = mixture.components()[k].detach().double()
     among = GaussianStats.of(
@@ -332,12 +347,15 @@ def _law(mixture: Mixture, k: int) -> GaussianStats:
 
 
 def _distance(a: GaussianStats, b: GaussianStats) -> tuple[float, float]:
-    """Distance of the means by the radius of b, and the symmetric KL divergence per
-    dimension.
+    """Distance of the means, and symmetric KL divergence.
+
+    The first by the radius of b, the second per dimension.
     """
     delta = (a.mean - b.mean)[0]
-    A, B = a.covariance(shrinkage=1e-6)[0], b.covariance(shrinkage=1e-6)[0]
-    dim, inverses = len(delta), torch.linalg.inv(A) + torch.linalg.inv(B)
+    A = a.covariance(shrinkage=1e-6)[0]
+    B = b.covariance(shrinkage=1e-6)[0]
+    dim = len(delta)
+    inverses = torch.linalg.inv(A) + torch.linalg.inv(B)
     traces = (torch.linalg.solve(A, B) + torch.linalg.solve(B, A)).trace()
     kl = 0.5 * (traces - 2 * dim + delta @ inverses @ delta) / 2
     return (delta.norm() / B.trace().sqrt()).item(), (kl / dim).item()

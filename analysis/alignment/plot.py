@@ -1,6 +1,4 @@
-"""Mixtures that grow, how near aligners come to the joint model, what they keep, and
-how real their patches are.
-"""
+"""Alignment drawn: growth, approaches, budgets and draws."""
 
 __all__ = [
     "HEADS",
@@ -30,11 +28,12 @@ HEADS = {
     "full": {"label": "means and covariances", "color": "#117733", "marker": "s"},
     "": {"label": "as trained", "color": "black", "marker": "D"},
 }
+# So that two intervals of a row do not hide each other.
 LIFT = {
     "means": -0.13,
     "full": 0.13,
     "": 0.0,
-}  # so that two intervals of a row do not hide each other
+}
 LEVELS = {
     ("none", ""): "fine-tuned, as it is",
     ("refit", "means"): "oracle, means",
@@ -70,8 +69,9 @@ def plot_growth(
     n_points: int | None = None,
     **kwargs: Any,
 ) -> Axes:
-    """The components after some points of a stream in two dimensions, as ellipses of
-    two standard deviations.
+    """Components after some points of a stream, as ellipses.
+
+    In two dimensions, of two standard deviations.
 
     How to read it: dark points have been seen, light ones are yet to come; a bolder
     ellipse weighs more.
@@ -85,13 +85,15 @@ def plot_growth(
         n_points: After how many points; the last by default.
         **kwargs: For `Ellipse`.
     """
-    ax, points = ax or plt.gca(), np.asarray(points)
+    ax = ax or plt.gca()
+    points = np.asarray(points)
     rows = growth[(growth["order"] == order) & (growth["policy"] == policy)]
     n = rows["n_points"].max() if n_points is None else n_points
     rows = rows[rows["n_points"] == n]
     if rows.empty:
         raise ValueError(
-            f"Expected rows with order={order!r}, policy={policy!r} and n_points={n_points}; got none."
+            f"Expected rows with order={order!r}, policy={policy!r} and "
+            f"n_points={n_points}; got none."
         )
     ax.scatter(*points[n:].T, s=4, color="0.85", lw=0, zorder=0)
     ax.scatter(*points[:n].T, s=4, color="0.45", lw=0, zorder=1)
@@ -123,8 +125,9 @@ def plot_alignment(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Image AUROC on the old tasks of every approach, with its interval over test
-    images, the best on top.
+    """Image AUROC on the old tasks of every approach.
+
+    With its interval over test images, the best on top.
 
     How to read it: the vertical lines are the run as it is, what means and what
     covariances could give back at most, and the joint model. No marker passes the
@@ -146,14 +149,12 @@ def plot_alignment(
     for head, style in HEADS.items():
         chosen = (drawn["head"] == head).to_numpy()
         if chosen.any():
-            one, y = (
-                drawn[chosen],
-                [
-                    rows.index(name) + LIFT[head]
-                    for name, keep in zip(names, chosen)
-                    if keep
-                ],
-            )
+            one = drawn[chosen]
+            y = [
+                rows.index(name) + LIFT[head]
+                for name, keep in zip(names, chosen)
+                if keep
+            ]
             error = [one["image_auroc"] - one["low"], one["high"] - one["image_auroc"]]
             ax.errorbar(one["image_auroc"], y, xerr=error, ls="", **{**style, **kwargs})
     _levels(ax, table[fine])
@@ -186,7 +187,7 @@ def _levels(ax: Axes, fine: pd.DataFrame) -> None:
             )
 
 
-def _name(row: object) -> str:
+def _name(row: Any) -> str:
     own = NAMES.get(row.aligner, row.aligner.replace("_", " "))
     if row.strategy == "finetune":
         return own
@@ -197,8 +198,9 @@ def _name(row: object) -> str:
 def plot_budget(
     table: pd.DataFrame, *, ax: Axes | None = None, legend: bool = True, **kwargs: Any
 ) -> Axes:
-    """Image AUROC on the old tasks against the bytes kept of old classes, logarithmic
-    but for 0.
+    """Image AUROC on the old tasks against bytes kept.
+
+    The axis is logarithmic but for 0.
 
     How to read it: up is better, left is cheaper. Exemplars hold as many bytes as
     Gaussians; the oracle holds it all.
@@ -244,8 +246,9 @@ def plot_budget(
 
 
 def plot_samplers(told: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
-    """Two-sample AUC of each sampler's patches against real ones: a point per category,
-    a bar at the mean.
+    """Two-sample AUC of each sampler's patches against real ones.
+
+    a point per category, a bar at the mean.
 
     How to read it: at .5 no classifier of this kind tells the draws from patches; the
     farther right, the more the stand-ins differ from what they stand for. Filled points

@@ -1,5 +1,6 @@
-"""How real the patches are that stand for old classes: can a classifier tell them from
-the images' own?
+"""Samplers: patches that stand for old classes, and how real they are.
+
+Can a classifier tell them from the images' own?
 """
 
 __all__ = ["SAMPLERS", "sampler_auc", "transport"]
@@ -41,8 +42,9 @@ def sampler_auc(
     folds: int = 3,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Two-sample AUC of drawn against real patches of the first task, by boosted trees
-    under cross-validation.
+    """Two-sample AUC of drawn against real patches of the first task.
+
+    By boosted trees under cross-validation.
 
     How to read it: .5 cannot be told apart, 1 can always. `real`, other patches of the
     same images, is the control; what it shows beside .5 is chance.
@@ -89,7 +91,8 @@ def sampler_auc(
 
 
 def _two_sample(a: np.ndarray, b: np.ndarray, folds: int, seed: int) -> float:
-    x, labels = np.concatenate([a, b]), np.repeat([1, 0], [len(a), len(b)])
+    x = np.concatenate([a, b])
+    labels = np.repeat([1, 0], [len(a), len(b)])
     trees = HistGradientBoostingClassifier(max_iter=50, random_state=seed)
     with threadpool_limits(
         1, user_api="openmp"
@@ -104,7 +107,8 @@ def _patches(images: Features, level: int, generator: torch.Generator) -> Tensor
     return x[torch.randperm(len(x), generator=generator)]
 
 
-# ---- samplers: (model after the first task, training images of a class, its name, n, generator) -> per level (n, D)
+# ---- samplers: (model after the first task, training images of a class, its name, n,
+# generator) -> per level (n, D)
 
 
 @SAMPLERS
@@ -116,9 +120,8 @@ def real(
     generator: torch.Generator,
 ) -> list[Tensor]:
     """Other patches of the same images."""
-    seed = (
-        generator.initial_seed()
-    )  # the order that the patches to tell it from are the end of
+    # The order that the patches to tell it from are the end of.
+    seed = generator.initial_seed()
     orders = [torch.Generator().manual_seed(seed) for _ in model.levels]
     return [_patches(images, level, order)[:n] for level, order in enumerate(orders)]
 
@@ -155,7 +158,10 @@ def transport(
     n: int,
     generator: torch.Generator,
 ) -> list[Tensor]:
-    """The Gaussian of the class's latents, back through the flow that learnt the class."""
+    """Draw from the Gaussian of latents, back through the old flow.
+
+    The flow is the one that learnt the class.
+    """
     laws = latent_gaussians(model, images, [category])
     return _inverted(
         model, [z[0] for z in laws.sample(n, generator=generator)], generator
@@ -170,13 +176,14 @@ def nominal(
     n: int,
     generator: torch.Generator,
 ) -> list[Tensor]:
-    """The class's own mixture, as the model has it, back through the flow."""
+    """Draw from the class's own mixture, back through the flow.
+
+    As the model has it.
+    """
     (k,), z = model.class_ids([category]).tolist(), []
     for level in model.levels:
-        weights, centers = (
-            level.mixture.psi[k].detach().softmax(0).cpu(),
-            level.mixture.components()[k].detach(),
-        )
+        weights = level.mixture.psi[k].detach().softmax(0).cpu()
+        centers = level.mixture.components()[k].detach()
         which = torch.multinomial(weights, n, replacement=True, generator=generator)
         z.append(
             centers[which.to(centers.device)]

@@ -16,12 +16,14 @@ CORRELATED = (
 )
 
 
-FEWEST = 5  # with fewer categories a resample of them repeats so many that its spread says nothing
+# With fewer categories a resample repeats so many that its spread says nothing.
+FEWEST = 5
 
 
 def nearest_centers(pairs: pd.DataFrame, *, level: str = "mean") -> pd.DataFrame:
-    """Each category's nearest center after each step, and whether it is the one that
-    looks most alike.
+    """Nearest center of each category after each step.
+
+    And whether it is the one that looks most alike.
 
     Args:
         pairs: A table of `similarity`, of runs of one strategy.
@@ -68,8 +70,9 @@ def similarity_correlations(
     resampling: Resampling = Resampling(n_resamples=2000),
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Spearman's correlations between looks, placement and center distance over pairs
-    of categories, after each step.
+    """Correlations of looks, placement and center distance.
+
+    Spearman's, over pairs of categories, after each step.
 
     Center distance against looks is the question; against the distance at placement is
     its rival; and the `change` since placement against looks is what training alone may
@@ -112,8 +115,9 @@ def similarity_correlations(
 
 
 def pair_rows(values: dict[str, np.ndarray], names: Sequence[str]) -> pd.DataFrame:
-    """Matrices (L, K, K) as one row per `level category other`, the mean over levels
-    added.
+    """Matrices (L, K, K) as one row per `level category other`.
+
+    The mean over levels is added.
     """
     n_levels = len(next(iter(values.values())))
     levels = [*map(str, range(n_levels)), "mean"]
@@ -131,7 +135,8 @@ def of_one_strategy(pairs: pd.DataFrame, level: str) -> pd.DataFrame:
     """The pairs of one level, averaged over runs."""
     if pairs["strategy"].nunique() > 1:
         raise ValueError(
-            f"Expected runs of one strategy; got {', '.join(sorted(pairs['strategy'].unique()))}."
+            "Expected runs of one strategy; got "
+            f"{', '.join(sorted(pairs['strategy'].unique()))}."
         )
     rows = pairs[pairs["level"] == level]
     if rows.empty:
@@ -149,8 +154,9 @@ def of_one_strategy(pairs: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def _spearman(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Spearman's rho (R,) of values (P,) that occur so many `times` (R, P); NaN where
-    all x or all y are equal.
+    """Spearman's rho (R,) of values (P,) that occur several times.
+
+    So many `times` (R, P); NaN where all x or all y are equal.
     """
     ranks = [_ranks(values, times) for values in (x, y)]
     n = times.sum(1, keepdims=True)
@@ -162,7 +168,10 @@ def _spearman(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Mean ranks (R, P) of values (P,) that occur so many `times` (R, P)."""
+    """Mean ranks (R, P) of values (P,) that occur several times.
+
+    So many `times` (R, P).
+    """
     _, group = np.unique(values, return_inverse=True)
     sizes = times @ np.eye(group.max() + 1)[group]
     return (sizes.cumsum(1) - (sizes - 1) / 2)[:, group]

@@ -1,6 +1,4 @@
-"""Where the class centers lie, how far they move, and whether categories that look
-alike become neighbours.
-"""
+"""Centers measured: distances, drift, and likeness of categories."""
 
 __all__ = ["center_distances", "center_drift", "similarity"]
 
@@ -39,7 +37,8 @@ def center_distances(run: Run) -> pd.DataFrame:
         distance when the later of the two had just been placed and not been trained.
         `level` is the number of a level, or `"mean"` over all.
     """
-    frames, placed = [], None
+    frames = []
+    placed = None
     for step in range(len(run)):
         placed = _placed_distances(run, step, placed)
         values = {"distance": _distances(run[step].model()), "placed": placed}
@@ -65,8 +64,7 @@ def center_distances(run: Run) -> pd.DataFrame:
 
 @table
 def center_drift(run: Run) -> pd.DataFrame:
-    """How far each main center lies from where it was when its task had just been
-    learnt.
+    """Distance of each main center from where it was just learnt.
 
     How to read it: 0 at its own step by definition, and for ever where old centers are
     frozen. A center that moved along with its latents has harmed nobody: hold it
@@ -102,8 +100,9 @@ def center_drift(run: Run) -> pd.DataFrame:
 
 @table
 def similarity(run: Run) -> pd.DataFrame:
-    """How alike two categories look to the backbone, beside how close their centers lie
-    after each step.
+    """Likeness of two categories beside the distance of their centers.
+
+    Likeness as the backbone sees it; distances after each step.
 
     Likeness is measured where nothing is learnt: the Euclidean distance between the two
     categories' mean features, over normal training images and positions, as the run
@@ -147,8 +146,9 @@ def similarity(run: Run) -> pd.DataFrame:
 
 
 def _placed_distances(run: Run, step: int, before: np.ndarray | None) -> np.ndarray:
-    """Per level the distances (L, K, K) at placement; pairs that an earlier step placed
-    keep theirs from `before`.
+    """Per level the distances (L, K, K) at placement.
+
+    Pairs that an earlier step placed keep theirs from `before`.
     """
     known = run[step].categories
     earlier = run[step - 1] if step else None
@@ -166,8 +166,9 @@ def _placed_distances(run: Run, step: int, before: np.ndarray | None) -> np.ndar
 
 
 def _distances(model: FlowModel) -> np.ndarray:
-    """Per level the distances between main centers (L, K, K); rounded, so that what was
-    placed at 5 is tied at 5.
+    """Per level the distances between main centers (L, K, K).
+
+    Rounded, so that what was placed at 5 is tied at 5.
     """
     return np.stack(
         [_between(level.mixture.mu.detach().double().numpy()) for level in model.levels]

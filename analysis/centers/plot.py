@@ -1,6 +1,4 @@
-"""Class centers: the distances between them, how far they moved, and whether
-look-alikes lie close.
-"""
+"""Centers drawn: distances, drift, and likeness."""
 
 __all__ = ["plot_center_distances", "plot_center_drift", "plot_similarity"]
 
@@ -32,8 +30,9 @@ def plot_center_distances(
     level: str = "mean",
     **kwargs: Any,
 ) -> Axes:
-    """The distance between every two centers after one step; names in the colour of
-    their task, lines between tasks.
+    """The distance between every two centers after one step.
+
+    Names in the colour of their task, lines between tasks.
 
     How to read it: the dark cells are the classes that lie close. The colours mean the
     same at every step of the table. HGAD places centers 5 apart.
@@ -75,9 +74,8 @@ def plot_center_distances(
         ax.axhline(edge, color="black", lw=2)
         ax.axvline(edge, color="black", lw=2)
     ax.set(xlabel="", ylabel="")
-    ax.set_title(
-        f"after task {step + 1}", loc="right", size=20
-    )  # a matrix of few classes is narrower than its title
+    # A matrix of few classes is narrower than its title.
+    ax.set_title(f"after task {step + 1}", loc="right", size=20)
     ax.set_xticks(np.arange(len(task)) + 0.5, list(task), rotation=90, size=13)
     ax.set_yticks(np.arange(len(task)) + 0.5, list(task), rotation=0, size=13)
     ax.tick_params(length=0)
@@ -89,8 +87,9 @@ def plot_center_distances(
 def plot_center_drift(
     drift: pd.DataFrame, *, ax: Axes | None = None, level: str = "mean", **kwargs: Any
 ) -> Axes:
-    """How far each center has moved since its task was learnt, one line a category in
-    its task's colour.
+    """Drift of each center since its task was learnt.
+
+    One line a category, in its task's colour.
 
     How to read it: lines begin at 0 where a task is learnt. Compare their height with
     the distances between centers.
@@ -138,8 +137,9 @@ def plot_similarity(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Pairs of categories after one step: how alike they look, against how close their
-    centers lie.
+    """Pairs of categories after one step.
+
+    How alike they look, against how close their centers lie.
 
     How to read it: if looks decided who becomes a neighbour, the cloud would rise from
     left to right. Pairs learnt in the same task are in its colour, pairs of different
@@ -223,7 +223,8 @@ def _rho(correlations: pd.DataFrame, step: int, x: str, y: str) -> str:
 def _at_level(table: pd.DataFrame, level: str) -> pd.DataFrame:
     if table["strategy"].nunique() > 1:
         raise ValueError(
-            f"Expected runs of one strategy; got {', '.join(sorted(table['strategy'].unique()))}."
+            "Expected runs of one strategy; got "
+            f"{', '.join(sorted(table['strategy'].unique()))}."
         )
     rows = table[table["level"] == level]
     if rows.empty:

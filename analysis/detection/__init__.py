@@ -1,4 +1,4 @@
-"""How well each task is detected, step after step."""
+"""Detection of each task, step after step."""
 
 from analysis.rooms import open_room
 

@@ -1,4 +1,4 @@
-"""What became of each task: matrices and tables from scores."""
+"""Conclusions on detection: matrices and tables from scores."""
 
 __all__ = ["forgetting_row", "r_matrix", "summary", "task_table"]
 
@@ -18,8 +18,10 @@ def r_matrix(
     part: str = "product",
     given: str = "category",
 ) -> np.ndarray:
-    """R[t, j] (T, T): the metric on task j after learning task t, a mean over its
-    categories and over runs.
+    """R[t, j] (T, T).
+
+    The metric on task j after learning task t, a mean over its categories and over
+    runs.
 
     NaN where the model had no center for a category of the task.
 
@@ -29,7 +31,8 @@ def r_matrix(
     rows = chosen(evaluated, metric=metric, part=part, given=given)
     if rows["strategy"].nunique() > 1:
         raise ValueError(
-            f"Expected runs of one strategy; got {', '.join(sorted(rows['strategy'].unique()))}."
+            "Expected runs of one strategy; got "
+            f"{', '.join(sorted(rows['strategy'].unique()))}."
         )
     means = (
         rows.groupby(["run", "step", "task"])["value"]
@@ -44,8 +47,9 @@ def r_matrix(
 
 
 def forgetting_row(task: str, pair: np.ndarray, confidence: float) -> tuple[Any, ...]:
-    """`pair` (2, 1 + resamples): learned and final, the first column being the estimate
-    itself.
+    """`pair` (2, 1 + resamples).
+
+    Learned and final, the first column being the estimate itself.
     """
     change = pair[1] - pair[0]
     interval = intervals.percentile_interval(
@@ -57,8 +61,9 @@ def forgetting_row(task: str, pair: np.ndarray, confidence: float) -> tuple[Any,
 def task_table(
     evaluated: pd.DataFrame, *, part: str = "product", given: str = "category"
 ) -> pd.DataFrame:
-    """The slides' table: per task, image and pixel AUROC of the last model, and their
-    average.
+    """The slides' table.
+
+    Per task, image and pixel AUROC of the last model, and their average.
 
     Args:
         evaluated: A table of `evaluate`, of runs of one strategy.
@@ -85,8 +90,9 @@ def summary(
     part: str = "product",
     given: str = "category",
 ) -> pd.DataFrame:
-    """One row per strategy and seed: final mean, learning score, bwt and forgetting
-    over the tasks.
+    """One row per strategy and seed.
+
+    Final mean, learning score, bwt and forgetting over the tasks.
 
     Returns:
         `strategy seed final_mean learning_score bwt forgetting`; NaN where a strategy

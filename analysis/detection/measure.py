@@ -22,7 +22,7 @@ from cl_flow.runs.run import Run
 
 @table
 def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
-    """Every metric of every snapshot on the test images of every category it knows.
+    """Measure every snapshot on every category that it knows.
 
     Args:
         run: One run, or many.
@@ -59,7 +59,7 @@ def _values(one: Scored, part: str, metrics: Sequence[str]) -> dict[str, float]:
 
 @table
 def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
-    """Image score of every test image under every snapshot that knows its category.
+    """Score every test image under every snapshot that knows it.
 
     Args:
         run: One run, or many.
@@ -103,7 +103,9 @@ def pixel_wins(
     steps: Sequence[int] | None = None,
     scoring: Scoring = Scoring(),
 ) -> pd.DataFrame:
-    """How often a defective pixel of one test image outscores a normal one of another.
+    """Count wins of defective pixels over normal ones, pair by pair.
+
+    How often a defective pixel of one test image outscores a normal one of another.
 
     Pixel AUROC over any resample of images is a weighted mean of these, so its
     bootstrap needs no pixels.
@@ -148,7 +150,9 @@ def forgetting_table(
     part: str = "product",
     resampling: Resampling = Resampling(n_resamples=2000),
 ) -> pd.DataFrame:
-    """Signed change of each task since it was learnt, with a paired interval.
+    """Signed change of each task since it was learnt.
+
+    With a paired bootstrap interval.
 
     Both scores of an image are resampled together, within category and label; seeds are
     averaged.
@@ -195,7 +199,9 @@ def _mean_over_runs(per_run: list[np.ndarray]) -> np.ndarray:
 
 
 def _image_resamples(run: Run, part: str, n_resamples: int) -> np.ndarray:
-    """Image AUROC just after learning and at the end (tasks, 2, 1 + n_resamples).
+    """Image AUROC when learnt and at the end, resampled.
+
+    (tasks, 2, 1 + n_resamples).
 
     The estimate comes first.
     """
@@ -233,7 +239,7 @@ def _pixel_resamples(run: Run, part: str, n_resamples: int) -> np.ndarray:
 
 
 def _paired(run: Run, auroc: Callable[[int, str, list[int]], np.ndarray]) -> np.ndarray:
-    """Means over a task's categories, at its own step and at the last one."""
+    """Means over a task's categories, at its own step and the last."""
     last = len(run) - 1
     out = []
     for task, names in enumerate(run.tasks):

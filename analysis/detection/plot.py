@@ -1,5 +1,6 @@
-"""What each task scores over time: the R matrix, curves, changes with intervals,
-strategies side by side, losses.
+"""Detection drawn: every task over time.
+
+The R matrix, curves, changes with intervals, strategies side by side, losses.
 """
 
 __all__ = [
@@ -24,7 +25,9 @@ from analysis.style import MARKERS, NAMES, SEQUENTIAL, task_color
 def plot_matrix(
     R: np.ndarray, *, ax: Axes | None = None, metric: str = "image_auroc", **kwargs: Any
 ) -> Axes:
-    """Heatmap of R[t, j], the metric on task j after learning task t.
+    """Heatmap of R[t, j].
+
+    The metric on task j after learning task t.
 
     How to read it: go down a column. The diagonal is a task just learnt; what fades
     below it was lost since. Cells left white are tasks without a center yet.
@@ -70,8 +73,9 @@ def plot_task_curves(
     reference: pd.DataFrame | None = None,
     **kwargs: Any,
 ) -> Axes:
-    """The metric of each task after every step, one line a task; with several seeds the
-    band spans them.
+    """The metric of each task after every step, one line a task.
+
+    With several seeds the band spans them.
 
     How to read it: each line begins where its task is learnt. A line that falls is
     forgetting; the short bar at the right end is what joint training reaches on that
@@ -118,7 +122,10 @@ def plot_task_curves(
 
 
 def _task_legend(ax: Axes) -> None:
-    """One entry per task beside the axes; none where the caller asked for no legend."""
+    """One entry per task beside the axes.
+
+    None where the caller asked for no legend.
+    """
     handles, _ = ax.get_legend_handles_labels()
     if handles:
         ax.legend(
@@ -191,7 +198,9 @@ def plot_strategies(
     given: str = "category",
     **kwargs: Any,
 ) -> Axes:
-    """The last model of each strategy: one point per category, a bar at their mean.
+    """The last model of each strategy.
+
+    One point per category, a bar at their mean.
 
     How to read it: compare the bars; the points show which categories make the
     difference, in their task's colour.
@@ -269,7 +278,8 @@ def _select(
     ]
     if rows.empty:
         raise ValueError(
-            f"Expected rows with metric={metric!r}, part={part!r}, given={given!r}; got none in the table."
+            f"Expected rows with metric={metric!r}, part={part!r}, given={given!r}; "
+            "got none in the table."
         )
     return rows
 

@@ -10,8 +10,9 @@ from analysis.detection.conclude import summary
 
 
 def summarise(evaluated: pd.DataFrame) -> str:
-    """A sentence on how the last model of each strategy does on average, from a table
-    of `evaluate`.
+    """Sentence on the last model of each strategy.
+
+    On average, from a table of `evaluate`.
     """
     sentences = []
     for metric, name in (("image_auroc", "image"), ("pixel_auroc", "pixel")):
@@ -32,18 +33,21 @@ def summarise(evaluated: pd.DataFrame) -> str:
 
 
 def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:
-    """A sentence on how much was lost and how sure that is, from two tables of
-    `forgetting_table`.
+    """Sentence on how much was lost, and how sure that is.
+
+    From two tables of `forgetting_table`.
     """
     parts = []
     for name, frame in (("image", image), ("pixel", pixel)):
-        average, tasks = frame.iloc[-1], frame[frame["task"] != "average"].iloc[:-1]
+        average = frame.iloc[-1]
+        tasks = frame[frame["task"] != "average"].iloc[:-1]
         lost = int((tasks["high"] < 0).sum())
         interval = intervals.Interval(
             average["change"], average["low"], average["high"]
         )
         parts.append(
-            f"{name} AUROC changed by {interval!r} on average; the change is a loss beyond the interval for {lost} of "
+            f"{name} AUROC changed by {interval!r} on average; the change is a loss "
+            f"beyond the interval for {lost} of "
             f"{len(tasks)} earlier tasks"
         )
     return "Since they were learnt, " + "; ".join(parts) + "."

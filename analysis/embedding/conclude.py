@@ -8,7 +8,7 @@ import pandas as pd
 
 
 def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
-    """How far patches appear to move in a picture from one step to the next.
+    """Apparent movement of patches in a picture, step by step.
 
     How to read it: backbone features are the same at every step, so what their pictures
     show is the method's own doing; only what the latents show beyond it can be the
@@ -35,8 +35,9 @@ def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
 
 
 def displacement(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """Squared displacement of each point (N,), as a share of the points' mean squared
-    distance from their centroid.
+    """Squared displacement of each point (N,).
+
+    As a share of the points' mean squared distance from their centroid.
     """
     spread = ((before - before.mean(0)) ** 2).sum(1).mean()
     return ((now - before) ** 2).sum(1) / spread

@@ -15,8 +15,9 @@ METHODS: Registry = Registry("embedding method")
 
 
 class Slice(NamedTuple):
-    """One step: the patches' vectors (N, D), the centers' (K, D) and the centers'
-    categories; features have none.
+    """Vectors of one step: patches (N, D) and centers (K, D).
+
+    And the centers' categories; features have none.
     """
 
     patches: np.ndarray
@@ -33,8 +34,9 @@ class Slice(NamedTuple):
 def aligned(
     slices: Sequence[Slice], *, random_state: int, **options: Any
 ) -> list[np.ndarray]:
-    """AlignedUMAP: one picture per step, optimised together so that a patch stays near
-    its neighbours in time.
+    """AlignedUMAP: one picture per step, optimised together.
+
+    So that a patch stays near its neighbours in time.
 
     References:
         Visualizing the evolution of high-dimensional data with aligned UMAP (Dadu et
@@ -50,17 +52,17 @@ def aligned(
         random_state=random_state, transform_seed=random_state, **options
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "n_jobs value", UserWarning
-        )  # it offers no way to ask for one job
+        # It offers no way to ask for one job.
+        warnings.filterwarnings("ignore", "n_jobs value", UserWarning)
         mapper.fit([s.points for s in slices], relations=relations)
     return list(mapper.embeddings_)
 
 
 @METHODS
 def joint(slices: Sequence[Slice], **options: Any) -> list[np.ndarray]:
-    """One UMAP of all steps together: a patch that did not move is drawn twice in one
-    place.
+    """One UMAP of all steps together.
+
+    a patch that did not move is drawn twice in one place.
     """
     points = np.concatenate([s.points for s in slices])
     xy = _umap().UMAP(n_jobs=1, unique=True, **options).fit_transform(points)
@@ -69,8 +71,9 @@ def joint(slices: Sequence[Slice], **options: Any) -> list[np.ndarray]:
 
 @METHODS
 def fixed(slices: Sequence[Slice], **options: Any) -> list[np.ndarray]:
-    """UMAP fitted on the first step; later steps are placed into that picture, whatever
-    they have become.
+    """UMAP fitted on the first step.
+
+    Later steps are placed into that picture, whatever they have become.
     """
     mapper = _umap().UMAP(n_jobs=1, **options).fit(slices[0].points)
     return [mapper.embedding_, *(mapper.transform(s.points) for s in slices[1:])]
@@ -80,8 +83,9 @@ def fixed(slices: Sequence[Slice], **options: Any) -> list[np.ndarray]:
 def independent(
     slices: Sequence[Slice], *, random_state: int, **options: Any
 ) -> list[np.ndarray]:
-    """A UMAP for each step with a seed of its own, turned onto the one before: here to
-    show what it fakes.
+    """UMAP for each step by itself, turned onto the one before.
+
+    With a seed of its own; here to show what it fakes.
     """
     pictures: list[np.ndarray] = []
     for step, s in enumerate(slices):
@@ -103,8 +107,9 @@ def _umap() -> Any:
 
 
 def _relation(earlier: Slice, later: Slice) -> dict[int, int]:
-    """Which points of two steps are the same: every patch, and the centers that both
-    have.
+    """Which points of two steps are the same.
+
+    Every patch, and the centers that both have.
     """
     n = len(earlier.patches)
     centers = {
@@ -116,9 +121,12 @@ def _relation(earlier: Slice, later: Slice) -> dict[int, int]:
 
 
 def turned(onto: np.ndarray, points: np.ndarray, n: int) -> np.ndarray:
-    """The points after the rotation, reflection and shift that bring the first n
-    nearest to the first n of `onto`.
+    """Points turned onto others by a rigid motion.
+
+    By the rotation, reflection and shift that bring the first n nearest to the first n
+    of `onto`.
     """
-    here, there = points[:n].mean(0), onto[:n].mean(0)
+    here = points[:n].mean(0)
+    there = onto[:n].mean(0)
     rotation, _ = orthogonal_procrustes(points[:n] - here, onto[:n] - there)
     return (points - here) @ rotation + there

@@ -1,5 +1,6 @@
-"""Patches followed through all steps of a run: pictures of their latents by UMAP, and
-facts to hold them against.
+"""Patches followed through all steps of a run.
+
+Pictures of their latents by UMAP, and facts to hold them against.
 """
 
 __all__ = ["measure_embedding", "latent_facts"]
@@ -51,8 +52,9 @@ def measure_embedding(
     n_epochs: int = 200,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """The same patches after every step, in two dimensions by UMAP, with the main
-    centers among them.
+    """Embed the same patches after every step, by UMAP.
+
+    In two dimensions, with the main centers among them.
 
     How to read it: who is whose neighbour. Distances between groups, and their sizes,
     mean little; whether points really moved is said by `latent_facts` in the
@@ -86,7 +88,8 @@ def measure_embedding(
     patches, slices = _follow(run, space, level, n_patches, random_state)
     if not 2 <= n_neighbors < len(patches):
         raise ValueError(
-            f"Expected 2 ≤ n_neighbors < {len(patches)}, the number of patches; got {n_neighbors}."
+            f"Expected 2 ≤ n_neighbors < {len(patches)}, the number of patches; got "
+            f"{n_neighbors}."
         )
     pictures = embed(
         slices, n_neighbors=n_neighbors, n_epochs=n_epochs, random_state=random_state
@@ -111,8 +114,9 @@ def latent_facts(
     k: int = 10,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """What a picture of the latents cannot prove, measured on the same patches in the
-    full-dimensional space.
+    """Facts in full dimensions that a picture cannot prove.
+
+    On the same patches.
 
     How to read it: where `purity` stays and `own_center` falls, patches kept their
     company and lost their center; but every step adds centers to be mistaken for it.
@@ -141,9 +145,11 @@ def latent_facts(
     patches, slices = _follow(run, space, level, n_patches, random_state)
     if not 1 <= k < (patches["label"] == "normal").sum():
         raise ValueError(
-            f"Expected 1 ≤ k < {(patches['label'] == 'normal').sum()} normal patches; got k = {k}."
+            f"Expected 1 ≤ k < {(patches['label'] == 'normal').sum()} normal patches; "
+            f"got k = {k}."
         )
-    frames, before = [], None
+    frames = []
+    before = None
     for step, now in enumerate(slices):
         values = {
             **_centering(patches, now),
@@ -175,15 +181,17 @@ def latent_facts(
 def _follow(
     run: Run, space: str, level: int, n_patches: int, random_state: int
 ) -> tuple[pd.DataFrame, list[Slice]]:
-    """The patches that are followed (`task category label image cell`), and their
-    vectors after each step.
+    """Patches that are followed, and their vectors after each step.
+
+    `task category label image cell`.
     """
     n_levels = len(run.features.levels)
     if space not in SPACES:
         raise KeyError(f"Unknown space {space!r}; known: {', '.join(SPACES)}.")
     if not -n_levels <= level < n_levels or n_patches < 1:
         raise ValueError(
-            f"Expected a level below {n_levels} and n_patches ≥ 1; got {level} and {n_patches}."
+            f"Expected a level below {n_levels} and n_patches ≥ 1; got {level} and "
+            f"{n_patches}."
         )
     patches, x = _sample(run, level, n_patches, random_state)
     if space == "features":
@@ -204,11 +212,13 @@ def _latents(run: Run, step: int, level: int, x: np.ndarray, cells: pd.Series) -
 def _sample(
     run: Run, level: int, n_patches: int, random_state: int
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Patches of every category's test images, a quarter of them anomalous, and their
-    features (N, D).
+    """Sample patches of test images, a quarter of them anomalous.
+
+    Of every category, with their features (N, D).
     """
     test = run.features.where(split="test")
-    frames, values = [], []
+    frames = []
+    values = []
     for task, names in enumerate(run.tasks):
         for category in names:
             images = test.where(category=category)
@@ -238,7 +248,10 @@ def _sample(
 def _draw(
     images: Features, grid: tuple[int, int], n_patches: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, grid cell and label of the patches drawn from one category: no cell twice."""
+    """Image, grid cell and label of the patches drawn from one category.
+
+    No cell twice.
+    """
     label = images.samples["label"].to_numpy()
     ill = rng.permutation(np.flatnonzero(label == 1))[: n_patches // 4]
     pools = {
@@ -254,7 +267,7 @@ def _draw(
 
 
 def _defective(images: Features, image: int, grid: tuple[int, int]) -> np.ndarray:
-    """Image and grid cell (n, 2) of the cells that a defect overlaps."""
+    """Image and grid cell (n, 2) of cells that a defect overlaps."""
     row = images.samples.iloc[image]
     mask = read_mask(row["mask_path"], image_size(row["image_path"]))
     starts = [np.arange(n) * side // n for n, side in zip(grid, mask.shape)]
@@ -301,8 +314,9 @@ def _purity(patches: pd.DataFrame, points: np.ndarray, k: int) -> np.ndarray:
 
 
 def _centering(patches: pd.DataFrame, now: Slice) -> dict[str, np.ndarray]:
-    """Of each patch the distance to its own center, and whether no other is nearer; NaN
-    where that is not asked.
+    """Distance of each patch to its own center.
+
+    And whether no other is nearer; NaN where that is not asked.
     """
     normal = (patches["label"] == "normal").to_numpy()
     own = (
@@ -310,13 +324,12 @@ def _centering(patches: pd.DataFrame, now: Slice) -> dict[str, np.ndarray]:
         .map({name: i for i, name in enumerate(now.names)})
         .to_numpy(dtype=float)
     )
-    has, mine, nearest = (
-        ~np.isnan(own),
-        np.full(len(own), np.nan),
-        np.full(len(own), np.nan),
-    )
+    has = ~np.isnan(own)
+    mine = np.full(len(own), np.nan)
+    nearest = np.full(len(own), np.nan)
     if has.any():
-        k, distances = own[has].astype(int), cdist(now.patches[has], now.centers)
+        k = own[has].astype(int)
+        distances = cdist(now.patches[has], now.centers)
         mine[has], nearest[has] = (
             distances[np.arange(len(k)), k],
             distances.argmin(1) == k,
@@ -331,8 +344,9 @@ def _centering(patches: pd.DataFrame, now: Slice) -> dict[str, np.ndarray]:
 def _changes(
     before: np.ndarray | None, now: np.ndarray, k: int
 ) -> dict[str, np.ndarray]:
-    """Of each patch the share of neighbours kept, and its squared displacement; NaN at
-    the first step.
+    """Of each patch the share of neighbours kept, and its squared displacement.
+
+    NaN at the first step.
     """
     if before is None:
         return dict.fromkeys(

@@ -1,4 +1,7 @@
-"""Patches in the plane, step by step, and how far a picture of them can be trusted."""
+"""Embeddings drawn, step by step.
+
+And how far a picture of them can be trusted.
+"""
 
 __all__ = ["plot_apparent_drift", "plot_embedding", "plot_embedding_steps"]
 
@@ -28,8 +31,9 @@ def plot_embedding(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The patches and centers after one step: colour is the task, marker the category
-    within it.
+    """The patches and centers after one step.
+
+    Colour is the task, marker the category within it.
 
     How to read it: anomalous patches are hollow, centers are stars, tasks not learnt
     yet are faint. Look at who is among whom; do not measure distances. Panels of one
@@ -91,9 +95,8 @@ def plot_embedding_steps(
     n = embedded["step"].max() + 1
     steps = sorted({0, n // 2, n - 1}) if steps is None else steps
     width, _ = plt.rcParams["figure.figsize"]
-    figure = figure or plt.figure(
-        figsize=(width, width / len(steps) + 1.6)
-    )  # squares above two rows of legend
+    # Squares above two rows of legend.
+    figure = figure or plt.figure(figsize=(width, width / len(steps) + 1.6))
     for ax, step in zip(figure.subplots(1, len(steps), squeeze=False).flat, steps):
         plot_embedding(embedded, step=step, ax=ax, legend=False, **kwargs)
     handles = _handles(embedded)
@@ -109,8 +112,9 @@ def plot_embedding_steps(
 def plot_apparent_drift(
     drift: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
 ) -> Axes:
-    """How far patches seem to move per step in each method's pictures, of features and
-    of latents.
+    """Apparent drift per step in each method's pictures.
+
+    Of features and of latents.
 
     How to read it: features do not move, so the hollow points are what a method makes
     up; a filled point is worth looking at only where it lies clearly to the right of
@@ -158,8 +162,9 @@ def _markers(embedded: pd.DataFrame) -> dict[str, str]:
 
 
 def _depth(focus: int | None) -> Any:
-    """Sorting key of what is drawn first: other tasks below the one in focus, patches
-    below centers.
+    """Sorting key of what is drawn first.
+
+    Other tasks below the one in focus, patches below centers.
     """
     return lambda item: (item[0][2] == "center", item[0][0] == focus, item[0][0])
 
@@ -189,13 +194,15 @@ def _look(task: int, label: str, known: bool, *, large: bool) -> dict[str, Any]:
 
 
 def _name_centers(ax: Axes, centers: pd.DataFrame) -> None:
-    """Names in the frame's corner with a line to each center: the centers themselves
-    often lie too close for text.
+    """Names in the frame's corner with a line to each center.
+
+    The centers themselves often lie too close for text.
 
     From top to bottom by the angle seen from the corner, so that no line crosses
     another.
     """
-    left, top = ax.get_xlim()[0], ax.get_ylim()[1]
+    left = ax.get_xlim()[0]
+    top = ax.get_ylim()[1]
     angle = np.arctan2(centers["y"] - top, centers["x"] - left)
     for place, center in enumerate(centers.iloc[np.argsort(-angle)].itertuples()):
         ax.annotate(
@@ -217,8 +224,9 @@ def _name_centers(ax: Axes, centers: pd.DataFrame) -> None:
 
 
 def _frame(ax: Axes, embedded: pd.DataFrame) -> None:
-    """The same square frame for every step: the plane has no units, but its shape must
-    not be squeezed.
+    """The same square frame for every step.
+
+    The plane has no units, but its shape must not be squeezed.
     """
     center = np.array(
         [embedded[axis].agg(["min", "max"]).mean() for axis in ("x", "y")]

@@ -1,4 +1,4 @@
-"""What expansion costs: drops, terms and the slides' table."""
+"""Conclusions on expansion: drops, terms and the slides' table."""
 
 __all__ = ["expansion_drops", "expansion_table", "expansion_terms"]
 
@@ -12,8 +12,9 @@ from analysis.intervals import Resampling
 def expansion_drops(
     expanded: pd.DataFrame, *, resampling: Resampling = Resampling()
 ) -> pd.DataFrame:
-    """How far each expansion changes image AUROC, with a paired bootstrap interval over
-    test images.
+    """Change of image AUROC by each expansion.
+
+    With a paired bootstrap interval over test images.
 
     How to read it: a negative change is a loss; [0, 0] says that no image's rank
     changed, not that few did.
@@ -28,7 +29,8 @@ def expansion_drops(
     """
     rows = expanded[expanded["metric"] == "image_auroc"].reset_index(drop=True)
     samples = resampled(rows, resampling)
-    keys, out = ["placement", "entropy", "given", "part"], []
+    keys = ["placement", "entropy", "given", "part"]
+    out = []
     for key, group in rows.groupby(keys, sort=False):
         for category, chosen in [
             *group.groupby("category", sort=False),
@@ -65,8 +67,9 @@ def expansion_terms(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """The change under HGAD's tiling, split at equal K: what more classes cost, and
-    what their placement adds.
+    """The change under HGAD's tiling, split at equal K.
+
+    What more classes cost, and what their placement adds.
 
     total = A(tile, K+n) − A(K); more classes = A(orthogonal, K+n) − A(K), where every
     new center is as far from the old ones as those are from each other; placement =
@@ -90,9 +93,11 @@ def expansion_terms(
     missing = {"tile", "orthogonal"} - set(rows["placement"])
     if missing:
         raise ValueError(
-            f"Expected the placements tile and orthogonal; got no rows with {', '.join(sorted(missing))}."
+            "Expected the placements tile and orthogonal; got no rows with "
+            f"{', '.join(sorted(missing))}."
         )
-    samples, out = resampled(rows, resampling), []
+    samples = resampled(rows, resampling)
+    out = []
     for added in sorted(set(rows["added"]) - {0}):
         tiled, spread = (_mean_of(rows, name, added) for name in ("tile", "orthogonal"))
         before = _mean_of(rows, "tile", 0)
@@ -119,8 +124,10 @@ def _mean_of(rows: pd.DataFrame, placement: str, added: int) -> np.ndarray:
 def expansion_table(
     expanded: pd.DataFrame, *, placement: str = "tile", part: str = "product"
 ) -> pd.DataFrame:
-    """The slides' table: each category of the first task just learnt, and expanded for
-    the second; a mean over runs.
+    """The slides' table.
+
+    Each category of the first task just learnt, and expanded for the second; a mean
+    over runs.
 
     Args:
         expanded: A table of `expansion`, with image and pixel AUROC.

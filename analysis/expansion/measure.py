@@ -1,5 +1,6 @@
-"""Expansion alone: what adding centers for classes yet to come does to the first task,
-while nothing is trained.
+"""Expansion measured: centers added for later classes.
+
+Their effect on the first task, while nothing is trained.
 """
 
 __all__ = ["measure_expansion"]
@@ -102,15 +103,17 @@ def measure_expansion(
 def _first_task(run: Run) -> tuple[str, ...]:
     if run[0].categories != run.tasks[0]:
         raise ValueError(
-            f"Expected a run that learns {', '.join(run.tasks[0])} first; {run.name} learns "
+            f"Expected a run that learns {', '.join(run.tasks[0])} first; {run.name} "
+            "learns "
             f"{', '.join(run[0].categories)}."
         )
     return run.tasks[0]
 
 
 def _growing(run: Run, placement: str) -> Iterator[tuple[int, FlowModel]]:
-    """The model of the first task, then with the classes of one more task after
-    another, and how many were added.
+    """First task's model with the classes of later tasks added.
+
+    One task after another, and how many classes were added.
     """
     model = run[0].model(pick_device())
     learnt = model.n_classes
@@ -128,7 +131,7 @@ def _growing(run: Run, placement: str) -> Iterator[tuple[int, FlowModel]]:
 def _means(
     model: FlowModel, features: Features, categories: Sequence[str]
 ) -> list[Tensor]:
-    """Per level the mean latent (n, D) of each category's normal training patches."""
+    """Mean latent (n, D) of each category's training patches, per level."""
     sums = [level.codes.new_zeros(len(categories), level.dim) for level in model.levels]
     for i, category in enumerate(categories):
         images = features.where(split="train", label=0, category=category)

@@ -1,5 +1,6 @@
-"""What new centers alone do: changes by part and placement, AUROC against their number,
-categories stage by stage.
+"""Expansion drawn.
+
+Changes by part and placement, AUROC against their number, categories stage by stage.
 """
 
 __all__ = ["PLACEMENTS", "plot_expansion", "plot_expansion_size", "plot_stages"]
@@ -22,13 +23,14 @@ PLACEMENTS = {
     "data": {"label": "means of the data", "color": "#332288", "marker": "^"},
     "retile": {"label": "all tiled anew", "color": "#999933", "marker": "D"},
 }
+# Wide enough to be seen around the others.
 STAGES = (
     {
         "marker": "o",
         "ms": 19,
         "mfc": "white",
         "mew": 2,
-    },  # wide enough to be seen around the others
+    },
     {"marker": "X", "ms": 13, "mew": 0},
     {"marker": "D", "ms": 10, "mew": 0},
 )
@@ -44,8 +46,9 @@ def plot_expansion(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The change of image AUROC by score part and by where the new centers are: the
-    mean with its interval.
+    """Change of image AUROC by score part and placement.
+
+    The mean with its interval.
 
     How to read it: small points are categories. The likelihood cannot change while old
     centers stay; what the tiled centers lose and the orthogonal ones keep is placement,
@@ -68,8 +71,10 @@ def plot_expansion(
     for shift, name in zip(
         np.linspace(-0.27, 0.27, len(places)) if len(places) > 1 else [0.0], places
     ):
-        style, one = PLACEMENTS[name], rows[rows["placement"] == name]
-        mean, single = one[one["category"] == "mean"], one[one["category"] != "mean"]
+        style = PLACEMENTS[name]
+        one = rows[rows["placement"] == name]
+        mean = one[one["category"] == "mean"]
+        single = one[one["category"] != "mean"]
         x = [parts.index(part) + shift for part in single["part"]]
         ax.scatter(x, single["change"], s=26, color=style["color"], alpha=0.45, lw=0)
         x = [parts.index(part) + shift for part in mean["part"]]
@@ -97,8 +102,9 @@ def plot_expansion_size(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The first task's AUROC against the number of added classes, one line a placement;
-    a mean over categories.
+    """AUROC of the first task against the number of added classes.
+
+    One line a placement; a mean over categories.
 
     How to read it: the lines begin at the same model. Nothing is trained along them;
     with several runs the band spans them.
@@ -145,7 +151,9 @@ def plot_stages(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Each category's AUROC from stage to stage, in the form of the slides' tables.
+    """AUROC of each category from stage to stage.
+
+    In the form of the slides' tables.
 
     How to read it: the hollow point is the category just learnt; the length of its line
     is what the stages change.
@@ -167,7 +175,8 @@ def plot_stages(
         raise ValueError(
             f"Expected {len(STAGES)} stages at most; got {', '.join(values.columns)}."
         )
-    y, color = np.arange(len(values)), task_color(0)
+    y = np.arange(len(values))
+    color = task_color(0)
     ax.hlines(
         y,
         values.min(axis=1),

@@ -8,8 +8,9 @@ from analysis.intervals import Interval
 
 
 def summarise_expansion(drops: pd.DataFrame, terms: pd.DataFrame) -> str:
-    """A paragraph on what the first expansion changes, from tables of `expansion_drops`
-    and `expansion_terms`.
+    """Paragraph on what the first expansion changes.
+
+    From tables of `expansion_drops` and `expansion_terms`.
     """
     added = drops["added"].min()
     first = drops[
@@ -29,11 +30,14 @@ def summarise_expansion(drops: pd.DataFrame, terms: pd.DataFrame) -> str:
     logp = _largest(changes, kept, "all", "logp")
     masked = _largest(changes, kept, "masked", "product")
     sentences = [
-        f"Adding {added} centers and training nothing changed the mean image AUROC of task 1 by {split['total']!r} "
+        f"Adding {added} centers and training nothing changed the mean image AUROC of "
+        f"task 1 by {split['total']!r} "
         "under HGAD's tiling",
-        f"at the same number of classes, {split['more classes']!r} comes with an entropy over more classes (orthogonal "
+        f"at the same number of classes, {split['more classes']!r} comes with an "
+        "entropy over more classes (orthogonal "
         f"centers) and {split['placement']!r} with where the tiling puts them",
-        f"wherever old centers stay, the likelihood alone changed by {logp} at most, and the product with its entropy "
+        f"wherever old centers stay, the likelihood alone changed by {logp} at most, "
+        "and the product with its entropy "
         f"masked to the classes of task 1 by {masked}",
     ]
     return "; ".join(sentences) + "."
@@ -45,8 +49,9 @@ def _largest(
     entropy: str,
     part: str,
 ) -> str:
-    """The change farthest from 0 over some placements; a dash where it was not
-    measured.
+    """The change farthest from 0 over some placements.
+
+    a dash where it was not measured.
     """
     values = [
         changes[key].value

@@ -1,4 +1,4 @@
-"""Where the AUROC of old tasks went."""
+"""Ledger of the AUROC that old tasks lost."""
 
 from analysis.rooms import open_room
 

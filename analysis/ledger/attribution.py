@@ -1,5 +1,6 @@
-"""Where a drop went: exact splits of the difference between two models, and what may be
-concluded from them.
+"""Attribution: exact splits of a drop, and what may be concluded.
+
+Exact splits of the difference between two models, and what may be concluded from them.
 
 A state of a diagnosis is (flow, centers, mask): whose flow, whose centers, and whose
 classes compete. Values may be numbers or arrays of bootstrap resamples; nothing here
@@ -62,11 +63,14 @@ def ledger_states(family: str) -> dict[str, State]:
 
 
 def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
-    r"""The drop from `learned` to `final` in four terms that add up to it, whatever the
-    values are.
+    r"""Split the drop from `learned` to `final` in four terms.
 
-    $$A_0 - A_T = \underbrace{A_1 - A_T}_{\text{confusion}} + \underbrace{A_2 - A_1}_{\text{center drift}}
-      + \underbrace{(A_3 - A_2) - (A_{0r} - A_0)}_{\text{alignment}} + \underbrace{A_{0r} - A_3}_{\text{residual}}$$
+    They add up to it, whatever the values are.
+
+    $$A_0 - A_T = \underbrace{A_1 - A_T}_{\text{confusion}}
+    + \underbrace{A_2 - A_1}_{\text{center drift}}
+      + \underbrace{(A_3 - A_2) - (A_{0r} - A_0)}_{\text{alignment}}
+    + \underbrace{A_{0r} - A_3}_{\text{residual}}$$
 
     Args:
         values: A value for each name in `ledger_states`; `control` may be missing.
@@ -90,7 +94,10 @@ def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _above(start: Value, end: Value, level: Value) -> Value:
-    """The part of a rise that lies above a level; all of it where there is no rise."""
+    """The part of a rise that lies above a level.
+
+    All of it where there is no rise.
+    """
     rise = np.asarray(end - start)
     covered = np.clip(level - start, 0, np.maximum(rise, 0))
     return 1 - covered / np.where(rise > 0, rise, 1)
@@ -99,8 +106,9 @@ def _above(start: Value, end: Value, level: Value) -> Value:
 def spurious_share(
     terms: Mapping[str, Value], *, alignment: str | None = "alignment"
 ) -> Value:
-    """The share of the drop that is gone when nothing but centers and competitors is
-    set right.
+    """Share of the drop that was spurious.
+
+    It is gone when nothing but centers and competitors is set right.
 
     (confusion + center drift + alignment) / drop. It is an upper bound on what was
     kept, since a refit teaches as well as it reminds: with `alignment="reminded"` only
@@ -117,8 +125,9 @@ def spurious_share(
 
 
 def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
-    r"""What each player adds, averaged over all orders in which they may join; the sum
-    is what all add together.
+    r"""Contribution of each player, averaged over all orders.
+
+    Orders in which they may join; the sum is what all add together.
 
     $$\phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n-|S|-1)!}{n!}\,[v(S \cup i) - v(S)]$$
 
@@ -139,7 +148,8 @@ def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
     if set(values) != coalitions:
         missing = sorted(map(sorted, coalitions - set(values)))
         raise ValueError(
-            f"Expected a value for each of {len(coalitions)} coalitions; got none for {missing}."
+            f"Expected a value for each of {len(coalitions)} coalitions; got none for "
+            f"{missing}."
         )
     n = len(players)
     return {
@@ -159,7 +169,7 @@ def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
 
 
 class Verdict(NamedTuple):
-    """What became of a task, and why that is said.
+    """Verdict on a task, and why it is said.
 
     Args:
         name: `"spurious"` (centers and competitors explain it), `"relearned"` (it comes
@@ -183,8 +193,9 @@ def judge(
     regained: Interval | None = None,
     saved: Interval | None = None,
 ) -> Verdict:
-    """Name what happened, where the intervals allow it; a half decides, as neither side
-    should have to prove more.
+    """Name what happened, where the intervals allow it.
+
+    a half decides, as neither side should have to prove more.
 
     Args:
         drop: How far the metric fell.
@@ -215,12 +226,14 @@ def _judge_refit(beyond: Interval, saved: Interval | None) -> Verdict:
     if beyond.low > 0 or (saved is not None and saved.low > 0):
         return Verdict(
             "spurious",
-            "refitted centers bring most of it back, and more than in a flow that learnt nothing",
+            "refitted centers bring most of it back, and more than in a flow that "
+            "learnt nothing",
         )
     if beyond.high < 0 or (saved is not None and saved.high < 0):
         return Verdict(
             "relearned",
-            "refitted centers bring most of it back, but as much in a flow that learnt nothing",
+            "refitted centers bring most of it back, but as much in a flow that learnt "
+            "nothing",
         )
     return Verdict(
         "undetermined",

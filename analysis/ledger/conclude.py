@@ -1,5 +1,6 @@
-"""What a forgetting ledger says: the drop in terms that add up to it, who caused it,
-and a verdict.
+"""Conclusions from a forgetting ledger.
+
+The drop in terms that add up to it, who caused it, and a verdict.
 """
 
 __all__ = ["ledger_families", "ledger_shapley", "ledger_shares", "ledger_terms"]
@@ -31,8 +32,9 @@ def ledger_terms(
     by: str = "task",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """The drop of image AUROC in confusion, center drift, alignment and residual, with
-    paired bootstrap intervals.
+    """Split the drop of image AUROC into its terms.
+
+    Confusion, center drift, alignment and residual, with paired bootstrap intervals.
 
     How to read it: `learned` − `final` = `drop` = the sum of the four, to the last
     digit. `confusion` comes back when later classes leave the competition, `center
@@ -69,8 +71,9 @@ def ledger_shares(
     by: str = "task",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """Which share of the drop is spurious: gone when centers and competitors are set
-    right.
+    """Which share of the drop is spurious.
+
+    Gone when centers and competitors are set right.
 
     How to read it: `spurious_share` is an upper bound on what the flow kept, since a
     refit also teaches. A lower bound is `reminded_share`, which counts of the refit
@@ -116,8 +119,9 @@ def ledger_shapley(
     by: str = "task",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """Which of new flow, new centers and new competitors caused the drop, averaged over
-    the order of their arrival.
+    """Contributions of new flow, centers and competitors to the drop.
+
+    Averaged over the order of their arrival.
 
     How to read it: the three add up to the drop. Unlike the terms of the ledger they
     favour no order, but they ask another question: the flow's value holds what a refit
@@ -152,8 +156,9 @@ def ledger_families(
     by: str = "task",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """How far each family of refits brings the task back, beside the same refit of the
-    old and of an untrained flow.
+    """Recovery by each family of refits.
+
+    Beside the same refit of the old and of an untrained flow.
 
     How to read it: where `new` stops rising names the drift: a shift (`means`), a
     change of shape (`offsets`), of scale (`diagonal`) or of correlation (`full`), or an
@@ -189,7 +194,10 @@ def ledger_families(
 def _groups(
     measured: pd.DataFrame, by: str, resampling: Resampling
 ) -> Iterator[tuple[tuple, dict[tuple, Samples]]]:
-    """Per group of rows, the mean AUROC in each state and in resamples of the images."""
+    """Mean AUROC in each state and in resamples, per group of rows.
+
+    Resamples of the images.
+    """
     rows = measured[measured["metric"] == "image_auroc"].reset_index(drop=True)
     samples = resampled(rows, resampling)
     for key, group in rows.groupby(_keys(measured, by), sort=False):
@@ -203,15 +211,15 @@ def _named(states: Mapping[tuple, Samples], family: str) -> dict[str, Samples]:
     if missing:
         families = sorted({centers for _, centers, _ in states} - {"old", "new"})
         raise ValueError(
-            f"Expected a ledger with the family {family!r}; there are: {', '.join(families)}."
+            f"Expected a ledger with the family {family!r}; there are: "
+            f"{', '.join(families)}."
         )
     return {name: states[state] for name, state in wanted.items()}
 
 
 def _interval(samples: Samples, confidence: float) -> Interval:
-    samples = np.where(
-        np.abs(samples) < 1e-13, 0.0, samples
-    )  # what did not change is 0, not -1e-16
+    # What did not change is 0, not -1e-16.
+    samples = np.where(np.abs(samples) < 1e-13, 0.0, samples)
     return percentile_interval(
         samples[0], samples[1:][np.isfinite(samples[1:])], confidence=confidence
     )

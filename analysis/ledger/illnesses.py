@@ -1,5 +1,6 @@
-"""Planted illnesses: a healthy model, harmed in one known way, to see whether the
-ledger finds what was done.
+"""Planted illnesses: a healthy model, harmed in one known way.
+
+To see whether the ledger finds what was done.
 """
 
 __all__ = ["ILLNESSES", "planted"]
@@ -31,10 +32,12 @@ def nothing(model: FlowModel, *, seed: int = 0) -> FlowModel:
 
 @ILLNESSES
 def centers_translated(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """Every class center moved by 30 standard deviations, each its own way; the flow is
-    as it was.
+    """Every class center moved by 30 standard deviations, each its own way.
+
+    The flow is as it was.
     """
-    model, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    model = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
     for level in model.levels:
         mu = level.mixture.mu.detach()
         way = torch.randn(mu.shape, generator=generator).to(mu)
@@ -47,10 +50,12 @@ def centers_translated(model: FlowModel, *, seed: int = 0) -> FlowModel:
 @ILLNESSES
 @torch.no_grad()
 def latents_rotated(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """The last block turns all latents at random: not a bit of knowledge is lost, and
-    no center fits.
+    """The last block turns all latents at random.
+
+    Not a bit of knowledge is lost, and no center fits.
     """
-    model, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    model = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
     for level in model.levels:
         block = level.flow.module_list[-1]
         turn = torch.linalg.qr(torch.randn(level.dim, level.dim, generator=generator)).Q
@@ -60,8 +65,9 @@ def latents_rotated(model: FlowModel, *, seed: int = 0) -> FlowModel:
 
 @ILLNESSES
 def blocks_reset(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """Every coupling block as it was before training: all that the flow had learnt is
-    gone, the centers stay.
+    """Every coupling block as it was before training.
+
+    All that the flow had learnt is gone, the centers stay.
     """
     model = copy.deepcopy(model)
     untrained = FlowModel(
@@ -74,10 +80,12 @@ def blocks_reset(model: FlowModel, *, seed: int = 0) -> FlowModel:
 
 @ILLNESSES
 def confusable_class(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """A rival for every class, its center one standard deviation from theirs: only the
-    entropy can see it.
+    """A rival for every class, its center one standard deviation from theirs.
+
+    Only the entropy can see it.
     """
-    generator, rivals = torch.Generator().manual_seed(seed), []
+    generator = torch.Generator().manual_seed(seed)
+    rivals = []
     for level in model.levels:
         way = torch.randn(level.mixture.mu.shape, generator=generator).to(level.codes)
         rivals.append(level.mixture.mu.detach() + way / way.norm(dim=1, keepdim=True))
@@ -89,8 +97,9 @@ def confusable_class(model: FlowModel, *, seed: int = 0) -> FlowModel:
 @ILLNESSES
 @torch.no_grad()
 def density_flattened(model: FlowModel, *, seed: int = 0) -> FlowModel:
-    """The last block shrinks half of the directions to a tenth: there, near and far
-    look alike to every center.
+    """The last block shrinks half of the directions to a tenth.
+
+    There, near and far look alike to every center.
     """
     model = copy.deepcopy(model)
     for level in model.levels:

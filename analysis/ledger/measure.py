@@ -1,5 +1,6 @@
-"""The forgetting ledger: earlier tasks under every combination of what the model was
-and what it has become.
+"""The forgetting ledger.
+
+Earlier tasks under every combination of what the model was and what it has become.
 """
 
 __all__ = [
@@ -42,7 +43,7 @@ def measure_ledger(
     n_latents: int = 4096,
     scoring: Scoring = Scoring(metric="image_auroc"),
 ) -> pd.DataFrame:
-    """Earlier tasks under each combination of what the model was and has become.
+    """Measure earlier tasks under old and new parts of the model.
 
     That is old and new flow, old, new and refitted centers, old and new rivals.
 
@@ -196,7 +197,10 @@ def _mixtures(
     family: Sequence[str],
     n_latents: int,
 ) -> Iterator[tuple[tuple[str, str], FlowModel]]:
-    """Each (centers, mask) that one flow is held against, and a model that lends them."""
+    """Centers and masks that one flow is held against.
+
+    Each with a model that lends them.
+    """
     restored = swap(new, old, "mixture")
     alone = swap(restored, old, "mask")
     if flow != "untrained":
@@ -219,8 +223,9 @@ def refit_centers(
     family: str = "full",
     n_latents: int = 4096,
 ) -> FlowModel:
-    """A copy whose classes of these categories are fitted anew to their normal training
-    images.
+    """Copy whose classes of these categories are fitted anew.
+
+    To their normal training images.
 
     Args:
         model: The model, and what its classes were.
@@ -242,8 +247,9 @@ def refit_centers(
 
 
 def _drawn(z: Tensor, n: int) -> Tensor:
-    """Some of the latents, always the same; at random, since every other one would miss
-    whole columns of the grid.
+    """Some of the latents, always the same.
+
+    At random, since every other one would miss whole columns of the grid.
     """
     return (
         z

@@ -1,5 +1,6 @@
-"""How the flow moved a class: old latents carried to the new ones, exactly, and which
-maps would have done the same.
+"""Moves of the flow: old latents carried to the new ones.
+
+Old latents carried to the new ones, exactly, and which maps would have done the same.
 """
 
 __all__ = ["FITS", "Moved", "explained", "moved_images", "moved_samples", "transport"]
@@ -34,8 +35,9 @@ def transport(
     n_images: int = 32,
     seed: int = 0,
 ) -> pd.DataFrame:
-    r"""What $\Phi = f_T \circ f_j^{-1}$ does to the latents that each class had when it
-    was learnt.
+    r"""Effect of $\Phi = f_T \circ f_j^{-1}$ on each class's latents.
+
+    Those that it had when it was learnt.
 
     A patch keeps its backbone features, so Φ is exact. From `images` old and new
     latents come of normal training images; from the `mixture` no image is needed:
@@ -69,7 +71,8 @@ def transport(
     if unknown:
         raise KeyError(f"Unknown source {', '.join(unknown)}; known: images, mixture.")
     after = run[after].step
-    new, rows = run[after].model(pick_device()), []
+    new = run[after].model(pick_device())
+    rows = []
     for task, step in learnt_before(run, after, tasks).items():
         old = run[step].model(pick_device())
         for kind in source:
@@ -96,8 +99,9 @@ def transport(
 
 
 class Moved(NamedTuple):
-    """Latents of one class before and after (N, D), what log p changed by per dimension
-    (N,), and the share kept.
+    """Latents of one class before and after (N, D).
+
+    With what log p changed by per dimension (N,), and the share kept.
     """
 
     old: Tensor
@@ -118,7 +122,7 @@ def moved_images(
     n_images: int = 32,
     seed: int = 0,
 ) -> list[Moved]:
-    """Per level the old and new latents of normal training images of one category."""
+    """Old and new latents of training images of one category, per level."""
     images = features.where(split="train", label=0, category=category)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     out = []
@@ -134,10 +138,12 @@ def moved_images(
 def moved_samples(
     old: FlowModel, new: FlowModel, category: str, *, n: int = 32, seed: int = 0
 ) -> list[Moved]:
-    """Per level `n` grids of latents drawn from the old class, and where the new flow
-    takes what they stand for.
+    """Old and new latents of draws from the old class, per level.
+
+    `n` grids, and where the new flow takes what they stand for.
     """
-    generator, out = torch.Generator().manual_seed(seed), []
+    generator = torch.Generator().manual_seed(seed)
+    out = []
     for i, level in enumerate(old.levels):
         z = _drawn(
             level.mixture, old.class_ids([category])[0], n * len(level.codes), generator
@@ -172,8 +178,9 @@ def _compared(
     *,
     keep: float = 1.0,
 ) -> Moved:
-    """One class of one level before and after; of latents that go astray, only the
-    share `keep` that goes least far.
+    """One class of one level before and after.
+
+    Of latents that go astray, only the share `keep` that goes least far.
     """
     logp = [
         model.levels[level].mixture.log_prob(z, model.class_ids([category]))
@@ -189,8 +196,9 @@ def _compared(
 
 
 def _moves(one: Moved) -> dict[str, float]:
-    """What one class did, by quantity."""
-    mixture, volume = one.mixture.mean().item(), one.volume.mean().item()
+    """Moves of one class, by quantity."""
+    mixture = one.mixture.mean().item()
+    volume = one.volume.mean().item()
     return {
         "drift": (one.new.mean(0) - one.old.mean(0)).norm().item(),
         "displacement": (one.new - one.old).square().sum(1).mean().sqrt().item(),
@@ -202,14 +210,17 @@ def _moves(one: Moved) -> dict[str, float]:
 
 
 def explained(old: Sequence[Tensor], new: Sequence[Tensor]) -> dict[str, float]:
-    """R² of the best maps from old to new latents, per class (N, D): rigid, affine, and
-    affine per class.
+    """Fit R² of the best maps from old to new latents.
+
+    Per class (N, D): rigid, affine, and affine per class.
 
     The families are nested, so that each explains at least what the one before does.
     """
-    x, y = torch.cat(list(old)), torch.cat(list(new))
+    x = torch.cat(list(old))
+    y = torch.cat(list(new))
     total = (y - y.mean(0)).square().sum()
-    centered, target = x - x.mean(0), y - y.mean(0)
+    centered = x - x.mean(0)
+    target = y - y.mean(0)
     left, _, right = torch.linalg.svd(centered.T @ target, full_matrices=False)
     left_over = {
         "rigid": (target - centered @ left @ right).square().sum(),

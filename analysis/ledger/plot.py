@@ -1,5 +1,6 @@
-"""Pictures of the forgetting ledger: the waterfall, the terms of every category, refits
-by family.
+"""Pictures of the forgetting ledger.
+
+The waterfall, the terms of every category, refits by family.
 """
 
 __all__ = ["FAMILIES", "TERMS", "plot_families", "plot_ledger", "plot_waterfall"]
@@ -46,8 +47,9 @@ def plot_waterfall(
     given: str = "category",
     **kwargs: Any,
 ) -> Axes:
-    """From what a task reached when it was learnt down to what is left of it, term by
-    term.
+    """Waterfall from what a task reached to what is left of it.
+
+    Term by term.
 
     How to read it: each bar falls by its term, with the interval of the term at its
     end; a hatched bar rises, which is a gain. The coloured bars come back when
@@ -73,7 +75,8 @@ def plot_waterfall(
             "Expected one strategy and one task; got several. Choose one of them."
         )
     rows = rows.set_index("term")
-    learned, final = rows.loc["learned", "value"], rows.loc["final", "value"]
+    learned = rows.loc["learned", "value"]
+    final = rows.loc["final", "value"]
     ends = {
         "width": 0.7,
         "color": "0.85" if task is None else task_color(task),
@@ -113,9 +116,8 @@ def plot_waterfall(
         ha="right",
         rotation_mode="anchor",
     )
-    ax.set(
-        ylabel="image AUROC"
-    )  # bars begin at 0, and a level between two terms may well lie above 1
+    # Bars begin at 0, and a level between two terms may well lie above 1.
+    ax.set(ylabel="image AUROC")
     return ax
 
 
@@ -154,10 +156,8 @@ def plot_ledger(
         .pivot(index="name", columns="term", values="value")
         .loc[list(dict.fromkeys(names))]
     )
-    y, edges = (
-        np.arange(len(values)),
-        {1: np.zeros(len(values)), -1: np.zeros(len(values))},
-    )
+    y = np.arange(len(values))
+    edges = {1: np.zeros(len(values)), -1: np.zeros(len(values))}
     for name, color in TERMS.items():
         for sign, edge in edges.items():
             width = values[name].where(np.sign(values[name]) == sign, 0.0).to_numpy()
@@ -200,8 +200,9 @@ def plot_families(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """How far refitted centers bring a task back, family by family, beside a ceiling
-    and a control.
+    """Recovery by refitted centers, family by family.
+
+    Beside a ceiling and a control.
 
     How to read it: the line of the new flow starts at the old centers and runs through
     families that hold each other; the affine map stands beside them. Where it stops
@@ -224,8 +225,10 @@ def plot_families(
     for flow in (flow for flow in FLOWS if flow in set(rows["flow"])):
         line = rows[rows["flow"] == flow].set_index("family")
         known = [name for name in names if name in line.index]
-        x, line = np.array([names.index(name) for name in known]), line.loc[known]
-        nested, style = np.array(known) != "affine", {**FLOWS[flow], **kwargs}
+        x = np.array([names.index(name) for name in known])
+        line = line.loc[known]
+        nested = np.array(known) != "affine"
+        style = {**FLOWS[flow], **kwargs}
         ax.plot(x[nested], line["value"][nested], **style)
         ax.fill_between(
             x[nested],

@@ -1,5 +1,6 @@
-"""Where in the flow a task was lost, and how it moved: transplants, maps of latents,
-and the change of log p.
+"""Moves drawn: transplants, maps of latents, changes of log p.
+
+Transplants, maps of latents, and the change of log p.
 """
 
 __all__ = ["FITS", "PARTS", "plot_transplant", "plot_transport", "plot_volume"]
@@ -33,7 +34,7 @@ def plot_transplant(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """AUROC against the number of coupling blocks that come from the old flow.
+    """AUROC against the number of old coupling blocks.
 
     How to read it: left the new flow, right the old one. Solid lines have refitted
     centers, dashed ones the old; where the line of the first blocks jumps is where the
@@ -80,8 +81,9 @@ def plot_transport(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """How much of where latents went is explained by a map: one rigid, one affine, one
-    affine map per class.
+    """Share of the latents' movement that a map explains.
+
+    One rigid, one affine, one affine map per class.
 
     How to read it: full bars are a flow that moved its classes as whole bodies, which
     refitted centers can follow; what is missing above the last bar of a task no map of
@@ -120,8 +122,9 @@ def plot_volume(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """What log p of normal patches changed by since they were learnt, split into the
-    mixture's part and the volume's.
+    """Change of log p of normal patches since they were learnt.
+
+    Split into the mixture's part and the volume's.
 
     How to read it: left is less likely than before. Centers can mend the mixture's part
     and never the volume's; a mean that moves all patches alike harms no AUROC, so read
@@ -147,9 +150,8 @@ def plot_volume(
         )
     ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
     ax.set_yticks(y, means.index)
-    ax.set_xscale(
-        "symlog", linthresh=1.0
-    )  # one class thrown far out would hide all others
+    # One class thrown far out would hide all others.
+    ax.set_xscale("symlog", linthresh=1.0)
     ax.set(xlabel="change of log p / D", ylim=(len(means) - 0.5, -0.5))
     if legend:
         ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))

@@ -22,8 +22,9 @@ def verdict(
     given: str = "category",
     family: str = "full",
 ) -> Verdict:
-    """One word on what became of earlier tasks, and the sentence with the numbers
-    behind it.
+    """Verdict on earlier tasks, in a word and a sentence.
+
+    The sentence holds the numbers behind it.
 
     Args:
         measured: A table of `ledger`, of one strategy.
@@ -43,7 +44,8 @@ def verdict(
     if rows["strategy"].nunique() != 1:
         found = ", ".join(rows["strategy"].unique()) or "no rows"
         raise ValueError(
-            f"Expected a ledger of one strategy with task={task}, part={part!r}, given={given!r}; got {found}."
+            f"Expected a ledger of one strategy with task={task}, part={part!r}, "
+            f"given={given!r}; got {found}."
         )
     split = ledger_terms(rows, family=family, by="all")
     terms = {
@@ -63,11 +65,13 @@ def verdict(
 
 
 def _training(recovered: pd.DataFrame) -> dict[str, Interval]:
-    """What few training steps gave back to the first task, and how far ahead of a model
-    that never learned.
+    """Gain of the first task by few training steps.
+
+    And how far ahead of a model that never learned.
     """
     last = recovered[recovered["step"] == recovered["step"].max()]
-    changes, ahead = recovery_changes(last), savings(last, versus=("never_learned",))
+    changes = recovery_changes(last)
+    ahead = savings(last, versus=("never_learned",))
     found = {}
     for row in changes[
         (changes["probe"] == "forgotten") & (changes["task"] == 0)
@@ -86,7 +90,8 @@ def _sentence(
     training: Mapping[str, Interval],
 ) -> str:
     parts = [
-        f"{judged.name.capitalize()}: {judged.because}. Image AUROC of {what} fell by {terms['drop']!r}, from "
+        f"{judged.name.capitalize()}: {judged.because}. Image AUROC of {what} fell by "
+        f"{terms['drop']!r}, from "
         f"{terms['learned'].value:.3f} to {terms['final'].value:.3f}; of that, "
         + ", ".join(
             f"{name} {terms[name]!r}"

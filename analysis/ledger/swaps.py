@@ -1,4 +1,7 @@
-"""The one counterfactual: a model with a part of another, such as what it was before."""
+"""The one counterfactual.
+
+a model with a part of another, such as what it was before.
+"""
 
 __all__ = ["SWAPS", "swap"]
 
@@ -49,11 +52,13 @@ def swap(
         donor.config.n_blocks,
     ):
         raise ValueError(
-            f"Expected models of one shape; got {_shape(recipient)} and {_shape(donor)}."
+            f"Expected models of one shape; got {_shape(recipient)} and "
+            f"{_shape(donor)}."
         )
     if part in ("first", "last") and (blocks is None or not 0 <= blocks <= n_blocks):
         raise ValueError(f"Expected 0 to {n_blocks} blocks to swap; got {blocks}.")
-    model, ids = copy.deepcopy(recipient), recipient.class_ids(donor.categories)
+    model = copy.deepcopy(recipient)
+    ids = recipient.class_ids(donor.categories)
     places = {
         "first": range(blocks or 0),
         "last": range(n_blocks - (blocks or 0), n_blocks),

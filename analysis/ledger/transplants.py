@@ -1,5 +1,8 @@
-"""Where in the flow a task was lost: blocks of the old flow transplanted into the new
-one, a few at a time.
+"""Transplants: blocks of the old flow set into the new one.
+
+A few at a time.
+
+Blocks of the old flow transplanted into the new one, a few at a time.
 """
 
 __all__ = ["transplant"]

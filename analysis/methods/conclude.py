@@ -1,6 +1,4 @@
-"""What each continual-learning method reaches beside what it costs, over seeds and
-against fine-tuning.
-"""
+"""Conclusions on methods, over seeds and against fine-tuning."""
 
 __all__ = [
     "COMPARED",
@@ -46,7 +44,10 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_reference(rows: pd.DataFrame, against: str) -> pd.DataFrame:
-    """Each method's final mean minus another's, seed by seed, from rows of `per_seed`."""
+    """Difference of each method's final mean from another's.
+
+    Seed by seed, from rows of `per_seed`.
+    """
     wide = rows[rows["quantity"] == "final_mean"].pivot(
         index=["metric", "seed"], columns="method", values="value"
     )
@@ -66,8 +67,9 @@ def against_reference(rows: pd.DataFrame, against: str) -> pd.DataFrame:
 
 
 def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """`methods` as a page shows it: one row per method, each cell `mean [low, high]`;
-    for `.style`, LaTeX and CSV.
+    """`methods` as a page shows it.
+
+    One row per method, each cell `mean [low, high]`; for `.style`, LaTeX and CSV.
 
     Args:
         compared: Of `methods`.
@@ -83,8 +85,9 @@ def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
 
 
 def methods_beside(compared: pd.DataFrame, slides: pd.DataFrame) -> pd.DataFrame:
-    """Each of our methods, at every strength, beside the slides' row for it, forgetting
-    in the slides' sign (bwt).
+    """Our methods beside the slides' rows for them.
+
+    At every strength, forgetting in the slides' sign (bwt).
 
     Args:
         compared: Of `methods`.

@@ -1,5 +1,6 @@
-"""What a method costs: bytes kept between tasks, and time per step beside
-fine-tuning's.
+"""Costs of methods: bytes kept between tasks, and time per step.
+
+Bytes kept between tasks, and time per step beside fine-tuning's.
 """
 
 __all__ = ["kept_bytes", "method_name", "step_cost"]
@@ -21,8 +22,9 @@ from cl_flow.strategies import STRATEGIES
 
 
 def method_name(run: Run) -> str:
-    """The strategy with its options: `ewc (strength 10000)`, and whether old centers
-    were frozen.
+    """The strategy with its options.
+
+    `ewc (strength 10000)`, and whether old centers were frozen.
     """
     options = [
         f"{name} {_short(value)}" for name, value in sorted(run.config.options.items())
@@ -42,8 +44,9 @@ def _short(value: Any) -> str:
 
 
 def kept_bytes(run: Run) -> float:
-    """Bytes that the strategy keeps after the last task beside the model; for one that
-    sees the past, all features.
+    """Bytes that the strategy keeps after the last task beside the model.
+
+    For one that sees the past, all features.
 
     The model itself and, while a task is learnt, a second copy of it are not counted;
     NaN for a joint run, which has no second task.
@@ -58,8 +61,9 @@ def kept_bytes(run: Run) -> float:
 
 @table
 def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
-    """What a step of the last task takes beside one of fine-tuning, both timed by turns
-    in this call.
+    """Time of a step of the last task beside fine-tuning's.
+
+    Both timed by turns in this call.
 
     How to read it: `step_ratio` 2 is twice the time per optimizer step; `steps_ratio` 5
     is five times as many steps per pass over the task's images, which is how rehearsal
@@ -90,7 +94,8 @@ def _steps(run: Run, name: str, options: Mapping[str, Any]) -> np.ndarray:
     The run's own strategy begins where the last but one snapshot ended, another with a
     new model of as many classes.
     """
-    strategy, last = STRATEGIES[name](**options), len(run) - 1
+    strategy = STRATEGIES[name](**options)
+    last = len(run) - 1
     stream = strategy.arrange(run.stream())
     model = run[last - 1].model(pick_device())
     if name == run.strategy:

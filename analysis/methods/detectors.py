@@ -27,7 +27,7 @@ SCORED = ("logp", "product")  # parts that a detector without classes has
 
 
 class Detector(NamedTuple):
-    """What a category's training patches of one level make of a patch.
+    """Detector of one category and level.
 
     Args:
         normality: From patches (N, D) to how normal each is (N,).
@@ -40,7 +40,9 @@ class Detector(NamedTuple):
 
 @DETECTORS("x_gaussian")
 def gaussian(x: Tensor) -> Detector:
-    """log N(x; m, S)/D of one Gaussian over all positions (PaDiM has one per position).
+    """Log-density log N(x; m, S)/D of one Gaussian.
+
+    Over all positions; PaDiM has one per position.
 
     References:
         PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and
@@ -56,8 +58,9 @@ def gaussian(x: Tensor) -> Detector:
 
 @DETECTORS("x_knn")
 def nearest(x: Tensor, *, n: int = 256) -> Detector:
-    """Minus the distance to the nearest of 256 patches, in units of its median; they
-    are chosen far from each other.
+    """Minus the distance to the nearest of 256 patches.
+
+    In units of its median; they are chosen far from each other.
 
     Of fewer than 2560 patches a tenth is kept.
 
@@ -75,7 +78,10 @@ def nearest(x: Tensor, *, n: int = 256) -> Detector:
 
 
 def _far_apart(x: Tensor, n: int) -> Tensor:
-    """Greedy k-center: rows of which each is the farthest from those before it."""
+    """Choose rows far from each other, by greedy k-center.
+
+    Each is the farthest from those before it.
+    """
     chosen = [0]
     distance = (x - x[0]).square().sum(1)
     for _ in range(n - 1):
@@ -90,7 +96,9 @@ def baselines(
     detector: Sequence[str] = ("x_gaussian", "x_knn"),
     scoring: Scoring = Scoring(),
 ) -> pd.DataFrame:
-    """Detectors without a flow on the features of these runs, as `evaluate` tells.
+    """Measure detectors without a flow on the features of runs.
+
+    As `evaluate` tells it.
 
     How to read it: nothing a category's detector knows is ever touched again, so what
     it scores is the same at every step, and nothing is forgotten. A flow that stays

@@ -116,7 +116,10 @@ def per_seed(
 def _detection(
     key: Key, rows: pd.DataFrame, bound: pd.DataFrame, part: str, given: str | None
 ) -> list[tuple[Any, ...]]:
-    """Summaries of one run under each metric, beside its joint bound if there is one."""
+    """Summaries of one run under each metric.
+
+    Beside its joint bound if there is one.
+    """
     out = []
     for metric in COMPARED:
         choice = {"metric": metric, "part": part, "given": str(given)}
@@ -128,7 +131,10 @@ def _detection(
 
 
 def _summaries(R: np.ndarray, best: np.ndarray | None) -> dict[str, float]:
-    """Joint runs have one row, single-task runs a diagonal only: neither can forget."""
+    """Joint runs have one row, single-task runs a diagonal only.
+
+    Neither can forget.
+    """
     last = R[-1]
     if len(R) > 1 and np.isnan(last).any():
         last = np.diagonal(R)

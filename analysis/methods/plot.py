@@ -1,5 +1,6 @@
-"""Methods beside each other: what they reach for the bytes they keep, and what
-stability costs in plasticity.
+"""Methods beside each other.
+
+What they reach for the bytes they keep, and what stability costs in plasticity.
 """
 
 __all__ = ["plot_bytes", "plot_stability"]
@@ -14,15 +15,15 @@ from matplotlib.axes import Axes
 from analysis.style import MARKERS, NAMES, TASK_COLORS
 
 DODGE = 1.3  # between methods that keep nothing, so that none hides another
-KIND = re.compile(
-    r" [a-z]+[,)]"
-)  # an option whose value is a word: such methods are no strengths of one another
+# An option whose value is a word: such methods are no strengths of one another.
+KIND = re.compile(r" [a-z]+[,)]")
+# References that span the axes.
 LINES = {
     "joint": "-",
     "finetune": "--",
     "x_gaussian": ":",
     "x_knn": "-.",
-}  # references that span the axes
+}
 
 
 def plot_bytes(
@@ -33,8 +34,9 @@ def plot_bytes(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """AUROC of the last model against the bytes kept between tasks, on a logarithmic
-    axis; a line joins strengths.
+    """AUROC of the last model against the bytes kept.
+
+    On a logarithmic axis; a line joins strengths.
 
     How to read it: up and to the left is better. Compare methods on a vertical line, at
     equal bytes; those that keep nothing stand at the left edge. Horizontal lines are
@@ -55,9 +57,8 @@ def plot_bytes(
     least, most = (
         peers.loc[peers["bytes"] > 0, "bytes"].agg(["min", "max"]).fillna(10.0)
     )
-    edge = 10.0 ** (
-        len(f"{least:.0f}") - 2
-    )  # where nothing is drawn: a decade left of the fewest bytes
+    # Where nothing is drawn: a decade left of the fewest bytes.
+    edge = 10.0 ** (len(f"{least:.0f}") - 2)
     styles = _styles(compared)
     free = [
         name
@@ -89,8 +90,9 @@ def plot_stability(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """How well tasks are learnt against how well they are kept: every strength of every
-    method; a line joins strengths.
+    """Learning of tasks against keeping of them.
+
+    Every strength of every method; a line joins strengths.
 
     How to read it: right learns better, up forgets less. A line that runs from lower
     right to upper left trades one for the other; a point above and right of fine-tuning
@@ -123,13 +125,17 @@ def _wide(compared: pd.DataFrame, metric: str, quantity: str) -> pd.DataFrame:
     rows = compared[(compared["metric"] == metric) & (compared["quantity"] == quantity)]
     if rows.empty:
         raise ValueError(
-            f"Expected rows with metric={metric!r} and quantity={quantity!r}; got none in the table."
+            f"Expected rows with metric={metric!r} and quantity={quantity!r}; got none "
+            "in the table."
         )
     return rows.set_index("method")[["strategy", "value", "low", "high"]]
 
 
 def _styles(compared: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """A colour and a marker for each strategy, the same in every figure of one table."""
+    """Colour and marker of each strategy.
+
+    The same in every figure of one table.
+    """
     names = [
         name
         for name in compared["strategy"].unique()

@@ -15,8 +15,9 @@ def summarise_methods(
     *,
     detectors: Sequence[str] = ("x_gaussian", "x_knn"),
 ) -> str:
-    """Sentences on which methods differ from fine-tuning, and which stay below a
-    detector that needs no flow.
+    """Sentences on which methods differ from fine-tuning.
+
+    And which stay below a detector that needs no flow.
 
     Args:
         compared: Of `methods`.
@@ -28,7 +29,10 @@ def summarise_methods(
     ]
     if image["low"].isna().all():
         named = [f"`{row.method}` {row.value:+.3f}" for row in image.itertuples()]
-        text = f"One seed, so no interval. Image AUROC of the last model against fine-tuning: {', '.join(named)}."
+        text = (
+            "One seed, so no interval. Image AUROC of the last model against "
+            f"fine-tuning: {', '.join(named)}."
+        )
     else:
         apart = image[(image["low"] > 0) | (image["high"] < 0)]
         named = [
@@ -38,7 +42,8 @@ def summarise_methods(
         rest = [
             f"`{name}`" for name in image["method"] if name not in set(apart["method"])
         ]
-        text = f"Beyond the interval over seeds, {', '.join(named) or 'no method'} differ from fine-tuning"
+        differing = ", ".join(named) or "no method"
+        text = f"Beyond the interval over seeds, {differing} differ from fine-tuning"
         text += f"; not so {', '.join(rest)}." if rest else "."
     final = compared[
         (compared["metric"] == "image_auroc") & (compared["quantity"] == "final_mean")

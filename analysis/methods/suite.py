@@ -1,5 +1,6 @@
-"""Every method at every strength, measured once and kept: what `make methods` makes,
-and notebook 06 shows.
+"""Every method at every strength, measured once and kept.
+
+What `make methods` makes, and notebook 06 shows.
 """
 
 __all__ = [
@@ -48,8 +49,9 @@ class Suite(NamedTuple):
 
 
 def fit_methods(plan: Study) -> list[Run]:
-    """The bounds, every method at every strength of its grid, replay of everything and
-    at equal bytes; every seed.
+    """Train the bounds and every method at every strength, every seed.
+
+    Replay of everything and at equal bytes too.
     """
     everything = plan.fit("replay", options={"budget_bytes": None, "ratio": None})
     return [
@@ -61,16 +63,18 @@ def fit_methods(plan: Study) -> list[Run]:
 
 
 def _fit_at_equal_bytes(plan: Study) -> list[Run]:
-    """Replay of as many bytes as `feature_gaussian` keeps with one Gaussian per class,
-    and `gauge_free` too.
+    """Replay of as many bytes as `feature_gaussian` keeps.
+
+    With one Gaussian per class, and `gauge_free` too.
     """
     budget = kept_bytes(plan.fit("feature_gaussian", options={"components": 1})[0])
     return plan.fit("replay", options={"budget_bytes": int(budget)})
 
 
 def fit_few_methods(plan: Study) -> list[Run]:
-    """Fine-tuning, joint training, and a method of each kind at one strength: a minute
-    or two.
+    """Fine-tuning, joint training, and a method of each kind at one strength.
+
+    a minute or two.
     """
     few = [
         plan.config(name, seed=seed, options=options)
@@ -81,18 +85,18 @@ def fit_few_methods(plan: Study) -> list[Run]:
 
 
 def suite_hours(plan: Study) -> float:
-    """About how long `fit_methods` takes here when nothing of it is there, from the
-    seconds of one fine-tuning run.
+    """Estimate the hours that `fit_methods` takes here.
+
+    When nothing of it is there, from the seconds of one fine-tuning run.
 
     A method that rehearses takes twice the steps of every task but the first; with all
     classes alike in a batch, task t takes t times the steps.
     """
     finetune = plan.fit("finetune")[0]
-    seconds, n_tasks = (
-        sum(step["seconds"] for step in finetune.facts["steps"]),
-        len(plan.tasks),
-    )
-    growing, double = (n_tasks + 1) / 2, 2 - 1 / n_tasks
+    seconds = sum(step["seconds"] for step in finetune.facts["steps"])
+    n_tasks = len(plan.tasks)
+    growing = (n_tasks + 1) / 2
+    double = 2 - 1 / n_tasks
     weights = [
         len(STRATEGIES[name].GRID) * (double if name in REHEARSING else 1.2)
         for name in PEERS
@@ -104,8 +108,9 @@ def suite_hours(plan: Study) -> float:
 
 
 def measure_methods(plan: Study) -> Suite:
-    """Train and measure everything, and keep it below the data folder as Parquet, CSV
-    and LaTeX.
+    """Train and measure everything, and keep it.
+
+    Below the data folder, as Parquet, CSV and LaTeX.
     """
     runs = fit_methods(plan)
     others = baselines([run for run in runs if run.strategy == "finetune"])
@@ -125,7 +130,7 @@ def measure_methods(plan: Study) -> Suite:
 
 
 def load_methods(plan: Study) -> Suite | None:
-    """What `measure_methods` kept of this study, or None."""
+    """Load what `measure_methods` kept of this study, or None."""
     paths = [_folder(plan) / f"methods-{name}.parquet" for name in Suite._fields]
     return (
         Suite(*map(pd.read_parquet, paths))

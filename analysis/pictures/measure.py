@@ -13,8 +13,10 @@ from cl_flow.data.images import read_image, read_mask
 def examples(
     samples: pd.DataFrame, tasks: Sequence[Sequence[str]], *, per_category: int = 4
 ) -> pd.DataFrame:
-    """Images to look at: of each category, in order of arrival, a normal test image and
-    one of each kind of defect.
+    """Images to look at.
+
+    Of each category, in order of arrival, a normal test image and one of each kind of
+    defect.
 
     Args:
         samples: One row per image.

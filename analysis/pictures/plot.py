@@ -19,8 +19,9 @@ def plot_examples(
     figure: Figure | None = None,
     columns: int = 3,
 ) -> Figure:
-    """Contact sheet: each category's images side by side, defects outlined, a frame in
-    the colour of its task.
+    """Contact sheet of each category's images side by side.
+
+    Defects are outlined; a frame has the colour of its task.
 
     How to read it: left to right in order of arrival; each category shows a normal
     image, then its defects.

@@ -1,5 +1,6 @@
-"""What recovery curves say: how far each probe moves, and what the forgotten model had
-saved of the first task.
+"""Conclusions from recovery curves.
+
+How far each probe moves, and what the forgotten model had saved of the first task.
 """
 
 __all__ = [
@@ -28,8 +29,9 @@ def recovery_curves(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """Image AUROC after each number of steps, a mean over a task's categories and over
-    runs, with its interval.
+    """Image AUROC after each number of steps, with its interval.
+
+    A mean over a task's categories and over runs.
 
     Args:
         recovered: A table of `recovery`.
@@ -40,7 +42,8 @@ def recovery_curves(
         One row per `step probe update shots task n_steps`: `value low high`.
     """
     rows, samples = image_counts(recovered, part, resampling)
-    keys, out = [*KEYS, "task", "n_steps"], []
+    keys = [*KEYS, "task", "n_steps"]
+    out = []
     for key, group in rows.groupby(keys, sort=False):
         weights = np.full(len(group), 1 / len(group))
         out.append(
@@ -58,8 +61,9 @@ def recovery_changes(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """From the first to the last number of steps: how far image AUROC moves, with a
-    paired bootstrap interval.
+    """From the first to the last number of steps.
+
+    How far image AUROC moves, with a paired bootstrap interval.
 
     Args:
         recovered: A table of `recovery`; the other arguments are those of
@@ -72,7 +76,8 @@ def recovery_changes(
     rows, samples = image_counts(
         recovered[recovered["probe"] != "learned"], part, resampling
     )
-    keys, out = [*KEYS, "task"], []
+    keys = [*KEYS, "task"]
+    out = []
     for key, group in rows.groupby(keys, sort=False):
         ends = [
             (group["n_steps"] == n).to_numpy(dtype=float)
@@ -97,10 +102,12 @@ def savings(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    r"""How far the forgotten model runs ahead of a control on the first task, on
-    average over the curve.
+    r"""Lead of the forgotten model over a control on the first task.
 
-    $$\frac{1}{\ln(1+S)} \int_0^{S} [A_\mathrm{forgotten}(s) - A_\mathrm{control}(s)] \, d\ln(1+s),$$
+    On average over the curve.
+
+    $$\frac{1}{\ln(1+S)} \int_0^{S}
+    [A_\mathrm{forgotten}(s) - A_\mathrm{control}(s)] \, d\ln(1+s),$$
     by trapezoids between the numbers of steps tested, with a paired bootstrap interval
     over test images.
 
@@ -157,8 +164,9 @@ def savings(
 
 
 def _curve_weights(group: pd.DataFrame, probe: str) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of a probe's rows in its mean before the first step, and in its mean over
-    ln(1 + steps).
+    """Weights of a probe's rows in its means.
+
+    Before the first step, and over ln(1 + steps).
     """
     mine = (group["probe"] == probe).to_numpy()
     n_steps = group["n_steps"].to_numpy()
@@ -182,8 +190,9 @@ def _curve_weights(group: pd.DataFrame, probe: str) -> tuple[np.ndarray, np.ndar
 
 
 def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.DataFrame:
-    """The last number of steps on either half of the test images: every other image of
-    each label.
+    """The last number of steps on either half of the test images.
+
+    Every other image of each label.
 
     How to read it: whoever picks a number of steps by one half may report the other;
     where the halves differ by more than a curve rises, the images are too few to pick
@@ -234,8 +243,9 @@ def recovery_table(
     shots: int | None = None,
     part: str = "product",
 ) -> pd.DataFrame:
-    """The slides' table: each category of the first task just learnt, after task 2, and
-    after the few shots.
+    """The slides' table.
+
+    Each category of the first task just learnt, after task 2, and after the few shots.
 
     Args:
         recovered: A table of `recovery` from step 1.
@@ -276,6 +286,7 @@ def image_counts(
     ].reset_index(drop=True)
     if rows.empty:
         raise ValueError(
-            f"Expected rows with metric='image_auroc' and part={part!r}; got none in the table."
+            f"Expected rows with metric='image_auroc' and part={part!r}; got none in "
+            "the table."
         )
     return rows, resampled(rows, resampling)

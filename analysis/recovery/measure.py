@@ -1,5 +1,6 @@
-"""Few-shot recovery: a few steps on a few images of the first task, and controls that
-tell reminding from teaching.
+"""Recovery measured: a few steps on a few images of the first task.
+
+With controls that tell reminding from teaching.
 """
 
 __all__ = [
@@ -58,7 +59,10 @@ PROBES: Registry = Registry("probe")
 
 @PROBES
 def forgotten(run: Run, step: int) -> Iterator[Trial]:
-    """The model after a later task, on images of the first; tested on both."""
+    """The model after a later task, on images of the first.
+
+    Tested on both.
+    """
     yield Trial(
         run[step].model(pick_device()), run.tasks[0], run.tasks[0] + run.tasks[step]
     )
@@ -66,8 +70,9 @@ def forgotten(run: Run, step: int) -> Iterator[Trial]:
 
 @PROBES
 def never_learned(run: Run, step: int) -> Iterator[Trial]:
-    """A model trained on the later tasks only, with new centers for the first: what
-    these steps teach anyone.
+    """Model trained on the later tasks only.
+
+    With new centers for the first: what these steps teach anyone.
     """
     control = fit(never_learned_config(run), folder=run.folder.parent)
     model = control[step - 1].model(pick_device())
@@ -85,7 +90,10 @@ def untrained(run: Run, step: int) -> Iterator[Trial]:
 
 @PROBES
 def sham(run: Run, step: int) -> Iterator[Trial]:
-    """The forgotten model on as many images of the newest task: what any training does."""
+    """The forgotten model on as many images of the newest task.
+
+    What any training does.
+    """
     yield Trial(
         run[step].model(pick_device()), run.tasks[step], run.tasks[0] + run.tasks[step]
     )
@@ -93,8 +101,9 @@ def sham(run: Run, step: int) -> Iterator[Trial]:
 
 @PROBES
 def held_out(run: Run, step: int) -> Iterator[Trial]:
-    """The forgotten model on all categories of the first task but one, tested on that
-    one; each in turn.
+    """Forgotten model, tested on a category that it is not reminded of.
+
+    It is trained on the others of the first task; each in turn.
     """
     for name in run.tasks[0]:
         others = tuple(other for other in run.tasks[0] if other != name)
@@ -103,7 +112,7 @@ def held_out(run: Run, step: int) -> Iterator[Trial]:
 
 
 def never_learned_config(run: Run) -> RunConfig:
-    """The config of the same run over a stream in which the first task never arrives."""
+    """Config of the same run without the first task."""
     return run.config.replace(
         stream=dataclasses.replace(run.config.stream, without=run.tasks[0])
     )
@@ -125,7 +134,9 @@ def measure_recovery(
     seed: int = 0,
     scoring: Scoring = Scoring(metric="image_auroc", part="product"),
 ) -> pd.DataFrame:
-    """First task over a few training steps on a few of its images, beside controls.
+    """Train a few steps on a few images of the first task, and score.
+
+    Beside controls.
 
     How to read it: `forgotten` that rises faster than `never_learned` was reminded; as
     fast, it was taught. `held_out` is tested on a category that the steps never saw,
@@ -183,8 +194,9 @@ def measure_recovery(
 
 
 def _places(run: Run, after: Sequence[int]) -> list[int]:
-    """The steps to start from, each once; every model there has to know the first
-    task's categories.
+    """The steps to start from, each once.
+
+    Every model there has to know the first task's categories.
     """
     places = sorted({run[step].step for step in after})
     first = set(run.tasks[0])
@@ -209,7 +221,8 @@ def _curve(
     scoring: Scoring,
 ) -> pd.DataFrame:
     """The trial's measurements after each number of steps."""
-    frames, wanted = [], set(steps)
+    frames = []
+    wanted = set(steps)
 
     def look(n_steps: int, model: FlowModel) -> None:
         if n_steps in wanted:
@@ -240,8 +253,9 @@ def retrain_(
     seed: int = 0,
     watch: Callable[[int, FlowModel], None] | None = None,
 ) -> FlowModel:
-    """Train a model in place under all of its losses at a constant rate; what is not
-    updated keeps its bits.
+    """Train a model in place at a constant rate.
+
+    Under all of its losses; what is not updated keeps its bits.
 
     Args:
         model: The model.
@@ -274,15 +288,17 @@ def retrain_(
 def few_shots(
     features: Features, categories: Sequence[str], n: int, *, seed: int = 0
 ) -> Features:
-    """`n` normal training images of each category, drawn without replacement; fewer are
-    the first of more.
+    """`n` normal training images of each category, drawn without replacement.
+
+    Fewer are the first of more.
     """
     parts = []
     for category in categories:
         images = features.where(split="train", label=0, category=category)
         if not 1 <= n <= len(images):
             raise ValueError(
-                f"Expected 1 to {len(images)} shots of {category}, its training images; got {n}."
+                f"Expected 1 to {len(images)} shots of {category}, its training "
+                f"images; got {n}."
             )
         order = np.random.default_rng([seed, *category.encode()]).permutation(
             len(images)

@@ -1,5 +1,6 @@
-"""Recovery curves: how the first task comes back step by step beside its controls, and
-what that costs the newest.
+"""Recovery drawn: the first task step by step, beside its controls.
+
+And what that costs the newest.
 """
 
 __all__ = ["PROBES", "plot_recovery", "plot_recovery_cost"]
@@ -49,8 +50,9 @@ def plot_recovery(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The first task's image AUROC over the steps of a few-shot training, one line a
-    probe.
+    """Image AUROC of the first task over few-shot training steps.
+
+    One line a probe.
 
     The two that are to be compared, forgotten and never learned, have a band: the
     interval over test images.
@@ -103,8 +105,9 @@ def plot_recovery_cost(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The newest task's image AUROC over the same steps: what recovering the first
-    costs.
+    """The newest task's image AUROC over the same steps.
+
+    What recovering the first costs.
 
     How to read it: a line that falls is paid for with the newest task; the sham,
     trained on that task's own images, shows what the steps do anyway.
@@ -156,6 +159,7 @@ def _chosen(
     rows = rows[rows["shots"] == (rows["shots"].max() if shots is None else shots)]
     if rows.empty:
         raise ValueError(
-            f"Expected rows with step={step}, update={update!r}, shots={shots} and task={task}; got none in the table."
+            f"Expected rows with step={step}, update={update!r}, shots={shots} and "
+            f"task={task}; got none in the table."
         )
     return rows

@@ -3,6 +3,8 @@
 __all__ = ["summarise_recovery"]
 
 
+from typing import Any
+
 import pandas as pd
 
 from analysis.intervals import Interval
@@ -12,8 +14,9 @@ from analysis.recovery.conclude import recovery_changes, savings
 def summarise_recovery(
     recovered: pd.DataFrame, *, update: str = "both", shots: int | None = None
 ) -> str:
-    """A paragraph per starting step on whether the first task came back, and whether
-    that is more than teaching.
+    """Paragraph on whether the first task came back.
+
+    One per starting step; and whether that is more than teaching.
 
     Args:
         recovered: A table of `recovery` with the probe `forgotten`.
@@ -25,7 +28,8 @@ def summarise_recovery(
     ]
     n = chosen["shots"].max() if shots is None else shots
     chosen = chosen[chosen["shots"].isin([0, n])]
-    changes, ahead = recovery_changes(chosen), savings(chosen)
+    changes = recovery_changes(chosen)
+    ahead = savings(chosen)
     return "\n\n".join(
         _verdict(chosen[chosen["step"] == step], changes, ahead, n)
         for step in chosen["step"].unique()
@@ -35,7 +39,8 @@ def summarise_recovery(
 def _verdict(
     rows: pd.DataFrame, changes: pd.DataFrame, ahead: pd.DataFrame, shots: int
 ) -> str:
-    step, n_steps = rows["step"].iloc[0], rows["n_steps"].max()
+    step = rows["step"].iloc[0]
+    n_steps = rows["n_steps"].max()
     moved = {
         (row.probe, row.task): row
         for row in changes[changes["step"] == step].itertuples()
@@ -45,15 +50,18 @@ def _verdict(
     ].mean()
     own = moved["forgotten", 0]
     sentences = [
-        f"After task {step + 1}, {n_steps} steps on {shots} normal images of each category of task 1 changed its mean "
-        f"image AUROC by {_change(own)}, from {own.start:.3f} to {own.end:.3f} (just learnt: {learned:.3f})"
+        f"After task {step + 1}, {n_steps} steps on {shots} normal images of each "
+        "category of task 1 changed its mean "
+        f"image AUROC by {_change(own)}, from {own.start:.3f} to {own.end:.3f} (just "
+        f"learnt: {learned:.3f})"
     ]
     for row in ahead[
         (ahead["step"] == step) & (ahead["versus"] == "never_learned")
     ].itertuples():
         interval = Interval(row.savings, row.low, row.high)
         sentences.append(
-            f"over the curve it is {interval!r} ahead of a model that never learned task 1 ({row.start:.3f} before the "
+            f"over the curve it is {interval!r} ahead of a model that never learned "
+            f"task 1 ({row.start:.3f} before the "
             f"first step), {_reading(interval)}"
         )
     others = {
@@ -72,7 +80,7 @@ def _verdict(
     return "; ".join(sentences) + "."
 
 
-def _change(row: object) -> str:
+def _change(row: Any) -> str:
     return repr(Interval(row.change, row.low, row.high))
 
 
@@ -81,4 +89,7 @@ def _reading(interval: Interval) -> str:
         return "more than the same steps teach: something was kept"
     if interval.high < 0:
         return "less than the same steps teach a model that never knew it"
-    return "an interval that holds 0: these test images do not tell reminding from teaching"
+    return (
+        "an interval that holds 0: these test images do not tell reminding from "
+        "teaching"
+    )

@@ -1,5 +1,6 @@
-"""Mixtures learnt incrementally, and aligners that move a mixture after its flow has
-moved.
+"""Mixtures learnt incrementally, and aligners of old classes.
+
+An aligner moves a mixture after its flow has moved.
 """
 
 __all__ = [

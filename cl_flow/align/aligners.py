@@ -1,5 +1,6 @@
-"""Aligners: what moves a mixture after its flow has moved, by evidence that needs no
-image of an old class.
+"""Aligners: they move a mixture after its flow has moved.
+
+Their evidence needs no image of an old class.
 """
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +34,12 @@ from cl_flow.registry import Registry
 ALIGNERS: Registry = Registry("aligner")
 HEADS = ("means", "full")
 
+# Of old classes; the others, nothing.
 KEPT = {
     "refit": "images",
     "transport": "latents",
     "pushforward": "features",
-}  # of old classes; the others, nothing
+}
 
 Law = Mapping[int, GaussianStats]
 Map = Callable[[Tensor, Tensor], Tensor]
@@ -45,8 +48,9 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one level of a model has to show for classes that it learnt before; an
-    aligner takes what it needs.
+    """Evidence of one level about classes learnt before.
+
+    An aligner takes what it needs of it.
 
     Args:
         classes: Ids of the classes to align; all others keep their bits.
@@ -76,8 +80,8 @@ class Evidence:
     n_draws: int = 2048
     seed: int = 0
 
-    def need(self, *names: str) -> None:
-        """Raise unless all of these are there.
+    def need(self, *names: str) -> Any:
+        """What is asked for: a value by itself, several as a list.
 
         Raises:
             ValueError: With the names of what is missing.
@@ -85,12 +89,18 @@ class Evidence:
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
             raise ValueError(
-                f"Expected evidence with {', '.join(names)}; got none of {', '.join(missing)}."
+                f"Expected evidence with {', '.join(names)}; got none of "
+                f"{', '.join(missing)}."
             )
+        values = [getattr(self, name) for name in names]
+        return values[0] if len(values) == 1 else values
 
 
 Aligner = Callable[..., Mixture]
-"""`(mixture, evidence, *, head, shrinkage) -> mixture`, pure; `head` is `"means"` or `"full"`."""
+"""`(mixture, evidence, *, head, shrinkage) -> mixture`, pure.
+
+`head` is `"means"` or `"full"`.
+"""
 
 
 def moved(
@@ -101,7 +111,7 @@ def moved(
     *,
     head: str = "full",
 ) -> Mixture:
-    r"""The mixture after the latents of some classes have moved by z′ = Az + b.
+    r"""Mixture after the latents of some classes moved by z′ = Az + b.
 
     With the head `full` the class moves along, shape and all: a class that looks at u =
     Wz + c then looks at $WA^{-1}z' + c - WA^{-1}b$, and its density at z′ is that at z
@@ -120,8 +130,10 @@ def moved(
     """
     if head not in HEADS:
         raise KeyError(f"Unknown head {head!r}; known: {', '.join(HEADS)}.")
-    ids, mu = list(classes), mixture.mu.detach().clone()
-    weight, bias = weight.to(mu), bias.to(mu)
+    ids = list(classes)
+    mu = mixture.mu.detach().clone()
+    weight = weight.to(mu)
+    bias = bias.to(mu)
     if head == "means" and mixture.frames is None:
         mu[ids] = (weight @ mu[ids, :, None])[..., 0] + bias
         return mixture.replace(mu=mu)
@@ -138,7 +150,10 @@ def moved(
 
 
 def frames_of(mixture: Mixture) -> Pair:
-    """The frames, identities where there are none: weights (K, D, D) and biases (K, D)."""
+    """The frames, identities where there are none.
+
+    Weights (K, D, D) and biases (K, D).
+    """
     if mixture.frames is not None:
         return mixture.frames
     mu = mixture.mu.detach()
@@ -146,7 +161,10 @@ def frames_of(mixture: Mixture) -> Pair:
 
 
 def centers(mixture: Mixture) -> Tensor:
-    """Where the main centers (K, D) lie among the latents: there u = Wz + b is mu."""
+    """Main centers (K, D) among the latents.
+
+    There u = Wz + b is mu.
+    """
     if mixture.frames is None:
         return mixture.mu.detach()
     weight, bias = mixture.frames
@@ -168,11 +186,12 @@ def identity(
 def refit_images(
     mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
 ) -> Mixture:
-    """Every class refitted to latents of its own images: the oracle where these are all
-    images, else exemplars.
+    """Every class refitted to latents of its own images.
+
+    The oracle where these are all images, else exemplars.
     """
-    evidence.need("images")
-    return refit(mixture, *evidence.images, family=head, shrinkage=shrinkage)
+    z, y = evidence.need("images")
+    return refit(mixture, z, y, family=head, shrinkage=shrinkage)
 
 
 # ---- by the drift of the newest task's own patches
@@ -182,7 +201,7 @@ def refit_images(
 def mean_shift(
     mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
 ) -> Mixture:
-    """Every old class moves by as much as the new task's patches do on average."""
+    """Move every old class by the mean drift of the new task's patches."""
     before, after = _drift(evidence)
     return _along(
         mixture, evidence, torch.eye(mixture.dim), (after - before).mean(0), head
@@ -193,8 +212,9 @@ def mean_shift(
 def procrustes(
     mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
 ) -> Mixture:
-    """Every old class moves by the rigid map that carries the new task's patches best:
-    a rotation and a shift.
+    """Move every old class by the best rigid map of new patches.
+
+    It is the rotation and shift that carries the new task's patches best.
 
     References:
         A generalized solution of the orthogonal Procrustes problem (Schönemann, 1966)
@@ -214,7 +234,9 @@ def procrustes(
 def sdc(
     mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
 ) -> Mixture:
-    r"""Semantic drift compensation: each center moves as the new patches near it do.
+    r"""Semantic drift compensation.
+
+    Each center moves as the new patches near it do.
 
     Weights are $\exp(-\|z - \mu_k\|^2 / 2\sigma^2)$ with σ² = D, the squared radius of
     a class.
@@ -241,8 +263,9 @@ def sdc(
 def ldc(
     mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
 ) -> Mixture:
-    """Learnable drift compensation: one affine map of all latents, by ridge regression
-    towards the identity.
+    """Learnable drift compensation.
+
+    One affine map of all latents, by ridge regression towards the identity.
 
     References:
         Exemplar-free continual representation learning via learnable drift compensation
@@ -250,8 +273,10 @@ def ldc(
         https://arxiv.org/abs/2407.08536
     """
     before, after = _drift(evidence)
-    x, y = before - before.mean(0), after - after.mean(0)
-    gram, eye = x.T @ x, torch.eye(mixture.dim).to(x)
+    x = before - before.mean(0)
+    y = after - after.mean(0)
+    gram = x.T @ x
+    eye = torch.eye(mixture.dim).to(x)
     ridge = shrinkage * gram.diagonal().mean() * eye
     weight = torch.linalg.solve(gram + ridge, x.T @ y + ridge).T
     return _along(
@@ -260,8 +285,8 @@ def ldc(
 
 
 def _drift(evidence: Evidence) -> Pair:
-    evidence.need("drift")
-    return evidence.drift[0].double(), evidence.drift[1].double()
+    before, after = evidence.need("drift")
+    return before.double(), after.double()
 
 
 def _along(
@@ -281,8 +306,9 @@ def _along(
 def transport(
     mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
 ) -> Mixture:
-    """Draws of each class's latents, back through the old flow and forward through the
-    new one; then a refit.
+    """Refit to draws of latents, carried from the old flow to the new.
+
+    They go back through the old flow and forward through the new one.
     """
     return refit(mixture, *transported(evidence), family=head, shrinkage=shrinkage)
 
@@ -291,29 +317,32 @@ def transport(
 def pushforward(
     mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
 ) -> Mixture:
-    """Draws of each class's backbone features, which never drift, through the flow as
-    it is; then a refit.
+    """Refit to draws of backbone features under the flow as it is.
+
+    Features never drift.
     """
     return refit(mixture, *pushed(evidence), family=head, shrinkage=shrinkage)
 
 
 def transported(evidence: Evidence) -> Pair:
-    """Latents under the flow as it is, and class ids, of draws from the latent laws
-    under the flow before.
+    """Latents of draws from the laws under the flow before.
+
+    Under the flow as it is, with their class ids.
 
     Where the old flow's inverse explodes, as it does now and then where no patch ever
     was, the draw is left out.
     """
-    evidence.need("latents", "flow", "inverse")
-    z, y, cells = _drawn(evidence, evidence.latents)
-    z = evidence.flow(evidence.inverse(z, cells), cells)
+    laws, flow, inverse = evidence.need("latents", "flow", "inverse")
+    z, y, cells = _drawn(evidence, laws)
+    z = flow(inverse(z, cells), cells)
     sane = torch.cat([_near_the_median(z[y == k]) for k in evidence.classes])
     return z[sane], y[sane]
 
 
 def _near_the_median(z: Tensor, *, times: float = 5.0) -> Tensor:
-    """Which latents (N,) lie within so many times the median distance from the median:
-    of a Gaussian's draws, all.
+    """Latents (N,) within so many times the median distance from the median.
+
+    Of a Gaussian's draws, all are.
     """
     finite = z.isfinite().all(1)
     distance = (z - z[finite].median(0).values).norm(dim=1)
@@ -321,17 +350,22 @@ def _near_the_median(z: Tensor, *, times: float = 5.0) -> Tensor:
 
 
 def pushed(evidence: Evidence) -> Pair:
-    """Latents under the flow as it is, and class ids, of draws from the feature laws."""
-    evidence.need("features", "flow")
-    x, y, cells = _drawn(evidence, evidence.features)
-    return evidence.flow(x, cells), y
+    """Latents and class ids of draws from the feature laws.
+
+    Under the flow as it is.
+    """
+    laws, flow = evidence.need("features", "flow")
+    x, y, cells = _drawn(evidence, laws)
+    return flow(x, cells), y
 
 
 def _drawn(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws of every class to align, class ids, and cells drawn uniformly; no draw lies
-    in a law's outer twentieth.
+    """Draws of every class to align, class ids, and cells drawn uniformly.
+
+    No draw lies in a law's outer twentieth.
     """
-    generator, n = torch.Generator().manual_seed(evidence.seed), evidence.n_draws
+    generator = torch.Generator().manual_seed(evidence.seed)
+    n = evidence.n_draws
     draws = [_inner(law[k], n, generator) for k in evidence.classes]
     y = torch.tensor(evidence.classes, device=draws[0].device).repeat_interleave(n)
     cells = torch.randint(evidence.n_cells, (len(y),), generator=generator).to(y.device)
@@ -341,8 +375,9 @@ def _drawn(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
 def _inner(
     stats: GaussianStats, n: int, generator: torch.Generator, *, kept: float = 0.95
 ) -> Tensor:
-    """`n` draws, the likeliest `kept` of more: a flow was never trained on what lies
-    far out, and inverts it badly.
+    """`n` draws, the likeliest `kept` of more.
+
+    a flow was never trained on what lies far out, and inverts it badly.
     """
     state = MixtureState(_regular(stats))
     draws, _ = state.sample(int(n / kept) + 1, generator=generator)

@@ -1,4 +1,4 @@
-"""From models and what is kept of old classes to the evidence that an aligner takes."""
+"""Evidence for aligners, from models and what is kept of old classes."""
 
 __all__ = ["carried", "gathered", "realigned", "stitched", "with_latents"]
 
@@ -68,8 +68,10 @@ def realigned(
     *,
     head: str = "full",
 ) -> list[Mixture]:
-    """Per level the mixture whose old classes are aligned, from where they were before
-    the task, and whose new ones are as the task left them.
+    """Mixtures whose old classes are aligned, one a level.
+
+    The old ones start from where they were before the task; the new ones stay as the
+    task left them.
     """
     return [
         ALIGNERS[aligner](stitched(before, after), known, head=head)
@@ -78,8 +80,9 @@ def realigned(
 
 
 def stitched(old: Mixture, new: Mixture) -> Mixture:
-    """The classes of `old`, as they are there, followed by those that only `new` has."""
-    k, rows = old.n_classes, {}
+    """Classes of `old`, followed by those that only `new` has."""
+    k = old.n_classes
+    rows = {}
     for name in ("mu", "delta", "psi"):
         rows[name] = torch.cat([getattr(old, name), getattr(new, name)[k:]]).detach()
     out = new.replace(**rows)
@@ -91,8 +94,9 @@ def stitched(old: Mixture, new: Mixture) -> Mixture:
 
 @torch.no_grad()
 def carried(evidence: Sequence[Evidence]) -> Gaussians:
-    """The latent laws after a task: the moments of the old laws' draws, carried from
-    the old flow into the new.
+    """The latent laws after a task.
+
+    The moments of the old laws' draws, carried from the old flow into the new.
     """
     levels = []
     for known in evidence:
@@ -112,7 +116,8 @@ def with_latents(evidence: Sequence[Evidence], latents: Gaussians) -> list[Evide
 def _laws(kept: Gaussians | None, level: int) -> dict[int, GaussianStats] | None:
     if kept is None:
         return None
-    stats, m = kept.levels[level], kept.n_components
+    stats = kept.levels[level]
+    m = kept.n_components
     return {k: stats[k * m : (k + 1) * m] for k in range(kept.n_classes)}
 
 
@@ -125,8 +130,9 @@ def _backward(level: Level) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _some_patches(images: Features, i: int, level: Level) -> tuple[Tensor, Tensor]:
-    """Patches (N, D) of level i and their cells, from images spread evenly over those
-    given.
+    """Patches (N, D) of level i and their cells.
+
+    They come from images spread evenly over those given.
     """
     n_cells = len(level.codes)
     n = min(len(images), max(1, DRIFT_PATCHES // n_cells))

@@ -1,5 +1,6 @@
-"""Incremental mixtures as aligners: a class is learnt anew, batch by batch, from
-latents that stand for it.
+"""Incremental mixtures as aligners.
+
+a class is learnt anew, batch by batch, from latents that stand for it.
 """
 
 __all__ = ["headed"]
@@ -22,9 +23,8 @@ from cl_flow.align.mixtures.engine import POLICIES, Policy, learn
 from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.model.mixture import Mixture
 
-Maker = Callable[
-    [Tensor, int], tuple[Policy, int]
-]  # latents of a class and room for components -> policy, batch
+# Latents of a class and room for components -> policy, batch.
+Maker = Callable[[Tensor, int], tuple[Policy, int]]
 
 
 def headed(
@@ -35,8 +35,9 @@ def headed(
     head: str = "full",
     shrinkage: float = 1e-3,
 ) -> Mixture:
-    """The mixture whose class k is given by components of its own, as many of them as
-    it has room for.
+    """Mixture whose class k has components of its own.
+
+    There are as many of them as it has room for.
 
     The main center becomes their mean, offsets and weights become theirs, the heaviest
     first; what finds no room counts for the main center. With the head `full` the class
@@ -59,18 +60,19 @@ def headed(
         if len(stats) > 1
         else share.new_empty(0).long()
     )
-    root, bias, mu = torch.eye(mixture.dim).to(mean), torch.zeros_like(mean), mean
+    root = torch.eye(mixture.dim).to(mean)
+    bias = torch.zeros_like(mean)
+    mu = mean
     if head == "full":
         within = GaussianStats(
             stats.n.sum()[None], mean[None], stats.scatter.sum(0, keepdim=True)
         )
         factor = torch.linalg.cholesky(within.covariance(shrinkage=shrinkage)[0])
-        root, mu = torch.linalg.inv(factor), mixture.mu[k].detach().to(mean)
+        root = torch.linalg.inv(factor)
+        mu = mixture.mu[k].detach().to(mean)
         bias = mu - root @ mean
-    delta, weights = (
-        torch.zeros(mixture.delta.shape[1:]).to(mean),
-        torch.zeros(mixture.n_components).to(mean),
-    )
+    delta = torch.zeros(mixture.delta.shape[1:]).to(mean)
+    weights = torch.zeros(mixture.n_components).to(mean)
     delta[: len(order)] = (stats.mean[order] - mean) @ root.T
     weights[1 : 1 + len(order)] = share[order]
     weights[0] = (1 - weights.sum()).clamp(min=0.0)
@@ -104,15 +106,15 @@ def _with(
 
 
 def _stand_ins(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """Latents and class ids of the classes to align: drawn from features, else from
-    latents, else of images.
+    """Latents and class ids of the classes to align.
+
+    Drawn from features, else from latents, else of images.
     """
     if evidence.features is not None:
         return pushed(evidence)
     if evidence.latents is not None:
         return transported(evidence)
-    evidence.need("images")
-    return evidence.images
+    return evidence.need("images")
 
 
 def _enrol(name: str, maker: Maker) -> None:
@@ -133,13 +135,16 @@ def _enrol(name: str, maker: Maker) -> None:
 
     KEPT[name] = "features"
     aligner.__name__ = aligner.__qualname__ = name
-    aligner.__doc__ = f"Each old class learnt anew by `{name}` from a stream of latents that stand for it."
+    aligner.__doc__ = (
+        f"Learn each old class anew by `{name}`, from latents that stand for it."
+    )
     ALIGNERS(name)(aligner)
 
 
 def _gated(name: str) -> Maker:
-    """New components as wide as the class, which live through their first D points and
-    are never removed.
+    """Found new components as wide as the class.
+
+    They live through their first D points and are never removed.
     """
 
     def maker(z: Tensor, room: int) -> tuple[Policy, int]:

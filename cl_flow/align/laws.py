@@ -22,14 +22,18 @@ from cl_flow.data.patches import PatchPool
 from cl_flow.model.flow import FlowModel
 
 SHRINKAGE = 1e-3
-TRUNCATION = 2.5  # standard deviations beyond which no coordinate is drawn: far out, the flow was never trained
-EM_STEPS, EM_PATCHES = 20, 20_000
+# Standard deviations beyond which no coordinate is drawn: far out, the flow was never
+# trained.
+TRUNCATION = 2.5
+EM_STEPS = 20
+EM_PATCHES = 20_000
 
 
 @dataclass(frozen=True)
 class Gaussians:
-    """Per level the statistics of K classes of M components each, class after class
-    (K·M rows).
+    """Statistics of K classes of M components each, per level.
+
+    They lie class after class (K·M rows).
 
     Args:
         levels: Statistics per level.
@@ -51,15 +55,18 @@ class Gaussians:
         )
 
     def sample(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
-        """Per level `n` draws of each class (K, n, D), components by their weight, no
-        coordinate beyond 2.5σ.
+        """Draw `n` latents or patches of each class and level (K, n, D).
+
+        Components are drawn by their weight, no coordinate beyond 2.5σ.
         """
         return [self._sample_level(stats, n, generator) for stats in self.levels]
 
     def _sample_level(
         self, stats: GaussianStats, n: int, generator: torch.Generator
     ) -> Tensor:
-        k, m, dim = self.n_classes, self.n_components, stats.mean.shape[1]
+        k = self.n_classes
+        m = self.n_components
+        dim = stats.mean.shape[1]
         which = torch.multinomial(
             stats.n.cpu().view(k, m), n, replacement=True, generator=generator
         )
@@ -89,8 +96,9 @@ class Gaussians:
         return PatchPool(x, cells, [torch.full((self.n_classes,), n)] * len(x))
 
     def tensors(self) -> dict[str, Tensor]:
-        """As a strategy keeps them in `memory`: counts, means, and one half of each
-        scatter.
+        """As a strategy keeps them in `memory`.
+
+        Counts, means, and one half of each scatter.
         """
         out = {}
         for i, stats in enumerate(self.levels):
@@ -129,8 +137,9 @@ def feature_gaussians(
     device: torch.device,
     generator: torch.Generator,
 ) -> Gaussians:
-    """Each category's patches pooled over positions: a Gaussian, or a small mixture by
-    expectation–maximisation.
+    """Each category's patches pooled over positions.
+
+    a Gaussian, or a small mixture by expectation–maximisation.
     """
     levels = []
     for i, (level, (h, w)) in enumerate(zip(features.levels, features.grids)):
@@ -193,8 +202,9 @@ def _latent_stats(model: FlowModel, images: Features) -> Iterator[GaussianStats]
 def _mixture(
     x: Tensor, whole: GaussianStats, m: int, generator: torch.Generator
 ) -> GaussianStats:
-    """M components of patches (N, D); each also holds one patch's worth of the whole,
-    so that none dies.
+    """M components of patches (N, D).
+
+    Each also holds one patch's worth of the whole, so that none dies.
     """
     prior = joined([whole.decay(1.0 / whole.n)] * m)
     seeds = x[torch.randperm(len(x), generator=generator)[:m].to(x.device)]

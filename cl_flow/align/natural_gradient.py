@@ -1,5 +1,6 @@
-"""Moments inside a training step: what gradient flows through them, and centers that
-follow a natural gradient.
+"""Moments inside a training step.
+
+What gradient flows through them, and centers that follow a natural gradient.
 """
 
 __all__ = ["MODES", "moments", "natural_step"]
@@ -13,12 +14,15 @@ MODES = ("stop", "pathwise")
 
 
 def moments(z: Tensor, weights: Tensor, *, mode: str = "stop") -> GaussianStats:
-    r"""The statistics of latents in a graph, for a loss that holds its mixture at their
-    maximum-likelihood values.
+    r"""Statistics of latents within a graph.
 
-    - `stop`: no gradient flows through them. Of a loss that they minimise, such as $-\sum r \ln \mathcal N(z; m, S/n)$,
+    They serve a loss that holds its mixture at their maximum-likelihood values.
+
+    - `stop`: no gradient flows through them. Of a loss that they
+      minimise, such as $-\sum r \ln \mathcal N(z; m, S/n)$,
       that is the exact gradient nevertheless (the envelope theorem).
-    - `pathwise`: they are part of the graph, and the gradient is exact for every loss, discriminative ones included.
+    - `pathwise`: they are part of the graph, and the gradient is exact for every loss,
+      discriminative ones included.
 
     The third mode keeps centers of its own beside the graph: `natural_step`.
 
@@ -36,7 +40,8 @@ def moments(z: Tensor, weights: Tensor, *, mode: str = "stop") -> GaussianStats:
     """
     if mode not in MODES:
         raise KeyError(
-            f"Unknown gradient mode {mode!r}; known: {', '.join(MODES)}, and the function natural_step."
+            f"Unknown gradient mode {mode!r}; known: {', '.join(MODES)}, and the "
+            "function natural_step."
         )
     return (
         GaussianStats.of(z.detach(), weights.detach())
@@ -53,11 +58,13 @@ def natural_step(
     rate: float,
     weight: float = 1.0,
 ) -> Tensor:
-    r"""Centers (K, D) after one step of natural gradient on generative plus `weight`
-    times discriminative loss.
+    r"""Centers (K, D) after one step of natural gradient.
+
+    Of the generative loss plus `weight` times the discriminative one.
 
     The Fisher information of unit-covariance centers is $\mathrm{diag}(\pi_k)$, so that
-    $$\mu_k \leftarrow \mu_k + \gamma\,(m_k - \mu_k) - \gamma \tfrac{\lambda}{\pi_k} \nabla_{\mu_k} L_\mathrm{disc}.$$
+    $$\mu_k \leftarrow \mu_k + \gamma\,(m_k - \mu_k)
+    - \gamma \tfrac{\lambda}{\pi_k} \nabla_{\mu_k} L_\mathrm{disc}.$$
     Without the last term and with γ = 1/t it is the running mean of the batch means;
     centers of classes that the batch does not hold stay.
 

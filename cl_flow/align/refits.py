@@ -1,5 +1,6 @@
-"""Classes fitted anew to latents at hand, as one could who still has their images: from
-a mere shift to any shape.
+"""Refits: classes fitted anew to latents at hand.
+
+As one could who still has their images, from a mere shift to any shape.
 """
 
 __all__ = ["FAMILIES", "refit"]
@@ -17,8 +18,9 @@ FAMILIES = ("means", "offsets", "diagonal", "full", "affine")
 
 
 class Head(NamedTuple):
-    """One class: the components (M, D) and log weights (M,) that it has in its frame u
-    = weight·z + bias.
+    """Components (M, D) and log weights (M,) of one class.
+
+    They lie in its frame u = weight·z + bias.
     """
 
     components: Tensor
@@ -37,25 +39,29 @@ def refit(
     shrinkage: float = 1e-3,
     n_iterations: int = 10,
 ) -> Mixture:
-    r"""The mixture with every class in `y` fitted anew to its latents; the other
-    classes keep their bits.
+    r"""The mixture with every class in `y` fitted anew to its latents.
+
+    The other classes keep their bits.
 
     The families say what may change, by maximum likelihood but for the first. Four of
     them are nested, each begun at the optimum of the one before, so that the likelihood
     of the latents never falls along them:
 
-    - `means`: the class moves as it is, until its main center is the mean of its latents;
-    - `offsets`: around that mean, offsets and weights of the components are learnt anew;
+    - `means`: the class moves as it is, until its main center is the mean of its
+      latents;
+    - `offsets`: around that mean, offsets and weights of the components are learnt
+      anew;
     - `diagonal`: the components also share a diagonal covariance;
     - `full`: they share a full covariance.
 
     The fifth contains `means` and stands beside the rest, for it keeps the shape that
     the class had:
 
-    - `affine`: offsets and weights stay, and the class looks at its latents through $u = W z + b$: what moved it by an
-      affine map is undone, as far as the shape of the class tells one direction from
-      another. Given responsibilities r, targets $t_n = \sum_m r_{nm} \mu_m$ and
-      scatters $S = \sum \tilde z \tilde z^\top$, $C = \sum \tilde t \tilde z^\top$, the
+    - `affine`: offsets and weights stay, and the class looks at its latents through
+      $u = W z + b$: what moved it by an affine map is undone, as far as the shape of
+      the class tells one direction from another. Given responsibilities r, targets
+      $t_n = \sum_m r_{nm} \mu_m$ and scatters $S = \sum \tilde z \tilde z^\top$,
+      $C = \sum \tilde t \tilde z^\top$, the
       maximum of $N \log|\det W| - \tfrac12 \sum \|W z_n + b - t_n\|^2$ has the singular
       vectors of $C S^{-1/2} = U \,\mathrm{diag}(k)\, V^\top$: $W = U
       \,\mathrm{diag}\big(\tfrac12 (k + \sqrt{k^2 + 4N})\big)\, V^\top S^{-1/2}$. It is
@@ -91,9 +97,11 @@ def refit(
         raise KeyError(f"Unknown family {family!r}; known: {', '.join(FAMILIES)}.")
     if z.ndim != 2 or z.shape[1] != mixture.dim or not len(y) or len(z) % len(y):
         raise ValueError(
-            f"Expected latents (N, {mixture.dim}), N a multiple of {len(y)}; got {tuple(z.shape)}."
+            f"Expected latents (N, {mixture.dim}), N a multiple of {len(y)}; got "
+            f"{tuple(z.shape)}."
         )
-    y, out = y.repeat_interleave(len(z) // len(y)), mixture
+    y = y.repeat_interleave(len(z) // len(y))
+    out = mixture
     for k in y.unique().tolist():
         head = _head(mixture, k)
         u = z[y == k].double() @ head.weight.T + head.bias
@@ -110,11 +118,9 @@ def _fit(
     shift = mean - head.components[0]
     if family == "affine":
         return _through(head, *_affine(head, u, shrinkage, n_iterations))
-    components, log_weights, root = (
-        head.components + shift,
-        head.log_weights,
-        torch.eye(len(mean)).to(u),
-    )
+    components = head.components + shift
+    log_weights = head.log_weights
+    root = torch.eye(len(mean)).to(u)
     for name in FAMILIES[1 : FAMILIES.index(family) + 1]:
         components, log_weights, root = _tied(
             u, components, log_weights, root, name, shrinkage, n_iterations
@@ -129,7 +135,7 @@ def _fit(
 
 
 def _through(head: Head, weight: Tensor, bias: Tensor) -> Head:
-    """The class behind one more frame, in front of the one it has."""
+    """Class behind one more frame, in front of the one it has."""
     return head._replace(weight=weight @ head.weight, bias=weight @ head.bias + bias)
 
 
@@ -145,8 +151,9 @@ def _tied(
     shrinkage: float,
     n_iterations: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """EM over components, weights and the inverse root of their covariance; the first
-    component stays.
+    """EM over components, weights and the inverse root of their covariance.
+
+    The first component stays.
     """
     whole = GaussianStats.of(u)
     for _ in range(n_iterations):
@@ -171,8 +178,9 @@ def _root(
     *,
     diagonal: bool,
 ) -> Tensor:
-    """Inverse root (D, D) of the scatter of all points around their components: the
-    whole less that between them.
+    """Inverse root (D, D) of the scatter within components.
+
+    It is the whole scatter less that between them.
     """
     between = means - whole.mean
     around_first = means[0] - first
@@ -199,7 +207,10 @@ def _root(
 def _affine(
     head: Head, u: Tensor, shrinkage: float, n_iterations: int
 ) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the likeliest affine map of latents onto the class as it is."""
+    """Likeliest affine map of latents onto the class as it is.
+
+    As a weight and a bias.
+    """
     stats = GaussianStats.of(u)
     covariance = stats.covariance(shrinkage=shrinkage)[0]
     ends = []
@@ -219,7 +230,10 @@ def _onto(
     mean: Tensor,
     covariance: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """One step of EM: the map that maximises the expected likelihood, in closed form."""
+    """One step of EM.
+
+    The map that maximises the expected likelihood, in closed form.
+    """
     targets = (
         _responsibilities(u @ weight.T + bias, head.components, head.log_weights)
         @ head.components
@@ -232,13 +246,15 @@ def _onto(
 
 
 def _colouring(covariance: Tensor, head: Head) -> Tensor:
-    """The symmetric map that gives latents the covariance that the class has by itself:
-    whitening, then colouring.
+    """Symmetric map that gives latents the class's own covariance.
+
+    Whitening, then colouring.
     """
     spread = GaussianStats.of(
         head.components, head.log_weights.exp()[:, None]
     ).covariance()[0]
-    root, inverse_root = _power(covariance, 0.5), _power(covariance, -0.5)
+    root = _power(covariance, 0.5)
+    inverse_root = _power(covariance, -0.5)
     own = spread + torch.eye(len(spread)).to(spread)
     return inverse_root @ _power(root @ own @ root, 0.5) @ inverse_root
 
@@ -247,11 +263,13 @@ def _colouring(covariance: Tensor, head: Head) -> Tensor:
 
 
 def _responsibilities(u: Tensor, components: Tensor, log_weights: Tensor) -> Tensor:
-    """p(m | u) (N, M); what all components share of the exponent is left out."""
+    """p(m | u) (N, M).
+
+    What all components share of the exponent is left out.
+    """
     own = log_weights - 0.5 * components.square().sum(1)
-    return (
-        torch.addmm(own[:, None], components, u.T).softmax(0).T
-    )  # four times as fast as along rows of M
+    # Four times as fast as along rows of M.
+    return torch.addmm(own[:, None], components, u.T).softmax(0).T
 
 
 def _log_likelihood(head: Head, u: Tensor, weight: Tensor, bias: Tensor) -> float:
@@ -273,7 +291,8 @@ def _power(matrix: Tensor, exponent: float) -> Tensor:
 
 def _head(mixture: Mixture, k: int) -> Head:
     """A class in double precision."""
-    dim, like = mixture.dim, mixture.mu
+    dim = mixture.dim
+    like = mixture.mu
     weight, bias = mixture.frames or (
         torch.eye(dim).expand(mixture.n_classes, -1, -1),
         torch.zeros(like.shape),
@@ -290,7 +309,10 @@ def _head(mixture: Mixture, k: int) -> Head:
 
 
 def _with_head(mixture: Mixture, k: int, head: Head, *, mu_moves: bool) -> Mixture:
-    """The mixture with one class set; one that only moves needs no frame."""
+    """The mixture with one class set.
+
+    One that only moves needs no frame.
+    """
     rows = {
         name: getattr(mixture, name).detach().clone() for name in ("mu", "delta", "psi")
     }
@@ -301,11 +323,13 @@ def _with_head(mixture: Mixture, k: int, head: Head, *, mu_moves: bool) -> Mixtu
     out = mixture.replace(**rows)
     if mu_moves:
         return out
-    dim, like = mixture.dim, rows["mu"]
+    dim = mixture.dim
+    like = rows["mu"]
     weight, bias = mixture.frames or (
         torch.eye(dim).repeat(len(like), 1, 1).to(like),
         torch.zeros_like(like),
     )
-    weight, bias = weight.clone(), bias.clone()
+    weight = weight.clone()
+    bias = bias.clone()
     weight[k], bias[k] = head.weight.to(weight), head.bias.to(bias)
     return out.framed(weight, bias)

@@ -7,10 +7,9 @@ import socket
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import huggingface_hub
-import timm
 import torch
 from torch import nn
 
@@ -21,8 +20,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """What is extracted: every stage of `out_indices` at every size of the image
-    pyramid; the defaults are HGAD's.
+    """Choice of backbone, pyramid and stages to extract.
+
+    Every stage of `out_indices` at every size of the image pyramid; the defaults are
+    HGAD's.
 
     Args:
         backbone: timm model name with its weight tag (the untagged name changed weights
@@ -43,8 +44,9 @@ class FeatureConfig:
 
 
 def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
-    """The frozen backbone in evaluation mode, and its facts: `source`, `sha`, `mean`,
-    `std`, `interpolation`.
+    """The frozen backbone in evaluation mode, and its facts.
+
+    `source`, `sha`, `mean`, `std`, `interpolation`.
 
     Weights come from the explicit file, else from the local cache, else from the hub;
     the log says which.
@@ -55,15 +57,15 @@ def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
             switched off.
         ValueError: timm does not know the name.
     """
+    import timm
+
     name = config.backbone
     if not timm.is_model(name):
-        close = (
-            ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:6])
-            or "see timm.list_models()"
-        )
+        near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:6]
+        close = ", ".join(near) or "see timm.list_models()"
         raise ValueError(f"Unknown timm model {name!r}; known, for example: {close}.")
     path = None if config.weights == "random" else _find_weights(config)
-    overlay = {} if path is None else {"pretrained_cfg_overlay": {"file": str(path)}}
+    overlay = None if path is None else {"file": str(path)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = timm.create_model(
@@ -71,15 +73,15 @@ def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
             pretrained=path is not None,
             features_only=True,
             out_indices=config.out_indices,
-            **overlay,
+            pretrained_cfg_overlay=overlay,
         )
-    facts = {key: model.pretrained_cfg[key] for key in ("mean", "std", "interpolation")}
-    sha = (
-        "random"
-        if path is None
-        else blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    )
-    source = "drawn from seed 0" if path is None else str(path)
+    cfg: Any = model.pretrained_cfg
+    facts = {key: cfg[key] for key in ("mean", "std", "interpolation")}
+    sha = "random"
+    source = "drawn from seed 0"
+    if path is not None:
+        sha = blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        source = str(path)
     log.info("backbone %s: weights %s", name, source)
     return model.eval().requires_grad_(False), {**facts, "source": source, "sha": sha}
 
@@ -95,10 +97,15 @@ def _find_weights(config: FeatureConfig) -> Path:
             if place.is_file():
                 return place
         raise FileNotFoundError(
-            f"Expected a file of weights; got {config.weights!r}, found neither there nor in {DATA}."
+            f"Expected a file of weights; got {config.weights!r}, found neither there "
+            f"nor in {DATA}."
         )
-    cfg = timm.models.get_pretrained_cfg(config.backbone)
-    repository, file = cfg.hf_hub_id, cfg.hf_hub_filename or "model.safetensors"
+    import huggingface_hub
+    import timm
+
+    cfg: Any = timm.models.get_pretrained_cfg(config.backbone)
+    repository = cfg.hf_hub_id
+    file = cfg.hf_hub_filename or "model.safetensors"
     for name in (file, "model.safetensors", "pytorch_model.bin"):
         cached = huggingface_hub.try_to_load_from_cache(repository, name)
         if isinstance(cached, str):
@@ -107,14 +114,21 @@ def _find_weights(config: FeatureConfig) -> Path:
 
 
 def _download(backbone: str, repository: str, file: str) -> Path:
-    """From the hub, if it answers within seconds: its client would retry for a minute
-    where there is no network.
+    """From the hub, if it answers within seconds.
+
+    Its client would retry for a minute where there is no network.
     """
+    import huggingface_hub
+
     endpoint = huggingface_hub.constants.ENDPOINT
-    way_out = f"put {repository}'s {file} on this machine and name it in FeatureConfig(weights=…)"
+    way_out = (
+        f"put {repository}'s {file} on this machine and name it in "
+        "FeatureConfig(weights=…)"
+    )
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         raise ConnectionError(
-            f"No weights of {backbone!r} in the local cache, and HF_HUB_OFFLINE is set; {way_out}."
+            f"No weights of {backbone!r} in the local cache, and HF_HUB_OFFLINE is "
+            f"set; {way_out}."
         )
     try:
         address = urlsplit(endpoint)
@@ -123,6 +137,7 @@ def _download(backbone: str, repository: str, file: str) -> Path:
         ).close()
     except OSError as error:
         raise ConnectionError(
-            f"No weights of {backbone!r} in the local cache, and {endpoint} is out of reach ({error}); {way_out}."
+            f"No weights of {backbone!r} in the local cache, and {endpoint} is out of "
+            f"reach ({error}); {way_out}."
         ) from error
     return Path(huggingface_hub.hf_hub_download(repository, file))

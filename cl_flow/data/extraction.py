@@ -20,26 +20,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import timm
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor, nn
-from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
 from cl_flow.data.backbones import FeatureConfig, load_backbone
 from cl_flow.data.features import Features
 from cl_flow.data.images import read_image
-from cl_flow.data.store import digest, open_levels
+from cl_flow.data.store import open_levels
 from cl_flow.devices import pick_device
+from cl_flow.identity import digest_of
 from cl_flow.paths import DATA, atomic
 
 log = logging.getLogger(__name__)
 
-PIECE = (
-    2**18
-)  # pixels that a core infers at a time: what a layer hands to the next then stays in its cache
+# Pixels that a core infers at a time: what a layer hands to the next then stays in its
+# cache.
+PIECE = 2**18
 
 
 def load_features(
@@ -51,8 +50,9 @@ def load_features(
     batch_size: int = 32,
     progress: bool = True,
 ) -> Features:
-    """Features of the samples, from disk or extracted now; an interrupted extraction
-    goes on where it stopped.
+    """Features of the samples, from disk or extracted now.
+
+    An interrupted extraction goes on where it stopped.
 
     The folder is keyed by backbone, weights, transform and the images' bytes.
 
@@ -85,10 +85,9 @@ def load_features(
         key: value for key, value in facts.items() if key not in ("source", "weights")
     }
     dataset = samples["dataset"].iloc[0]
-    folder = (
-        Path(root)
-        / f"{dataset}-{config.backbone.split('.')[0]}-{config.image_size}px-{digest(identity, 8)}"
-    )
+    backbone = config.backbone.split(".")[0]
+    key = digest_of(identity, 8)
+    folder = Path(root) / f"{dataset}-{backbone}-{config.image_size}px-{key}"
     if not (folder / "complete.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -116,8 +115,10 @@ def load_features(
 
 
 def fingerprint(samples: pd.DataFrame) -> str:
-    """Digest of the images: name, size and both ends of each file, which hold every
-    compressed format's checksums.
+    """Digest of the images.
+
+    Name, size and both ends of each file, which hold every compressed format's
+    checksums.
     """
     digest = blake2b(digest_size=16)
     for path, category, defect in zip(
@@ -147,10 +148,8 @@ def _extract(
     progress: bool,
 ) -> None:
     done, grids = _progress(folder)
-    levels, saved = (
-        open_levels(folder, len(grids), mode="r+") if grids else None,
-        time.monotonic(),
-    )
+    levels = open_levels(folder, len(grids), mode="r+") if grids else None
+    saved = time.monotonic()
     paths = list(samples["image_path"])
     bar = tqdm(
         total=len(paths),
@@ -193,7 +192,9 @@ def _inferred(
     device: torch.device,
     batch_size: int,
 ) -> Iterator[list[Tensor]]:
-    """Per level the features (B, D, H, W) of consecutive images, some at a time.
+    """Features (B, D, H, W) of consecutive images, per level.
+
+    Some at a time.
 
     On a CPU every core decodes and infers a few images alone, so that none waits for
     another; how many does not depend on the number of cores, nor do the bits. A GPU
@@ -208,14 +209,13 @@ def _inferred(
         return _forward(model, normalize(decode(piece)), config.scales)
 
     if device.type == "cpu":
-        size, cores = (
-            min(batch_size, PIECE // config.image_size**2) or 1,
-            torch.get_num_threads(),
-        )
+        size = min(batch_size, PIECE // config.image_size**2) or 1
+        cores = torch.get_num_threads()
         pieces = [paths[start : start + size] for start in range(0, len(paths), size)]
-        one_at_a_time = isinstance(
-            model, timm.models.FeatureHookNet
-        )  # it keeps what its layers gave in itself
+        # It keeps what its layers gave in itself.
+        from timm.models import FeatureHookNet
+
+        one_at_a_time = isinstance(model, FeatureHookNet)
         n = 1 if one_at_a_time else max(1, min(cores, batch_size, len(pieces)))
         with _workers(n, cores // n) as pool:
             yield from _ahead(pool, alone, pieces, 2 * n)
@@ -230,23 +230,26 @@ def _inferred(
 
 @contextmanager
 def _workers(n: int, cores: int = 1) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute on so many cores each; what they have not begun when one
-    leaves is never done.
+    """Threads that compute on so many cores each.
+
+    What they have not begun when one leaves is never done.
     """
     pool = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(cores,))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(
-            torch.get_num_threads()
-        )  # or every new thread would compute on as few
+        # Or every new thread would compute on as few.
+        torch.set_num_threads(torch.get_num_threads())
 
 
 def _ahead(
     pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable, n: int
 ) -> Iterator:
-    """The function of each item in order, `n` items ahead of the one that is asked for."""
+    """Results of a function in order, computed ahead.
+
+    `n` items ahead of the one that is asked for.
+    """
     items = iter(items)
     waiting = deque(pool.submit(function, item) for item in islice(items, n))
     while waiting:
@@ -255,17 +258,17 @@ def _ahead(
         yield result
 
 
-def _transforms(config: FeatureConfig, facts: dict) -> tuple[v2.Compose, v2.Compose]:
-    """From a picture to pixels of the wanted size, and from such images (B, 3, H, W) to
-    what the backbone takes.
+def _transforms(config: FeatureConfig, facts: dict) -> tuple[Callable, Callable]:
+    """Transforms from a picture to what the backbone takes.
+
+    The first gives pixels of the wanted size, the second takes such images (B, 3, H,
+    W).
     """
+    from torchvision.transforms import v2
+
     mode = v2.InterpolationMode(facts["interpolation"])
-    fit = [
-        v2.ToImage(),
-        v2.Resize(
-            (config.image_size, config.image_size), interpolation=mode, antialias=True
-        ),
-    ]
+    size = (config.image_size, config.image_size)
+    fit = [v2.ToImage(), v2.Resize(size, interpolation=mode, antialias=True)]
     normalize = [
         v2.ToDtype(torch.float32, scale=True),
         v2.Normalize(facts["mean"], facts["std"]),
@@ -275,23 +278,24 @@ def _transforms(config: FeatureConfig, facts: dict) -> tuple[v2.Compose, v2.Comp
 
 @torch.inference_mode()
 def _forward(model: nn.Module, images: Tensor, scales: Sequence[int]) -> list[Tensor]:
-    """Every stage of every scale (B, D, H, W); smaller scales are resampled as HGAD
-    does.
+    """Every stage of every scale (B, D, H, W).
+
+    Smaller scales are resampled as HGAD does.
     """
     out: list[Tensor] = []
     for scale in scales:
         size = [side // scale for side in images.shape[-2:]]
-        small = (
-            images
-            if scale == 1
-            else F.interpolate(images, size=size, mode="bilinear", align_corners=True)
-        )
+        small = images
+        if scale != 1:
+            small = F.interpolate(
+                images, size=size, mode="bilinear", align_corners=True
+            )
         out += model(small)
     return [values.half() for values in out]
 
 
 def _progress(folder: Path) -> tuple[int, list[tuple[int, int]] | None]:
-    """How many images an interrupted extraction has left, and the grids of its levels."""
+    """Images that an interrupted extraction has done, and its grids."""
     state = folder / "progress.json"
     if not state.is_file():
         return 0, None
@@ -302,14 +306,13 @@ def _progress(folder: Path) -> tuple[int, list[tuple[int, int]] | None]:
 def _allocate(
     folder: Path, shapes: list[tuple[int, int, int]]
 ) -> tuple[np.memmap, ...]:
-    need, free = (
-        sum(2 * math.prod(shape) for shape in shapes),
-        shutil.disk_usage(folder).free,
-    )
+    need = sum(2 * math.prod(shape) for shape in shapes)
+    free = shutil.disk_usage(folder).free
     log.info("features of %d images: %.2f GB in %s", shapes[0][0], need / 1e9, folder)
     if need > 0.95 * free:
         raise OSError(
-            f"Expected {need / 1e9:.1f} GB of free disk for the features; got {free / 1e9:.1f} GB at {folder}. "
+            f"Expected {need / 1e9:.1f} GB of free disk for the features; got "
+            f"{free / 1e9:.1f} GB at {folder}. "
             "Point CL_FLOW_DATA at a larger disk, or take a smaller image_size."
         )
     return tuple(

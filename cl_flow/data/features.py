@@ -1,5 +1,6 @@
-"""Frozen timm features of samples, extracted once and kept on disk as float16 memory
-maps, one file per level.
+"""Features of samples under a frozen backbone.
+
+They are kept on disk as float16 memory maps, one file per level.
 """
 
 __all__ = ["Features", "union"]
@@ -13,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cl_flow.data.store import digest, open_levels, store_levels
+from cl_flow.data.store import open_levels, store_levels
 from cl_flow.data.whitening import principal_directions, project
+from cl_flow.identity import digest_of
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +56,9 @@ class Features:
         return len(self.samples)
 
     def where(self, **values: object) -> "Features":
-        """The images whose columns hold the given values:
-        `features.where(split="train", category="bottle")`.
+        """Select the images whose columns hold the given values.
+
+        As in `features.where(split="train", category="bottle")`.
 
         A list, tuple or set selects every value in it.
         """
@@ -64,18 +68,19 @@ class Features:
             keep &= self.samples[column].isin(wanted).to_numpy()
         return self.take(np.flatnonzero(keep))
 
-    def take(self, indices: Sequence[int]) -> "Features":
-        """The images at the given positions."""
-        samples = self.samples.iloc[indices].reset_index(drop=True)
-        return dataclasses.replace(
-            self, samples=samples, rows=self.rows[np.asarray(indices, dtype=int)]
-        )
+    def take(self, indices: ArrayLike) -> "Features":
+        """Images at the given positions."""
+        positions = np.asarray(indices, dtype=int)
+        samples = self.samples.iloc[positions].reset_index(drop=True)
+        return dataclasses.replace(self, samples=samples, rows=self.rows[positions])
 
-    def read(self, indices: Sequence[int] | slice = slice(None)) -> list[Tensor]:
-        """Per level the features (images, H·W, D) of the images at the given positions,
-        in the stored precision.
+    def read(self, indices: ArrayLike | slice = slice(None)) -> list[Tensor]:
+        """Read features (images, H·W, D) at the given positions, per level.
+
+        In the stored precision.
         """
-        rows = self.rows[indices]
+        at = indices if isinstance(indices, slice) else np.asarray(indices)
+        rows = self.rows[at]
         return [torch.from_numpy(np.asarray(level[rows])) for level in self.levels]
 
     def batches(self, size: int = 32) -> Iterator[list[Tensor]]:
@@ -86,8 +91,9 @@ class Features:
     def whitened(
         self, dim: int, *, fit_on: Sequence[str], shrinkage: float = 1e-3
     ) -> "Features":
-        """Each level's `dim` leading principal directions at unit variance, kept on
-        disk beside the original.
+        """Project each level onto its leading principal directions.
+
+        `dim` of them, at unit variance, kept on disk beside the original.
 
         Args:
             dim: Channels to keep; levels with fewer keep what they have.
@@ -104,13 +110,16 @@ class Features:
         folder = (
             None
             if self.folder is None
-            else self.folder.with_name(f"{self.folder.name}-w{dim}-{digest(facts, 6)}")
+            else self.folder.with_name(
+                f"{self.folder.name}-w{dim}-{digest_of(facts, 6)}"
+            )
         )
         if folder is None or not (folder / "complete.json").is_file():
             training = self.where(split="train", label=0, category=list(fit_on))
             if not len(training):
                 raise ValueError(
-                    f"Expected normal training images of {sorted(fit_on)} to whiten with; got none."
+                    f"Expected normal training images of {sorted(fit_on)} to whiten "
+                    "with; got none."
                 )
             maps = [
                 principal_directions(level[training.rows], dim, shrinkage)
@@ -125,20 +134,23 @@ class Features:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>{self.samples.groupby(['category', 'split']).size().unstack().to_html()}"
+        counts = self.samples.groupby(["category", "split"]).size().unstack()
+        return f"<p>{self!r}</p>{counts.to_html()}"
 
     def __repr__(self) -> str:
         levels = ", ".join(
             f"{h}×{w}×{dim}" for (h, w), dim in zip(self.grids, self.dims)
         )
-        return f"Features({len(self)} images of {len(self.categories)} categories; levels {levels})"
+        n = len(self.categories)
+        return f"Features({len(self)} images of {n} categories; levels {levels})"
 
 
 def union(parts: Sequence[Features]) -> Features:
     """The images of several selections of the same features, in order."""
     if not parts or any(part.levels is not parts[0].levels for part in parts):
         raise ValueError(
-            "Expected selections of the same features; got none, or features of different extractions."
+            "Expected selections of the same features; got none, or features of "
+            "different extractions."
         )
     samples = pd.concat([part.samples for part in parts], ignore_index=True)
     return dataclasses.replace(

@@ -1,5 +1,6 @@
-"""Images and masks from disk: whatever a camera or a labelling tool wrote becomes 8-bit
-RGB or a boolean array.
+"""Images and masks from disk.
+
+Whatever a camera or a labelling tool wrote becomes 8-bit RGB or a boolean array.
 """
 
 __all__ = ["image_size", "read_image", "read_mask"]
@@ -64,15 +65,17 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     mask = _decode(path)
     if mask.size != tuple(size):
         raise ValueError(
-            f"Expected a mask of its image's size, {_by(size)} pixels; got {_by(mask.size)}: {path}"
+            f"Expected a mask of its image's size, {_by(size)} pixels; got "
+            f"{_by(mask.size)}: {path}"
         )
     pixels = np.asarray(_opaque(mask))
     return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Return width and height in pixels as `read_image` would; of JPEG and BMP, only
-    the header is read.
+    """Return width and height in pixels as `read_image` would.
+
+    Of JPEG and BMP, only the header is read.
 
     Args:
         path: A PNG, JPEG, BMP or TIFF file.
@@ -94,7 +97,10 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def _decode(path: str | Path) -> Image.Image:
-    """Read the whole file: only decoding every pixel shows that none is missing."""
+    """Read the whole file.
+
+    Only decoding every pixel shows that none is missing.
+    """
     try:
         with Image.open(path) as image:
             image.load()
@@ -107,20 +113,23 @@ def _decode(path: str | Path) -> Image.Image:
 def _unreadable(path: str | Path, error: Exception) -> Exception:
     if isinstance(error, UnidentifiedImageError):
         return ValueError(
-            f"Expected an image; got a file that is empty, cut short or no image: {path}"
+            "Expected an image; got a file that is empty, cut short or no image: "
+            f"{path}"
         )
     if (
         isinstance(error, OSError) and error.errno is not None
     ):  # the system's own: no such file, no permission
         return error
     return ValueError(
-        f"Expected a whole image; got one that is cut short or unreadable ({error}): {path}"
+        f"Expected a whole image; got one that is cut short or unreadable ({error}): "
+        f"{path}"
     )
 
 
 def _to_8_bit(pixels: np.ndarray, path: str | Path) -> np.ndarray:
     white = 1.0 if pixels.dtype.kind == "f" else 65535
-    low, high = pixels.min(), pixels.max()
+    low = pixels.min()
+    high = pixels.max()
     if not (low >= 0 and high <= white):
         kind = "floating-point" if white == 1.0 else "integer"
         raise ValueError(

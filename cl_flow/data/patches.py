@@ -1,5 +1,6 @@
-"""Patches of earlier classes, kept or made up, from which batches are drawn with every
-class equally likely.
+"""Patches of earlier classes, kept or made up.
+
+Batches are drawn from them with every class equally likely.
 """
 
 __all__ = ["PatchPool", "Batch", "stored"]
@@ -15,8 +16,10 @@ from cl_flow.data.features import Features
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees: per level the patches (N, D) and their grid cells (N,) or
-    None, and a class id per image.
+    """Batch of one step.
+
+    Per level the patches (N, D) and their grid cells (N,) or None, and a class id per
+    image.
 
     The patches of an image are consecutive: N is a multiple of the number of images B.
     HGAD's losses are taken over the first `taught` images, all of them by default; the
@@ -29,8 +32,9 @@ class Batch:
     taught: int | None = None
 
     def untaught(self, values: Tensor) -> Tensor:
-        """The rows of a tensor (N, …), one a patch, that belong to the images beyond
-        `taught`.
+        """Rows of a tensor (N, …) that belong to untaught images.
+
+        Those beyond `taught`, one row a patch.
         """
         return values[len(values) * len(self.y[: self.taught]) // len(self.y) :]
 
@@ -53,8 +57,9 @@ class PatchPool:
     def of(
         cls, features: Features, categories: Sequence[str], generator: torch.Generator
     ) -> "PatchPool":
-        """All patches of these categories as stored on file, those of each class in
-        random order.
+        """Take all patches of these categories as stored on file.
+
+        Those of each class in random order.
         """
         levels = [
             _shuffled(features.where(category=name), generator) for name in categories
@@ -81,8 +86,13 @@ class PatchPool:
         return PatchPool(*([torch.cat(both) for both in zip(*pair)] for pair in pairs))
 
     def first(self, quotas: Sequence[int]) -> "PatchPool":
-        """The first patches of each class, as many as each level's quota allows."""
-        x, cells, counts = [], [], []
+        """Keep the first patches of each class.
+
+        As many as each level's quota allows.
+        """
+        x = []
+        cells = []
+        counts = []
         for quota, level_x, level_cells, level_counts in zip(
             quotas, self.x, self.cells, self.counts
         ):
@@ -95,13 +105,16 @@ class PatchPool:
     def draw(
         self, n_images: int, n_patches: Sequence[int], generator: torch.Generator
     ) -> Batch:
-        """So many images, each of one class and of so many patches per level, with
-        replacement.
+        """Draw so many images, each of one class, with replacement.
+
+        Each has so many patches per level.
         """
         y = torch.randint(self.n_classes, (n_images,), generator=generator)
-        xs, indices = [], []
+        xs = []
+        indices = []
         for x, cells, counts, n in zip(self.x, self.cells, self.counts, n_patches):
-            size, begin = counts[y][:, None], (counts.cumsum(0) - counts)[y][:, None]
+            size = counts[y][:, None]
+            begin = (counts.cumsum(0) - counts)[y][:, None]
             nth = (
                 torch.rand(n_images, n, generator=generator, dtype=torch.float64) * size
             ).long()
@@ -111,8 +124,9 @@ class PatchPool:
         return Batch(xs, indices, y.to(self.x[0].device))
 
     def to(self, device: torch.device) -> "PatchPool":
-        """The patches on a device; the counts stay, as what is drawn is decided on the
-        CPU.
+        """The patches on a device.
+
+        The counts stay, as what is drawn is decided on the CPU.
         """
         return PatchPool(
             [x.to(device) for x in self.x],
@@ -144,11 +158,12 @@ def stored(memory: Mapping[str, Tensor]) -> PatchPool:
 def _shuffled(
     images: Features, generator: torch.Generator
 ) -> list[tuple[Tensor, Tensor]]:
-    """Per level the patches (M, D) and cells (M,) of images, in random order."""
+    """Patches (M, D) and cells (M,) of images in random order, per level."""
     out = []
     for level, (h, w) in zip(images.levels, images.grids):
         order = torch.randperm(len(images) * h * w, generator=generator)
-        image, cell = order // (h * w), order % (h * w)
+        image = order // (h * w)
+        cell = order % (h * w)
         out.append(
             (
                 torch.from_numpy(level[images.rows[image.numpy()], cell.numpy()]),

@@ -1,11 +1,11 @@
 """Feature arrays on disk, one file a level."""
 
-__all__ = ["digest", "open_levels", "store_levels"]
+__all__ = ["open_levels", "store_levels"]
 
 import json
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,11 +20,7 @@ def store_levels(folder: Path, levels: Sequence[np.ndarray], facts: dict) -> Non
         path.write_text(json.dumps(facts, indent=1))
 
 
-def open_levels(folder: Path, n: int, mode: str = "r") -> tuple[np.memmap, ...]:
+def open_levels(
+    folder: Path, n: int, mode: Literal["r", "r+"] = "r"
+) -> tuple[np.memmap, ...]:
     return tuple(np.load(folder / f"level{i}.npy", mmap_mode=mode) for i in range(n))
-
-
-def digest(facts: object, length: int) -> str:
-    return blake2b(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[
-        :length
-    ]

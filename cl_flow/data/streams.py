@@ -1,5 +1,6 @@
-"""A stream: the training features of the categories that arrive together, task after
-task.
+"""Streams: categories that arrive together, task after task.
+
+A task holds the training features of its categories.
 """
 
 __all__ = ["StreamConfig", "Task", "make_stream", "task_order"]
@@ -35,8 +36,9 @@ class StreamConfig:
 
 @dataclass(frozen=True)
 class Task:
-    """Categories that arrive together, with their normal training images; there is no
-    test image to leak.
+    """Categories that arrive together, with their normal training images.
+
+    There is no test image to leak.
 
     Args:
         index: Position in the stream, from 0.
@@ -52,18 +54,21 @@ class Task:
         samples = self.features.samples
         if (samples["split"] != "train").any() or samples["label"].any():
             raise ValueError(
-                "Expected normal training images only; got test or anomalous ones among them."
+                "Expected normal training images only; got test or anomalous ones "
+                "among them."
             )
         empty = [
             name for name in self.categories if not (samples["category"] == name).any()
         ]
         if empty:
             raise ValueError(
-                f"Expected training images of every category; got none of {', '.join(empty)}."
+                "Expected training images of every category; got none of "
+                f"{', '.join(empty)}."
             )
 
     def __repr__(self) -> str:
-        return f"Task({self.index}: {', '.join(self.categories)}; {len(self.features)} images)"
+        names = ", ".join(self.categories)
+        return f"Task({self.index}: {names}; {len(self.features)} images)"
 
 
 def task_order(
@@ -81,7 +86,8 @@ def task_order(
     sizes = _repeated(split, len(names)) if isinstance(split, int) else tuple(split)
     if sum(sizes) != len(names) or min(sizes, default=0) < 1:
         raise ValueError(
-            f"Expected a split of {len(names)} categories into tasks; got {split} = {sum(sizes)} categories."
+            f"Expected a split of {len(names)} categories into tasks; got {split} = "
+            f"{sum(sizes)} categories."
         )
     stops = np.cumsum(sizes)
     return _left(
@@ -108,11 +114,13 @@ def _ordered(names: list[str], config: StreamConfig) -> list[str]:
         ]
     if isinstance(config.order, str):
         raise ValueError(
-            f"Unknown order {config.order!r}; known: alphabetical, random, or a tuple of category names."
+            f"Unknown order {config.order!r}; known: alphabetical, random, or a tuple "
+            "of category names."
         )
     if sorted(config.order) != names:
         raise ValueError(
-            f"Expected an order that names each category once: {', '.join(names)}; got {config.order}."
+            f"Expected an order that names each category once: {', '.join(names)}; got "
+            f"{config.order}."
         )
     return list(config.order)
 
@@ -124,7 +132,8 @@ def _left(
     names = {name for task in tasks for name in task}
     if not set(without) < names:
         raise ValueError(
-            f"Expected to leave out some of {', '.join(sorted(names))}, not all; got {without}."
+            f"Expected to leave out some of {', '.join(sorted(names))}, not all; got "
+            f"{without}."
         )
     left = [tuple(name for name in task if name not in without) for task in tasks]
     return [task for task in left if task]

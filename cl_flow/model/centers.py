@@ -1,6 +1,6 @@
 """Parameters of a mixture, class by class, and how they grow."""
 
-__all__ = ["Centers"]
+__all__ = ["Centers", "NAMES"]
 
 import copy
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The losses of HGAD, term by term, for latents of one feature level."""
 
-__all__ = ["LossConfig", "hgad_losses", "hgad_total"]
+__all__ = ["LossConfig", "TERMS", "hgad_losses", "hgad_total"]
 
 import math
 from dataclasses import dataclass

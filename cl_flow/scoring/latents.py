@@ -1,5 +1,6 @@
-"""What one flow makes of images, kept: many mixtures can then be held against it
-without running it again.
+"""Latents of images under one flow, kept.
+
+Many mixtures can then be held against it without running it again.
 """
 
 __all__ = ["Latents", "encode", "encoded", "through"]
@@ -18,8 +19,9 @@ from cl_flow.model.flow import FlowModel, Level
 
 @dataclass(frozen=True)
 class Latents(Features):
-    """Images as one flow sees them: `levels` hold latents z (images, S, D) where
-    `Features` hold patches.
+    """Images as one flow sees them.
+
+    `levels` hold latents z (images, S, D) where `Features` hold patches.
 
     `calibrate` and `score` take them in place of the features they were made of; the
     model at hand then lends its mixtures only.
@@ -31,8 +33,9 @@ class Latents(Features):
     log_dets: tuple[np.ndarray, ...] = ()
 
     def batches(self, size: int = 32) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """Per level latents (images, S, D) and log-determinants (images, S), in
-        consecutive batches.
+        """Batches of latents (images, S, D) and log-determinants, per level.
+
+        The latter (images, S); in consecutive order.
         """
         for start in range(0, len(self), size):
             rows = self.rows[start : start + size]
@@ -45,7 +48,9 @@ class Latents(Features):
 @torch.inference_mode()
 @one_thread
 def encode(model: FlowModel, features: Features) -> Latents:
-    """The latents and log-determinants of every image under a model's flows, in memory.
+    """Encode every image under a model's flows.
+
+    Latents and log-determinants, in memory.
 
     Raises:
         ValueError: The model has weights or conditions of some classes alone: a patch
@@ -53,7 +58,8 @@ def encode(model: FlowModel, features: Features) -> Latents:
     """
     if model.own or any(level.class_codes is not None for level in model.levels):
         raise ValueError(
-            "Expected a model with one flow for all classes; got one whose flow depends on the class."
+            "Expected a model with one flow for all classes; got one whose flow "
+            "depends on the class."
         )
     batches = [
         [(z.cpu(), d.cpu()) for z, d in batch] for batch in encoded(model, features)
@@ -79,7 +85,9 @@ def encode(model: FlowModel, features: Features) -> Latents:
 def encoded(
     model: FlowModel, features: Features, *, size: int = 32
 ) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Per batch of `size` images and per level, latents (N, D) and log |det ∂z/∂x| (N,)
+    """Encode images batch by batch.
+
+    Per batch of `size` images and per level, latents (N, D) and log |det ∂z/∂x| (N,),
     on the model's device.
     """
     for batch in features.batches(size):
@@ -89,8 +97,9 @@ def encoded(
 def through(
     level: Level, x: Tensor | tuple[Tensor, Tensor], y: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Latents (N, D) and log-determinants (N,) of patches (images, S, D); latents and
-    theirs pass as they are.
+    """Latents (N, D) and log-determinants (N,) of patches (images, S, D).
+
+    Latents and theirs pass as they are.
 
     Args:
         level: One level of a model; its flow is not run where x are latents already.

@@ -17,8 +17,9 @@ def anomaly_maps(
     size: tuple[int, int],
     sigma: float,
 ) -> Tensor:
-    """Patch scores (n, S) per level as maps: upsampled, summed over levels, smoothed
-    (n, H, W), on the CPU.
+    """Patch scores (n, S) per level as maps.
+
+    Upsampled, summed over levels, smoothed (n, H, W), on the CPU.
 
     One small matrix per side does the first and the last, where the scores are; beside
     the maps themselves it takes memory for a few images.
@@ -44,9 +45,8 @@ def maps_of_set(
     size: tuple[int, int],
     sigma: float,
 ) -> Tensor:
-    anomaly = [
-        -torch.expm1(values - values.max()) for values in levels
-    ]  # precise near 0, where entropies lie
+    # Precise near 0, where entropies lie.
+    anomaly = [-torch.expm1(values - values.max()) for values in levels]
     return (
         anomaly_maps(anomaly, grids, size, sigma)
         - anomaly_maps(anomaly, grids, size, 0.0).min()
@@ -55,8 +55,9 @@ def maps_of_set(
 
 @cache
 def _resampler(n_in: int, n_out: int, sigma: float) -> Tensor:
-    """The matrix (n_out, n_in) of bilinear upsampling (corners aligned) followed by a
-    Gaussian; its rows sum to 1.
+    """Matrix (n_out, n_in) of upsampling and smoothing.
+
+    Bilinear (corners aligned), followed by a Gaussian; its rows sum to 1.
     """
     eye = torch.eye(n_in, dtype=torch.float64)[:, None]
     up = F.interpolate(eye, size=n_out, mode="linear", align_corners=True)[:, 0].numpy()

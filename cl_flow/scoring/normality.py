@@ -1,4 +1,4 @@
-"""How normal each patch is: likelihood and certainty of its class."""
+"""Normality of patches: likelihood, and certainty of their class."""
 
 __all__ = ["all_factors"]
 
@@ -13,9 +13,8 @@ from cl_flow.model.class_views import views
 from cl_flow.model.flow import FlowModel, Level
 from cl_flow.scoring.latents import through
 
-LevelBatch = (
-    list[Tensor] | list[tuple[Tensor, Tensor]]
-)  # per level patches, or latents and their log-determinants
+# Per level patches, or latents and their log-determinants.
+LevelBatch = list[Tensor] | list[tuple[Tensor, Tensor]]
 
 
 def all_factors(
@@ -25,12 +24,14 @@ def all_factors(
     known: Sequence[str] | None,
     per_log_k: bool,
 ) -> tuple[list[Tensor], Tensor]:
-    """Per level both factors of every image (n, 2, S), and the class of each image
-    (n,).
+    """Both factors of every image (n, 2, S), per level.
+
+    And the class of each image (n,).
     """
     ids = None if given is None else model.class_ids(list(features.samples["category"]))
     parts = views(model)
-    factors, classes = [], []
+    factors = []
+    classes = []
     for i, batch in enumerate(features.batches()):
         y = _route(parts, batch) if ids is None else ids[32 * i : 32 * i + 32]
         factors.append(_factors_of(parts, batch, y, known, per_log_k))
@@ -80,12 +81,14 @@ def _factors(
     known: Sequence[str] | None,
     per_log_k: bool,
 ) -> list[Tensor]:
-    """Per level log p(x|y)/D and Σ p log p of a batch, stacked (n, 2, S)."""
+    """Both factors of a batch, stacked (n, 2, S), per level.
+
+    log p(x|y)/D and Σ p log p.
+    """
     classes = None if known is None else model.class_ids(known)
     n_classes = model.n_classes if known is None else len(known)
-    unit = (
-        math.log(n_classes) if per_log_k and n_classes > 1 else 1.0
-    )  # a single class has no entropy to divide
+    # A single class has no entropy to divide.
+    unit = math.log(n_classes) if per_log_k and n_classes > 1 else 1.0
     out = []
     for level, x in zip(model.levels, batch):
         z, log_det = through(level, x, y)
@@ -103,7 +106,10 @@ def _route(parts: Sequence[tuple[FlowModel, Tensor]], batch: LevelBatch) -> Tens
 
 
 def _likelihoods(model: FlowModel, batch: LevelBatch, classes: Tensor) -> Tensor:
-    """log p(x|k)/D of the given classes (n, K), means over patches summed over levels."""
+    """Likelihoods log p(x|k)/D (n, K) of the given classes.
+
+    Means over patches, summed over levels.
+    """
     total = 0.0
     for level, x in zip(model.levels, batch):
         if level.class_codes is None:

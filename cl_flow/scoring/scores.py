@@ -1,5 +1,6 @@
-"""From a model and features to anomaly maps: HGAD's two factors, their product, and how
-they are made comparable.
+"""From a model and features to anomaly maps.
+
+HGAD's two factors, their product, and how they are made comparable.
 """
 
 __all__ = ["Calibration", "PARTS", "Scores", "calibrate", "score"]
@@ -22,8 +23,9 @@ PARTS = ("logp", "entropy", "product")
 
 @dataclass(frozen=True)
 class Calibration:
-    """The typical (median) normality of each class, level and factor over normal
-    training patches: (K, L, 2).
+    """Typical normality of each class, level and factor (K, L, 2).
+
+    The median over normal training patches.
 
     The two factors are log p(x|y)/D and Σ p log p. A class that was never measured
     holds NaN.
@@ -71,8 +73,9 @@ def calibrate(
     known: Sequence[str] | None = None,
     per_log_k: bool = False,
 ) -> Calibration:
-    """How normal the normal training patches of each class typically are, under this
-    model.
+    """Measure the typical normality of each class's training patches.
+
+    Under this model.
 
     Args:
         model: The model that will score.
@@ -168,7 +171,7 @@ def score(
 def _calibrated(
     model: FlowModel, factors: list[Tensor], classes: Tensor, calibration: Calibration
 ) -> list[Tensor]:
-    """Per level the anomaly of every patch in both factors (n, 2, S)."""
+    """Anomaly of every patch in both factors (n, 2, S), per level."""
     typical = calibration.values[classes]
     if typical.isnan().any():
         missing = sorted(
@@ -178,7 +181,8 @@ def _calibrated(
             }
         )
         raise ValueError(
-            f"Expected a calibration of every class scored; got none of {', '.join(missing)}."
+            "Expected a calibration of every class scored; got none of "
+            f"{', '.join(missing)}."
         )
     return [
         torch.sigmoid(typical[:, i, :, None].to(level) - level)

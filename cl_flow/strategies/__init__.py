@@ -1,4 +1,7 @@
-"""Strategies: how the next task is learnt. One file each; `@STRATEGIES` enrols it."""
+"""Strategies: how the next task is learnt.
+
+One file each; `@STRATEGIES` enrols it.
+"""
 
 __all__ = ["STRATEGIES", "Strategy"]
 

@@ -1,4 +1,7 @@
-"""What every strategy may decide; the defaults are plain fine-tuning."""
+"""Base of all strategies.
+
+The defaults are plain fine-tuning.
+"""
 
 __all__ = ["STRATEGIES", "Strategy"]
 
@@ -18,8 +21,9 @@ STRATEGIES: Registry = Registry("strategy")
 
 
 class Strategy:
-    """Hooks that the continual loop calls around the training of each task, in this
-    order.
+    """Hooks around the training of each task.
+
+    The continual loop calls them in this order.
 
     A strategy that keeps something between tasks holds it in `memory`, tensors by name:
     the run saves it with each snapshot and gives it back when an interrupted run
@@ -47,8 +51,9 @@ class Strategy:
     def prepare(
         self, model: FlowModel, task: Task, past: Mapping[int, Task]
     ) -> Features:
-        """The images to train on. `past` holds the tasks already learnt, for a strategy
-        that `sees_past`.
+        """The images to train on.
+
+        `past` holds the tasks already learnt, for a strategy that `sees_past`.
         """
         return task.features
 
@@ -62,7 +67,10 @@ class Strategy:
         """Called when half of the steps are taken."""
 
     def watch(self, step: int, model: FlowModel) -> None:
-        """Called with the number of steps taken, before the first and after each one."""
+        """Look at the model after each step.
+
+        Called with the number of steps taken, before the first too.
+        """
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
         """Keep what the next task will need; called after training."""

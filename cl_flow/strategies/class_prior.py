@@ -1,5 +1,6 @@
-"""Class prior: the class conditions the flow, and one Gaussian is the base of all: no
-centers to misalign.
+"""Class prior: the class conditions the flow.
+
+One Gaussian is the base of all, so there are no centers to misalign.
 """
 
 __all__ = ["ClassPrior"]
@@ -13,8 +14,10 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 
 @STRATEGIES("class_prior")
 class ClassPrior(Strategy):
-    """A structural baseline: fine-tuning of a flow that is told the class, with the
-    base density N(0, I) for each.
+    """A structural baseline.
+
+    Fine-tuning of a flow that is told the class, with the base density N(0, I) for
+    each.
 
     A fixed random code of the class is added to the position's. All centers and offsets
     are 0 and stay so; the entropy then is the same everywhere, and the product ranks as

@@ -1,5 +1,6 @@
-"""Cumulative training: each task is learnt together with all earlier images, an upper
-bound for replay.
+"""Cumulative training: each task is learnt with all earlier images.
+
+An upper bound for replay.
 """
 
 __all__ = ["Cumulative"]

@@ -1,5 +1,6 @@
-"""Elastic weight consolidation: weights that mattered for earlier tasks are held near
-what they were.
+"""Elastic weight consolidation.
+
+Weights that mattered for earlier tasks are held near what they were.
 """
 
 __all__ = ["EWC"]
@@ -18,7 +19,9 @@ from cl_flow.strategies.shared.old_model import per_image_fisher
 
 @STRATEGIES("ewc")
 class EWC(Strategy):
-    r"""Online EWC: $\frac\lambda2 \sum_i F_i (\theta_i - \theta^*_i)^2$, the Fisher
+    r"""Online elastic weight consolidation.
+
+    The penalty is $\frac\lambda2 \sum_i F_i (\theta_i - \theta^*_i)^2$, the Fisher
     information decaying task by task.
 
     It holds the whole flow and the old centers; those of the new classes are free.
@@ -37,7 +40,8 @@ class EWC(Strategy):
 
     def __init__(self, *, strength: float = 1e6, decay: float = 1.0) -> None:
         super().__init__()
-        self.strength, self.decay = strength, decay
+        self.strength = strength
+        self.decay = decay
         self._anchor: dict[str, Tensor] = {}
 
     def prepare(

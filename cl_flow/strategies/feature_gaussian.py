@@ -1,5 +1,6 @@
-"""Feature Gaussians: of every earlier class the Gaussian of its backbone features is
-kept, and its samples replayed.
+"""Feature Gaussians: samples of each earlier class's Gaussian are replayed.
+
+It is kept of the class's backbone features.
 """
 
 __all__ = ["FeatureGaussian"]
@@ -16,8 +17,9 @@ from cl_flow.training.batches import Rehearsal
 
 @STRATEGIES("feature_gaussian")
 class FeatureGaussian(Strategy):
-    """Replay without exemplars: the backbone is frozen, so a class's features and their
-    moments never drift.
+    """Replay without exemplars.
+
+    The backbone is frozen, so a class's features and their moments never drift.
 
     Positions are pooled, cells drawn uniformly, and the samples enter HGAD's full loss
     as the kept patches of `replay`.
@@ -36,7 +38,9 @@ class FeatureGaussian(Strategy):
         self, *, components: int = 1, pool: int = 4096, ratio: float | None = 1.0
     ) -> None:
         super().__init__()
-        self.components, self.pool, self.ratio = components, pool, ratio
+        self.components = components
+        self.pool = pool
+        self.ratio = ratio
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self.memory:

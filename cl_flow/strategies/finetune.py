@@ -1,5 +1,6 @@
-"""Fine-tuning: each task is trained on its own images alone, and only its class centers
-are added.
+"""Fine-tuning: each task is trained on its own images alone.
+
+Only its class centers are added.
 """
 
 __all__ = ["Finetune"]

@@ -12,7 +12,9 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 
 @STRATEGIES("freeze")
 class Freeze(Strategy):
-    """What is near the features stays, what is near the centers learns on.
+    """Freeze the blocks near the features.
+
+    Those near the centers learn on.
 
     References:
         Spurious Forgetting in Continual Learning of Language Models (Zheng et al.,

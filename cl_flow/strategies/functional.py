@@ -1,5 +1,6 @@
-"""Functional regularisation: where the old flow sends patches of the earlier classes,
-the new one shall send them.
+"""Functional regularisation: old patches shall go where they went.
+
+Where the old flow sends patches of the earlier classes, the new one shall send them.
 """
 
 __all__ = ["Functional"]
@@ -17,8 +18,10 @@ from cl_flow.training.batches import Rehearsal
 
 @STRATEGIES("functional")
 class Functional(Strategy):
-    r"""$\frac\alpha D \|f(\hat x; c) - f_\mathrm{old}(\hat x; c)\|^2$ on the samples of
-    `generative_replay` (HCL-FR).
+    r"""Hold the flow's latents of old classes where they were (HCL-FR).
+
+    $\frac\alpha D \|f(\hat x; c) - f_\mathrm{old}(\hat x; c)\|^2$ on the samples of
+    `generative_replay`.
 
     Only this term sees the samples; HGAD's losses see the task's own images.
 
@@ -48,11 +51,9 @@ class Functional(Strategy):
         ratio: float | None = 1.0,
     ) -> None:
         super().__init__()
-        self.strength, self.ratio, self._dreams = (
-            strength,
-            ratio,
-            InvertedSamples(law=law, pool=pool),
-        )
+        self.strength = strength
+        self.ratio = ratio
+        self._dreams = InvertedSamples(law=law, pool=pool)
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self._dreams.begin(model, task, self.memory):

@@ -1,5 +1,6 @@
-"""Gauge-free rehearsal: an old class may move by any affine map, as long as it stays a
-Gaussian of its own.
+"""Gauge-free rehearsal: old classes may move by any affine map.
+
+As long as each stays a Gaussian of its own.
 """
 
 __all__ = ["GaugeFree"]
@@ -23,7 +24,9 @@ SURE = 30.0  # logit of the only component that is left of a class with a frame
 
 @STRATEGIES("gauge_free")
 class GaugeFree(Strategy):
-    r"""$-\frac\alpha D [\log \mathcal N(z; m_k, S_k) + \log\det]$ on samples of the
+    r"""Hold old classes Gaussian, wherever they go.
+
+    $-\frac\alpha D [\log \mathcal N(z; m_k, S_k) + \log\det]$ on samples of the
     classes' feature Gaussians.
 
     The moments (m, S) of an old class are those of its latents now, detached and
@@ -53,12 +56,10 @@ class GaugeFree(Strategy):
         ratio: float | None = 1.0,
     ) -> None:
         super().__init__()
-        self.strength, self.momentum, self.pool, self.ratio = (
-            strength,
-            momentum,
-            pool,
-            ratio,
-        )
+        self.strength = strength
+        self.momentum = momentum
+        self.pool = pool
+        self.ratio = ratio
         self._bag: PatchPool | None = None
         self._running: list[GaussianStats] = []
 
@@ -126,7 +127,8 @@ def _reframed(mixture: Mixture, moments: GaussianStats) -> Mixture:
         eye.repeat(mixture.n_classes, 1, 1),
         torch.zeros_like(mixture.mu),
     )
-    weight, bias = weight.clone(), bias.clone()
+    weight = weight.clone()
+    bias = bias.clone()
     root = torch.linalg.cholesky(moments.covariance(shrinkage=SHRINKAGE))
     weight[:k] = torch.linalg.solve_triangular(root, eye.expand(k, -1, -1), upper=False)
     bias[:k] = mixture.mu[:k] - (weight[:k] @ moments.mean[..., None])[..., 0]

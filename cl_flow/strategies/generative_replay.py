@@ -1,5 +1,6 @@
-"""Generative replay: the old flow makes up patches of the earlier classes, and they are
-learnt with the new ones.
+"""Generative replay: the old flow makes up patches of earlier classes.
+
+They are learnt with the new ones.
 """
 
 __all__ = ["GenerativeReplay"]
@@ -14,8 +15,9 @@ from cl_flow.training.batches import Rehearsal
 
 @STRATEGIES("generative_replay")
 class GenerativeReplay(Strategy):
-    """Samples x̂ = f_old⁻¹(ẑ; c) under HGAD's full loss (HCL-GR); it is always the flow
-    of the last task that generates.
+    """Samples x̂ = f_old⁻¹(ẑ; c) under HGAD's full loss (HCL-GR).
+
+    It is always the flow of the last task that generates.
 
     The memory also holds, per level, the mean of max|f_old(x̂) − ẑ| (`inversion_error`)
     and the share of samples that were finite (`finite_share`); the others are left out.
@@ -47,7 +49,8 @@ class GenerativeReplay(Strategy):
         self, *, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0
     ) -> None:
         super().__init__()
-        self.ratio, self._dreams = ratio, InvertedSamples(law=law, pool=pool)
+        self.ratio = ratio
+        self._dreams = InvertedSamples(law=law, pool=pool)
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self._dreams.begin(model, task, self.memory):

@@ -1,5 +1,6 @@
-"""Low-rank adapters: the flow is that of the first task, and every later one adds a few
-directions of its own.
+"""Low-rank adapters: every later task adds a few directions.
+
+The flow is that of the first task.
 """
 
 __all__ = ["LoRA"]
@@ -18,8 +19,9 @@ from cl_flow.strategies.packnet import weights
 
 
 class LowRank(nn.Module):
-    """A weight plus the product of two thin matrices, the first of them zero at the
-    start.
+    """Weight plus the product of two thin matrices.
+
+    The first of them is zero at the start.
     """
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
@@ -36,8 +38,9 @@ class LowRank(nn.Module):
 
 @STRATEGIES("lora")
 class LoRA(Strategy):
-    """Every weight matrix of the flow is frozen after the first task; a later task
-    trains W + up·down of rank r.
+    """Every weight matrix of the flow is frozen after the first task.
+
+    a later task trains W + up·down of rank r.
 
     Biases and global scales stay those of the first task. A class is scored with the
     adapters of its own task (`cl_flow.model.class_views`), so that a later task cannot

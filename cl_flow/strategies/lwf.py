@@ -1,4 +1,7 @@
-"""Learning without forgetting: on new images, the old model's answers are to stay."""
+"""Learning without forgetting.
+
+On new images, the old model's answers are to stay.
+"""
 
 __all__ = ["LwF"]
 
@@ -20,7 +23,9 @@ TARGETS = ("posterior", "latents")
 
 @STRATEGIES("lwf")
 class LwF(Strategy):
-    r"""Distillation on the new task's patches, with nothing kept but the model itself.
+    r"""Distil on the new task's patches.
+
+    Nothing is kept but the model itself.
 
     `"posterior"`: $T^2\,\mathrm{KL}(p_\mathrm{old} \| p_\mathrm{new})$ over the old
     classes, p = softmax(ℓ/T); `"latents"`: $\|z - z_\mathrm{old}\|^2/D + ((\log\det -
@@ -51,7 +56,9 @@ class LwF(Strategy):
             raise ValueError(
                 f"Unknown target {on!r} of LwF; known: {', '.join(TARGETS)}."
             )
-        self.strength, self.on, self.temperature = strength, on, temperature
+        self.strength = strength
+        self.on = on
+        self.temperature = temperature
         self._old: FlowModel | None = None
         self._n_old = 0
 

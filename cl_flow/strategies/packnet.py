@@ -1,5 +1,6 @@
-"""PackNet: every task trains the weights that are still free, keeps the largest, and
-hands on the rest.
+"""PackNet: every task trains the weights that are still free.
+
+It keeps the largest, and hands on the rest.
 """
 
 __all__ = ["PackNet", "weights"]
@@ -17,17 +18,19 @@ from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 
 FREE = 255  # owner of a weight that no task has taken yet
+# Small: every task keeps its own.
 SHARED = (
     "inner_bias",
     "outer.bias",
     "global_scale",
     "global_offset",
-)  # small: every task keeps its own
+)
 
 
 class Packed(nn.Module):
-    """A weight of which earlier tasks own a part to the bit, and of the rest only what
-    is `open` is not zero.
+    """Weight of which earlier tasks own a part to the bit.
+
+    Of the rest only what is `open` is not zero.
     """
 
     def __init__(self, weight: Tensor, owner: Tensor) -> None:
@@ -42,8 +45,9 @@ class Packed(nn.Module):
 
 @STRATEGIES("packnet")
 class PackNet(Strategy):
-    """Each task owns a share of every weight matrix, fixed before the stream begins:
-    all get the same, by default.
+    """Give each task a share of every weight matrix.
+
+    The shares are fixed before the stream begins; by default all are alike.
 
     Half of a task's steps train all free weights; then those of largest magnitude are
     kept, the others are set to zero, and the second half retrains. Biases and global
@@ -68,7 +72,9 @@ class PackNet(Strategy):
             raise ValueError(
                 f"Expected a share of the weights between 0 and 1; got {first}."
             )
-        self.first, self._n_tasks, self._index = first, 1, 0
+        self.first = first
+        self._n_tasks = 1
+        self._index = 0
 
     def arrange(self, stream: list[Task]) -> list[Task]:
         self._n_tasks = len(stream)
@@ -91,8 +97,9 @@ class PackNet(Strategy):
 
     @torch.no_grad()
     def midway(self, model: FlowModel) -> None:
-        """Keep the largest free weights of each matrix, as many as are this task's, and
-        close the others.
+        """Keep the largest free weights of each matrix, and close the others.
+
+        As many as are this task's.
         """
         for _, module, attribute in weights(model):
             packed = module.parametrizations[attribute][0]
@@ -124,8 +131,9 @@ class PackNet(Strategy):
         }
 
     def _quota(self, n: int) -> int:
-        """How many of n weights are the current task's; the last one takes what is
-        left.
+        """Number of n weights that are the current task's.
+
+        The last one takes what is left.
         """
         if self._index == self._n_tasks - 1:
             return n
@@ -136,8 +144,9 @@ class PackNet(Strategy):
 
 
 def weights(model: FlowModel) -> Iterator[tuple[str, nn.Module, str]]:
-    """Every weight matrix of the flows: its name, the module that holds it, and its
-    attribute there.
+    """Every weight matrix of the flows.
+
+    Its name, the module that holds it, and its attribute there.
     """
     for name, module in model.named_modules():
         if isinstance(module, Coupling):

@@ -1,5 +1,6 @@
-"""Realign: fine-tuning, with the old centers moved after the flow by an aligner, after
-each task or within it.
+"""Realign: fine-tuning, with old centers moved after the flow.
+
+By an aligner, after each task or within it.
 """
 
 __all__ = ["Realign"]
@@ -20,8 +21,9 @@ from cl_flow.strategies.shared.old_model import frozen
 
 @STRATEGIES("realign")
 class Realign(Strategy):
-    """Old classes stay what they were before the task, moved along with the flow as far
-    as the aligner can tell.
+    """Move old classes along with the flow.
+
+    They stay what they were before the task, as far as the aligner can tell.
 
     Args:
         aligner: Name in `cl_flow.align.ALIGNERS`; not `refit`, which would take old
@@ -51,12 +53,16 @@ class Realign(Strategy):
             or (every is not None and every < 1)
         ):
             raise ValueError(
-                f"Expected an aligner that needs no image, a head of {', '.join(HEADS)} and every ≥ 1; got "
+                "Expected an aligner that needs no image, a head of "
+                f"{', '.join(HEADS)} and every ≥ 1; got "
                 f"{aligner!r}, {head!r} and {every}."
             )
         ALIGNERS[aligner]
-        self.aligner, self.head, self.every = aligner, head, every
-        self.components, self.n_draws = components, n_draws
+        self.aligner = aligner
+        self.head = head
+        self.every = every
+        self.components = components
+        self.n_draws = n_draws
         self._old: FlowModel | None = None
         self._task: Task | None = None
 
@@ -101,15 +107,16 @@ class Realign(Strategy):
         return evidence
 
     def _kept(self, model: FlowModel) -> Gaussians | None:
-        """What is kept of the old classes."""
+        """Statistics kept of the old classes."""
         if not self.memory:
             return None
         n = self.components if KEPT[self.aligner] == "features" else 1
         return Gaussians.stored(self.memory, n, model.levels[0].codes.device)
 
     def _laws(self, model: FlowModel, task: Task) -> Gaussians | None:
-        """What to keep of the classes just learnt."""
-        kind, names = KEPT.get(self.aligner), task.categories
+        """Statistics to keep of the classes just learnt."""
+        kind = KEPT.get(self.aligner)
+        names = task.categories
         if kind == "latents":
             return latent_gaussians(model, task.features, names)
         if kind != "features":

@@ -1,4 +1,7 @@
-"""Replay: some patches of every earlier class are kept, and mixed into each batch."""
+"""Replay: some patches of every earlier class are kept.
+
+They are mixed into each batch.
+"""
 
 __all__ = ["Replay"]
 
@@ -14,8 +17,9 @@ from cl_flow.training.batches import Rehearsal
 
 @STRATEGIES("replay")
 class Replay(Strategy):
-    """Exemplars at the granularity of patches: the backbone is frozen, so their
-    features never age.
+    """Exemplars at the granularity of patches.
+
+    The backbone is frozen, so their features never age.
 
     Under a budget every class keeps an equal number at every level; as classes arrive,
     each gives some up. With everything kept, and every class equally often in a batch,
@@ -42,7 +46,8 @@ class Replay(Strategy):
         self, *, budget_bytes: int | None = 1_000_000, ratio: float | None = 1.0
     ) -> None:
         super().__init__()
-        self.budget_bytes, self.ratio = budget_bytes, ratio
+        self.budget_bytes = budget_bytes
+        self.ratio = ratio
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self.memory:
@@ -71,7 +76,8 @@ class Replay(Strategy):
         quotas = [int(each // size) for size in sizes]
         if min(quotas) < 1:
             raise ValueError(
-                f"Expected a budget of a patch per class and level or more; got {self.budget_bytes} bytes for "
+                "Expected a budget of a patch per class and level or more; got "
+                f"{self.budget_bytes} bytes for "
                 f"{bag.n_classes} classes of {sizes} bytes a patch."
             )
         return quotas

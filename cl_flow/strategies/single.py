@@ -9,8 +9,11 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 
 @STRATEGIES("single")
 class Single(Strategy):
-    """What each task reaches alone: the reference for how well it was learnt in
-    sequence.
+    """Train a fresh model for every task.
+
+    It shows what each task reaches alone.
+
+    The reference for how well it was learnt in sequence.
     """
 
     def grow(self, model: FlowModel, task: Task) -> FlowModel:

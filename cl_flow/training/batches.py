@@ -17,8 +17,9 @@ from cl_flow.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Patches of earlier classes that take a share of every batch, remembered or made
-    up.
+    """Patches of earlier classes that take a share of every batch.
+
+    Remembered or made up.
 
     An epoch stays one pass over the task's own images: with fewer of them in a batch it
     has more steps.
@@ -37,11 +38,13 @@ class Rehearsal:
 
 
 class Loader:
-    """Draws batches of images, and of patches within them, from one seeded generator."""
+    """Batches of images, and of patches within them.
 
-    in_memory = (
-        2 << 30
-    )  # features below this many bytes are kept in memory for the whole task
+    All draws come from one seeded generator.
+    """
+
+    # Features below this many bytes are kept in memory for the whole task.
+    in_memory = 2 << 30
 
     def __init__(
         self,
@@ -53,10 +56,13 @@ class Loader:
     ) -> None:
         if not len(data) or config.batch_images < 1 or config.epochs < 0:
             raise ValueError(
-                f"Expected images, a batch and a number of epochs; got {len(data)} images, batch_images = "
+                f"Expected images, a batch and a number of epochs; got {len(data)} "
+                "images, batch_images = "
                 f"{config.batch_images}, epochs = {config.epochs}."
             )
-        self.data, self.config, self.rehearsal = data, config, rehearsal
+        self.data = data
+        self.config = config
+        self.rehearsal = rehearsal
         self.batch_images = (
             config.batch_images
             if rehearsal is None
@@ -79,7 +85,9 @@ class Loader:
         order = torch.randperm(len(self.data), generator=self.generator)
         for step in range(self.steps_per_epoch):
             batch = self._batch(order[step * self.batch_images :][: self.batch_images])
-            yield batch if self.rehearsal is None else self._rehearsed(batch)
+            if self.rehearsal is not None:
+                batch = self._rehearsed(batch, self.rehearsal)
+            yield batch
 
     def _batch(self, images: Tensor) -> Batch:
         drawn = [self._draw(level, images) for level in range(len(self.cells))]
@@ -90,66 +98,68 @@ class Loader:
         )
 
     def _draw(self, level: int, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Patches (N, D) in single precision and their cells; whole grids when the draw
-        would take every cell.
+        """Patches (N, D) in single precision and their cells.
+
+        Whole grids when the draw would take every cell.
         """
-        n, n_cells = self.config.batch_patches, self.cells[level]
+        n = self.config.batch_patches
+        n_cells = self.cells[level]
         if n is None or n >= n_cells:
-            x = (
-                self.cached[level][images.to(self.device)]
-                if self.cached
-                else self._on_file(level, images, None)
-            )
+            if self.cached:
+                x = self.cached[level][images.to(self.device)]
+            else:
+                x = self._on_file(level, images, None)
             return x.flatten(0, 1).float(), None
-        index = (
-            torch.rand(len(images), n_cells, generator=self.generator)
-            .topk(n, dim=1, sorted=False)
-            .indices
-        )
-        if not self.cached:
-            return self._on_file(level, images, index).flatten(
-                0, 1
-            ).float(), index.flatten().to(self.device)
-        rows = (images[:, None] * n_cells + index).flatten().to(self.device)
-        return self.cached[level].flatten(0, 1).index_select(
-            0, rows
-        ).float(), index.flatten().to(self.device)
+        keys = torch.rand(len(images), n_cells, generator=self.generator)
+        index = keys.topk(n, dim=1, sorted=False).indices
+        cells = index.flatten().to(self.device)
+        if self.cached:
+            rows = images[:, None] * n_cells + index
+            patches = self.cached[level].flatten(0, 1)
+            x = patches.index_select(0, rows.flatten().to(self.device))
+        else:
+            x = self._on_file(level, images, index).flatten(0, 1)
+        return x.float(), cells
 
     def _on_file(self, level: int, images: Tensor, index: Tensor | None) -> Tensor:
-        """The patches of images (B, n, D), or those at the cells (B, n), read and no
-        more than these.
+        """Read the patches of images (B, n, D), or those at the cells (B, n).
+
+        No more than these are read.
         """
         rows = self.data.rows[images.numpy()]
         at = rows if index is None else (rows[:, None], index.numpy())
-        return torch.from_numpy(np.asarray(self.data.levels[level][at])).to(self.device)
+        patches = np.asarray(self.data.levels[level][at])
+        return torch.from_numpy(patches).to(self.device)
 
-    def _rehearsed(self, batch: Batch) -> Batch:
-        """The batch followed by the images that are rehearsed with it."""
+    def _rehearsed(self, batch: Batch, rehearsal: Rehearsal) -> Batch:
+        """Batch followed by the images that are rehearsed with it."""
         n_patches = [len(x) // len(batch.y) for x in batch.x]
-        extra = self.rehearsal.draw(
-            self.config.batch_images - self.batch_images, n_patches, self.generator
-        )
-        index = [
-            torch.arange(n, device=self.device).repeat(len(batch.y))
-            if cells is None
-            else cells
-            for n, cells in zip(self.cells, batch.index)
-        ]
-        return Batch(
-            [torch.cat(pair) for pair in zip(batch.x, extra.x)],
-            [torch.cat(pair) for pair in zip(index, extra.index)],
-            torch.cat([batch.y, extra.y]),
-            None if self.rehearsal.taught else len(batch.y),
-        )
+        n_images = self.config.batch_images - self.batch_images
+        extra = rehearsal.draw(n_images, n_patches, self.generator)
+        x = [torch.cat(pair) for pair in zip(batch.x, extra.x)]
+        index: list[Tensor | None] = []
+        for n, own, more in zip(self.cells, batch.index, extra.index):
+            before = self._cells_of(own, n, len(batch.y))
+            index.append(torch.cat([before, self._cells_of(more, n, n_images)]))
+        y = torch.cat([batch.y, extra.y])
+        return Batch(x, index, y, None if rehearsal.taught else len(batch.y))
+
+    def _cells_of(self, index: Tensor | None, n_cells: int, n_images: int) -> Tensor:
+        """Cells of patches, those of whole grids too."""
+        if index is not None:
+            return index
+        return torch.arange(n_cells, device=self.device).repeat(n_images)
 
 
 def _own_images(batch_images: int, rehearsal: Rehearsal) -> int:
-    """Images of a batch that are the task's own; at least one is, and at least one is
-    not.
+    """Images of a batch that are the task's own.
+
+    At least one is, and at least one is not.
     """
     if batch_images < 2 or not 0 < rehearsal.share < 1:
         raise ValueError(
-            f"Expected a share between 0 and 1 of two images or more; got {rehearsal.share} of {batch_images}."
+            "Expected a share between 0 and 1 of two images or more; got "
+            f"{rehearsal.share} of {batch_images}."
         )
     return batch_images - min(
         max(1, round(rehearsal.share * batch_images)), batch_images - 1

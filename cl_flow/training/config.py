@@ -1,4 +1,4 @@
-"""How a task is trained."""
+"""Configuration of one task's training."""
 
 __all__ = ["TrainConfig"]
 
@@ -9,7 +9,9 @@ from cl_flow.model.losses import LossConfig
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a task is trained; the defaults are HGAD's.
+    """Schedule, batches and losses of a task's training.
+
+    The defaults are HGAD's.
 
     Args:
         epochs: Passes over the task's images (HGAD: 25 meta-epochs of 8).

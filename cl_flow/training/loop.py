@@ -1,5 +1,6 @@
-"""One task's training: batches of cached features, HGAD's losses, Adam under warm-up
-and cosine decay.
+"""One task's training.
+
+Batches of cached features, HGAD's losses, Adam under warm-up and cosine decay.
 """
 
 __all__ = ["Penalty", "train"]
@@ -119,10 +120,12 @@ def _differentiate(
     penalty: Penalty | None,
     sums: dict[tuple[int, str], list[Tensor]],
 ) -> None:
-    """The gradient of one step over all levels; each level's terms are kept on the
-    device until the epoch ends.
+    """The gradient of one step over all levels.
+
+    Each level's terms are kept on the device until the epoch ends.
     """
-    total, latents = 0.0, []
+    total = 0.0
+    latents = []
     for i, (level, x, index) in enumerate(zip(model.levels, batch.x, batch.index)):
         z, log_det = level(x, index, batch.y)
         taught = (
@@ -148,8 +151,9 @@ def _differentiate(
 
 
 def _taught(z: Tensor, log_det: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    n = len(z) * batch.taught // len(batch.y)
-    return z[:n], log_det[:n], batch.y[: batch.taught]
+    y = batch.y[: batch.taught]
+    n = len(z) * len(y) // len(batch.y)
+    return z[:n], log_det[:n], y
 
 
 def _means(
@@ -166,14 +170,16 @@ def _means(
     ]
     if broken:
         raise FloatingPointError(
-            f"Expected finite losses; got {', '.join(broken)} in epoch {epoch}. Lower the rate."
+            f"Expected finite losses; got {', '.join(broken)} in epoch {epoch}. Lower "
+            "the rate."
         )
     return rows
 
 
 def _rate(progress: float, config: TrainConfig) -> float:
-    """Share of the peak learning rate after a share of the steps: cosine, and below it
-    a linear warm-up.
+    """Share of the peak learning rate after a share of the steps.
+
+    Cosine, and below it a linear warm-up.
     """
     cosine = (
         config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2

@@ -16,7 +16,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 SIZE = 128
 VISIBLE = 0.06
-"""A pixel belongs to a defect when its colour moves by more than this, of 1, on average over channels."""
+"""Mean change of colour, of 1, beyond which a pixel belongs to a defect."""
 
 
 def outline(rng: Generator, radius: float) -> np.ndarray:

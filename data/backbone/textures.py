@@ -266,7 +266,7 @@ def scales(rng: Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @field
 def glyphs(rng: Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Rows of made-up signs: every cell holds the bars and the arcs its number picks."""
+    """Rows of made-up signs: a cell holds the bars and arcs its number picks."""
     (i, j, u, v), ink = _cell(x, y), np.zeros_like(x)
     for bar in (
         u - 0.25,

@@ -1,5 +1,6 @@
-"""Train the bundled backbone: a small network that learns on made-up scenes what does
-and does not belong.
+"""Train the bundled backbone on made-up scenes.
+
+A small network learns what does and does not belong.
 
     python data/backbone/train.py
 
@@ -7,11 +8,13 @@ Every step looks at a few categories nobody has seen (`scenes.py`), each as four
 and four spoilt photographs, and asks three things of the features of every cell, at
 both strides:
 
-* rank: a defect lies farther from its nearest normal cell than the normal cells of the same scene do;
-* part: a normal cell lies nearer to cells of its own part than to other parts, other scenes and defects
-  (neighbourhood components analysis, Goldberger et al. 2004,
+* rank: a defect lies farther from its nearest normal cell than the normal cells of the
+  same scene do;
+* part: a normal cell lies nearer to cells of its own part than to other parts, other
+  scenes and defects (neighbourhood components analysis, Goldberger et al. 2004,
   https://www.cs.toronto.edu/~hinton/absps/nca.pdf);
-* look: mean and spread of the colours and energies of oriented edges can be read off linearly.
+* look: mean and spread of the colours and energies of oriented edges can be read off
+  linearly.
 
 The file holds the tensors of the stages that are trained, in half precision.
 """
@@ -41,7 +44,7 @@ ARCHITECTURE, STAGES = "test_byobnet", (2, 3)
 FILE = Path(__file__).with_name("test_byobnet.safetensors")
 STEPS, WARMUP, RATE, DECAY = 1400, 30, 3e-3, 0.02
 SCENES, FRESH, KEPT = 5, 2, 400
-"""Scenes in a step; how many of them are drawn anew; how many older ones the others are taken from."""
+"""Scenes in a step, those drawn anew, and the older ones others are taken from."""
 NORMAL, SPOILT, TEXTURES = 4, 4, 1000
 SEED = 7
 

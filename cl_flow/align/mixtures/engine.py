@@ -1,5 +1,6 @@
-"""The engine: a Gaussian mixture learnt from a stream, one batch after another, under a
-policy of one's choice.
+"""Engine: a Gaussian mixture learnt from a stream under a policy.
+
+It takes one batch after another.
 """
 
 __all__ = [
@@ -31,8 +32,9 @@ Stats = TypeVar("Stats", GaussianStats, PrecisionStats)
 
 @dataclass(frozen=True)
 class MixtureState:
-    """A mixture on its way: what it has accumulated, and the density that it stands
-    for.
+    """A mixture on its way.
+
+    What it has accumulated, and the density that it stands for.
 
     Args:
         stats: Statistics that the next batch is added to, K components.
@@ -61,7 +63,7 @@ class MixtureState:
 
     @property
     def density(self) -> GaussianStats | PrecisionStats:
-        """The components of the density, their weights in proportion to their counts."""
+        """Components of the density, their weights in proportion to counts."""
         return self.current if self.average is None else self.average
 
     @property
@@ -77,7 +79,10 @@ class MixtureState:
 
     @property
     def components(self) -> GaussianStats:
-        """Those of the density with their scatters, whatever form they are kept in."""
+        """Components of the density, with scatters.
+
+        Whatever form they are kept in.
+        """
         return (
             self.density.to_stats()
             if isinstance(self.density, PrecisionStats)
@@ -92,7 +97,9 @@ class MixtureState:
         return log_joint(self.density, x).logsumexp(1)
 
     def responsibilities(self, x: Tensor) -> Tensor:
-        """p(k | x) (N, K) under the components that the next batch is shared out by.
+        """Responsibilities p(k | x) (N, K).
+
+        The next batch is shared out by them.
 
         Raises:
             ValueError: A density is not a number: a covariance has become indefinite.
@@ -100,15 +107,17 @@ class MixtureState:
         log_p = log_joint(self.current, x)
         if log_p.isnan().any():
             raise ValueError(
-                "Expected covariances that are positive definite; got one that is not. The paper's update loses them "
-                "once a point's share of its component exceeds .382; variant='exact' never does."
+                "Expected covariances that are positive definite; got one that is not. "
+                "The paper's update loses them "
+                "once a point's share of its component exceeds .382; variant='exact' "
+                "never does."
             )
         return log_p.softmax(1)
 
     def sample(
         self, n: int, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """`n` draws (n, D) from the mixture, and the component of each (n,)."""
+        """Draw `n` points (n, D) and their components (n,)."""
         components = self.components
         k = torch.multinomial(
             components.n.cpu().double(), n, replacement=True, generator=generator
@@ -131,13 +140,15 @@ class MixtureState:
 
 
 class Policy(Protocol):
-    """How a mixture takes in a batch. A policy is immutable: all that is learnt is in
-    the state.
+    """Rule by which a mixture takes in a batch.
+
+    A policy is immutable: all that is learnt is in the state.
     """
 
     def start(self, x: Tensor) -> MixtureState:
-        """The state before the first batch; `x` (N, D) are points to size or place it
-        by.
+        """The state before the first batch.
+
+        `x` (N, D) are points to size or place it by.
         """
         ...
 
@@ -167,7 +178,8 @@ def learn(
     """
     if x.ndim != 2 or not len(x) or (batch is not None and batch < 1):
         raise ValueError(
-            f"Expected points (N, D), at least one, and batch ≥ 1; got {tuple(x.shape)} and {batch}."
+            "Expected points (N, D), at least one, and batch ≥ 1; got "
+            f"{tuple(x.shape)} and {batch}."
         )
     state = policy.start(x) if state is None else state
     for part in x.split(batch or len(x)):
@@ -176,7 +188,10 @@ def learn(
 
 
 def log_joint(stats: GaussianStats | PrecisionStats, x: Tensor) -> Tensor:
-    """ln p(k) + ln p(x | k) (N, K), the weights in proportion to the counts."""
+    """Joint log-density ln p(k) + ln p(x | k) (N, K).
+
+    The weights are in proportion to the counts.
+    """
     return stats.log_prob(x) + (stats.n / stats.n.sum()).log()
 
 
@@ -191,8 +206,10 @@ def joined(a: Stats, b: Stats) -> Stats:
 
 
 def seeded(x: Tensor, k: int, *, generator: torch.Generator) -> GaussianStats:
-    """`k` components at points (N, D) far from each other, all as wide as the data:
-    k-means++, unit weight in all.
+    """Components at `k` points (N, D) far from each other.
+
+    All are as wide as the data, with unit weight in all; the points are chosen by
+    k-means++.
 
     References:
         k-means++: the advantages of careful seeding (Arthur and Vassilvitskii, 2007)
@@ -203,14 +220,16 @@ def seeded(x: Tensor, k: int, *, generator: torch.Generator) -> GaussianStats:
     """
     if len(x) < k:
         raise ValueError(
-            f"Expected at least as many points as components to place them at; got {len(x)} and {k}."
+            "Expected at least as many points as components to place them at; got "
+            f"{len(x)} and {k}."
         )
     chosen = x[torch.randint(len(x), (1,), generator=generator).to(x.device)]
     for _ in range(k - 1):
         square = torch.cdist(x, chosen).amin(1).square()
         if not square.any():
             raise ValueError(
-                f"Expected {k} distinct points to place components at; got {len(chosen)}."
+                f"Expected {k} distinct points to place components at; got "
+                f"{len(chosen)}."
             )
         chosen = torch.cat(
             [
@@ -230,15 +249,14 @@ def chi2_tail(value: Tensor, dof: float) -> Tensor:
 
 @cache
 def chi2_quantile(level: float, dof: float) -> float:
-    """The value that χ² with `dof` degrees of freedom stays below with probability
-    `level`, by bisection.
+    """Quantile of χ² with `dof` degrees of freedom, by bisection.
+
+    χ² stays below it with probability `level`.
     """
     if not 0 < level < 1:
         raise ValueError(f"Expected a probability in (0, 1); got {level}.")
-    low, high = (
-        torch.zeros((), dtype=torch.float64),
-        torch.tensor(dof + 100.0 + 20 * dof**0.5, dtype=torch.float64),
-    )
+    low = torch.zeros((), dtype=torch.float64)
+    high = torch.tensor(dof + 100.0 + 20 * dof**0.5, dtype=torch.float64)
     for _ in range(80):
         middle = (low + high) / 2
         low, high = (

@@ -1,5 +1,6 @@
-"""IGMM, IGMN and FIGMN: a point that no component accepts founds a new one, all others
-are shared out.
+"""IGMM, IGMN and FIGMN.
+
+a point that no component accepts founds a new one, all others are shared out.
 """
 
 __all__ = ["Gated", "figmn", "igmm", "igmn"]
@@ -19,8 +20,9 @@ from cl_flow.align.statistics.precision import PrecisionStats
 
 @dataclass(frozen=True)
 class Gated:
-    r"""Found a component where none accepts a point, share out the rest, remove what
-    stays small.
+    r"""Found a component where none accepts a point; share out the rest.
+
+    What stays small is removed.
 
     A component accepts x when its squared Mahalanobis distance d² is below the gate's.
     An accepted point with responsibilities r gives each component ω = r/(n + r) of its
@@ -83,16 +85,20 @@ class Gated:
         shares = [share for share in (self.tau, self.beta) if share is not None]
         if len(shares) != 1 or not 0 < shares[0] < 1:
             raise ValueError(
-                f"Expected one of tau and beta, between 0 and 1; got {self.tau} and {self.beta}."
+                f"Expected one of tau and beta, between 0 and 1; got {self.tau} and "
+                f"{self.beta}."
             )
 
     def start(self, x: Tensor) -> MixtureState:
-        """No component yet; `x` gives the spread of those to come, if it is not given.
+        """No component yet.
+
+        `x` gives the spread of those to come, if it is not given.
 
         Raises:
             ValueError: The spread is not given, and the points do not differ.
         """
-        dim, none = x.shape[1], GaussianStats.empty(0, x.shape[1], like=x)
+        dim = x.shape[1]
+        none = GaussianStats.empty(0, x.shape[1], like=x)
         stats = (
             PrecisionStats(none.n, none.mean, none.scatter, none.n)
             if self.precision
@@ -105,7 +111,8 @@ class Gated:
         )
         if not (spread > 0).all():
             raise ValueError(
-                "Expected points that differ in every dimension, to size new components by; pass spread."
+                "Expected points that differ in every dimension, to size new "
+                "components by; pass spread."
             )
         return MixtureState(
             stats,
@@ -116,8 +123,9 @@ class Gated:
         )
 
     def observe(self, state: MixtureState, x: Tensor) -> MixtureState:
-        """The state after one more batch (N, D); the paper's variant takes its points
-        one by one.
+        """The state after one more batch (N, D).
+
+        The paper's variant takes its points one by one.
         """
         if self.variant == "paper" and len(x) > 1:
             for row in x.split(1):
@@ -137,8 +145,10 @@ class Gated:
     # ---- founding
 
     def _founded(self, state: MixtureState, x: Tensor) -> tuple[MixtureState, Tensor]:
-        """Components founded at points that none accepts, each before the next is
-        judged, and the points left over.
+        """Found components at points that none accepts.
+
+        Each is there before the next point is judged; the points left over are returned
+        too.
         """
         novel = torch.ones(len(x), dtype=torch.bool, device=x.device)
         if len(state):
@@ -160,7 +170,7 @@ class Gated:
         return state, x[left]
 
     def _with(self, state: MixtureState, x: Tensor) -> MixtureState:
-        """The state with one more component, of count 1, at a point (1, D)."""
+        """State with one more component, of count 1, at a point (1, D)."""
         one = x.new_ones(1)
         new = GaussianStats(
             one, x, (1 + self.prior) * state.spread.square().diag()[None]
@@ -175,7 +185,8 @@ class Gated:
 
     def gates(self, state: MixtureState) -> Tensor:
         """d² up to which each component accepts (K,)."""
-        dim, fit = state.stats.mean.shape[1], state.tally[:, 1] / state.tally[:, 0]
+        dim = state.stats.mean.shape[1]
+        fit = state.tally[:, 1] / state.tally[:, 0]
         widening = (
             torch.maximum(fit, 1 + 1 / state.stats.n)
             if self.calibrate
@@ -229,7 +240,9 @@ def _as_printed(
     if isinstance(stats, PrecisionStats):
         coefficient = n * (share * (1 - 3 * share + share**2))[:, 0]
         return stats.add_outer(n, mean, error, coefficient)
-    after, moved, share = x - mean, mean - stats.mean, share[:, :, None]
+    after = x - mean
+    moved = mean - stats.mean
+    share = share[:, :, None]
     covariance = (
         (1 - share) * stats.covariance() + share * _outer(after) - _outer(moved)
     )
@@ -251,8 +264,9 @@ def igmm(
     min_count: float | None = 3,
     **options: Any,
 ) -> Gated:
-    """The incremental Gaussian mixture model: gate by likelihood ratio, small
-    components removed early.
+    """The incremental Gaussian mixture model.
+
+    Gate by likelihood ratio, small components removed early.
 
     References:
         Incremental learning of multivariate Gaussian mixture models (Engel and Heinen,
@@ -264,8 +278,9 @@ def igmm(
 
 @POLICIES
 def igmn(*, beta: float = 0.05, **options: Any) -> Gated:
-    """The mixture of the incremental Gaussian mixture network: gate by χ², components
-    judged at an age of 2D.
+    """The mixture of the incremental Gaussian mixture network.
+
+    Gate by χ², components judged at an age of 2D.
 
     References:
         IGMN: an incremental connectionist approach for concept formation, reinforcement
@@ -277,8 +292,9 @@ def igmn(*, beta: float = 0.05, **options: Any) -> Gated:
 
 @POLICIES
 def figmn(*, beta: float = 0.05, **options: Any) -> Gated:
-    """IGMN with precisions and log-determinants, updated by rank one: the same numbers
-    at O(D²) a point.
+    """IGMN with precisions and log-determinants, updated by rank one.
+
+    The same numbers at O(D²) a point.
 
     References:
         A fast incremental Gaussian mixture model (Pinto and Engel, 2015)

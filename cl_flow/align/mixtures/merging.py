@@ -1,5 +1,6 @@
-"""Fit what arrives alone, then merge components that are statistically equal to ones
-there already.
+"""Merging: what arrives is fitted alone, then merged with its equals.
+
+Components are equal where statistics cannot tell them apart.
 """
 
 __all__ = ["Merging", "equality", "merge"]
@@ -24,8 +25,10 @@ from cl_flow.align.statistics.gaussian import GaussianStats
 
 @dataclass(frozen=True)
 class Merging:
-    """A mixture of each batch by EM, of the size that BIC prefers; each component joins
-    its most similar equal.
+    """Merge a mixture of each batch into the one that is there.
+
+    The batch's is fitted by EM, of the size that BIC prefers; each component joins its
+    most similar equal.
 
     Two components are equal when the likelihood-ratio test does not tell their
     Gaussians apart (`equality`); their statistics then merge exactly. What is equal to
@@ -53,7 +56,8 @@ class Merging:
 
     def observe(self, state: MixtureState, x: Tensor) -> MixtureState:
         """The state after one more batch (N, D)."""
-        new, stats = self._fit(x), state.stats
+        new = self._fit(x)
+        stats = state.stats
         for k in range(len(new)):
             stats = self._placed(stats, new[k])
         born = state.age.new_zeros(len(stats) - len(state))
@@ -73,11 +77,13 @@ class Merging:
         return joined(stats[rest], stats[k].merge(new))
 
     def _fit(self, x: Tensor) -> GaussianStats:
-        """Statistics of the mixture that BIC prefers; sizes whose components would be
-        singular are passed over.
+        """Statistics of the mixture that BIC prefers.
+
+        Sizes whose components would be singular are passed over.
         """
         dim = x.shape[1]
-        best, lowest = GaussianStats.of(x), math.inf
+        best = GaussianStats.of(x)
+        lowest = math.inf
         for k in range(1, min(self.max_components, max(1, len(x) // (dim + 2))) + 1):
             em = Stepwise(k, alpha=0.0, ridge=self.ridge, seed=self.seed)
             state = em.start(x)
@@ -88,16 +94,15 @@ class Merging:
             n_parameters = k - 1 + k * (dim + dim * (dim + 1) / 2)
             bic = n_parameters * math.log(len(x)) - 2 * state.log_prob(x).sum().item()
             if bic < lowest:
-                best, lowest = (
-                    GaussianStats.of(x, log_joint(state.density, x).softmax(1)),
-                    bic,
-                )
+                best = GaussianStats.of(x, log_joint(state.density, x).softmax(1))
+                lowest = bic
         return best
 
 
 def equality(a: GaussianStats, b: GaussianStats) -> Tensor:
-    r"""p-value (K,) of the hypothesis that each component of `a` and the one of `b` are
-    samples of one Gaussian.
+    r"""Test whether components are samples of one Gaussian, by p-value (K,).
+
+    Each component of `a` is held against the one of `b`.
 
     With C the covariance of both together, $-2\ln\Lambda = n\ln|C| - n_a\ln|C_a| -
     n_b\ln|C_b|$ is χ² with f = D + D(D+1)/2 degrees of freedom for large samples; for
@@ -113,7 +118,8 @@ def equality(a: GaussianStats, b: GaussianStats) -> Tensor:
         (Song and Wang, 2005) https://doi.org/10.1117/12.601724
     """
     b = b[torch.zeros(len(a), dtype=torch.long, device=a.n.device)]
-    both, dim = a.merge(b), a.mean.shape[1]
+    both = a.merge(b)
+    dim = a.mean.shape[1]
     ratio = _log_volume(both) - _log_volume(a) - _log_volume(b)
     mean = (
         _mean_log_volume(both.n, dim)
@@ -131,8 +137,9 @@ def _log_volume(stats: GaussianStats) -> Tensor:
 
 
 def _mean_log_volume(n: Tensor, dim: int) -> Tensor:
-    """The mean of n ln|S/n| (K,) over samples of n points from a Gaussian of unit
-    covariance.
+    """Mean of n ln|S/n| (K,) over samples of n points.
+
+    They come from a Gaussian of unit covariance.
     """
     steps = torch.arange(1, dim + 1, dtype=n.dtype, device=n.device)
     return n * (

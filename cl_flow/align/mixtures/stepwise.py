@@ -1,5 +1,6 @@
-"""Online EM: a fixed number of components, the sufficient statistics a running mean
-over batches.
+"""Online EM: a fixed number of components.
+
+The sufficient statistics are a running mean over batches.
 """
 
 __all__ = ["Stepwise", "online_em"]
@@ -16,10 +17,12 @@ from cl_flow.align.statistics.gaussian import GaussianStats
 
 @dataclass(frozen=True)
 class Stepwise:
-    r"""Move the statistics towards those of each batch, then the parameters to where
-    the statistics have them.
+    r"""Move the statistics towards those of each batch.
 
-    $$s \leftarrow (1-\gamma_t)\,s + \gamma_t\,\bar s(\text{batch}), \qquad \gamma_t = (t + t_0)^{-\alpha},$$
+    Then the parameters go to where the statistics have them.
+
+    $$s \leftarrow (1-\gamma_t)\,s + \gamma_t\,\bar s(\text{batch}),
+    \qquad \gamma_t = (t + t_0)^{-\alpha},$$
     with s̄ the mean statistics under the responsibilities of the parameters so far. A
     step of γ = 1 on all data is a step of EM. At α = 1 every point counts alike and the
     rule is IGMN's, whose components have clocks of their own.
@@ -51,7 +54,8 @@ class Stepwise:
             or self.n_components < 1
         ):
             raise ValueError(
-                f"Expected alpha of 0 or in (½, 1], t0 ≥ 1 and n_components ≥ 1; got {self.alpha}, {self.t0} and "
+                "Expected alpha of 0 or in (½, 1], t0 ≥ 1 and n_components ≥ 1; got "
+                f"{self.alpha}, {self.t0} and "
                 f"{self.n_components}."
             )
 
@@ -64,7 +68,10 @@ class Stepwise:
         )
 
     def start_at(self, stats: GaussianStats) -> MixtureState:
-        """Components given by their statistics; the counts are scaled to a sum of 1."""
+        """Components given by their statistics.
+
+        The counts are scaled to a sum of 1.
+        """
         stats = stats.decay(1 / stats.n.sum())
         return MixtureState(stats, age=torch.zeros_like(stats.n), fitted=stats)
 
@@ -72,10 +79,8 @@ class Stepwise:
         """The state after one more batch (N, D)."""
         rate = (state.steps + self.t0) ** -self.alpha
         weights = state.responsibilities(x) * (rate / len(x))
-        stats, seen = (
-            state.stats.decay(1 - rate).absorb(x, weights),
-            state.seen + len(x),
-        )
+        stats = state.stats.decay(1 - rate).absorb(x, weights)
+        seen = state.seen + len(x)
         state = dataclasses.replace(
             state, stats=stats, seen=seen, steps=state.steps + 1, age=state.age + len(x)
         )
@@ -104,10 +109,8 @@ def _mean(
     if before is None:
         return stats
     share = 1 / count
-    n, mean = (
-        torch.lerp(before.n, stats.n, share),
-        torch.lerp(before.mean, stats.mean, share[:, None]),
-    )
+    n = torch.lerp(before.n, stats.n, share)
+    mean = torch.lerp(before.mean, stats.mean, share[:, None])
     covariance = torch.lerp(
         before.covariance(), stats.covariance(), share[:, None, None]
     )

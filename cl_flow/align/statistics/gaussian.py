@@ -1,5 +1,6 @@
-"""Gaussian statistics of any number of components: count, mean and centered scatter,
-merged exactly in any order.
+"""Gaussian statistics of any number of components.
+
+Count, mean and centered scatter, merged exactly in any order.
 """
 
 __all__ = ["GaussianStats"]
@@ -41,8 +42,9 @@ class GaussianStats:
 
     @classmethod
     def of(cls, x: Tensor, weights: Tensor | None = None) -> "GaussianStats":
-        """The statistics of points (N, D): of one component, or of K under
-        responsibilities `weights` (N, K).
+        """The statistics of points (N, D).
+
+        Of one component, or of K under responsibilities `weights` (N, K).
 
         Raises:
             ValueError: The points are no matrix, a weight is negative, or there are not
@@ -51,7 +53,8 @@ class GaussianStats:
         weights = x.new_ones(len(x), 1) if weights is None else weights
         if x.ndim != 2 or weights.ndim != 2 or len(weights) != len(x):
             raise ValueError(
-                f"Expected points (N, D) and weights (N, K); got {tuple(x.shape)} and {tuple(weights.shape)}."
+                f"Expected points (N, D) and weights (N, K); got {tuple(x.shape)} and "
+                f"{tuple(weights.shape)}."
             )
         if (weights < 0).any():
             raise ValueError(
@@ -66,8 +69,9 @@ class GaussianStats:
         return len(self.n)
 
     def __getitem__(self, k: int | slice | Tensor) -> "GaussianStats":
-        """The statistics of some components, as many as are selected; of one for an
-        integer.
+        """The statistics of some components, as many as are selected.
+
+        Of one for an integer.
         """
         k = slice(k, k + 1) if isinstance(k, int) and k >= 0 else k
         return GaussianStats(self.n[k], self.mean[k], self.scatter[k])
@@ -83,7 +87,8 @@ class GaussianStats:
         """
         if self.mean.shape != other.mean.shape:
             raise ValueError(
-                f"Expected statistics of one shape (K, D); got {tuple(self.mean.shape)} and {tuple(other.mean.shape)}."
+                "Expected statistics of one shape (K, D); got "
+                f"{tuple(self.mean.shape)} and {tuple(other.mean.shape)}."
             )
         n = self.n + other.n
         share = other.n / n.clamp(min=torch.finfo(n.dtype).tiny)
@@ -98,14 +103,16 @@ class GaussianStats:
         )
 
     def absorb(self, x: Tensor, weights: Tensor) -> "GaussianStats":
-        """The statistics after points (N, D) with responsibilities `weights` (N, K) are
-        added.
+        """Statistics with points (N, D) added by their responsibilities.
+
+        `weights` (N, K).
         """
         return self.merge(GaussianStats.of(x, weights))
 
     def decay(self, factor: float | Tensor) -> "GaussianStats":
-        """The same means and covariances with `factor` times the weight: how much the
-        past counts from now on.
+        """The same means and covariances with `factor` times the weight.
+
+        How much the past counts from now on.
         """
         factor = torch.as_tensor(
             factor, dtype=self.n.dtype, device=self.n.device
@@ -119,8 +126,9 @@ class GaussianStats:
         return GaussianStats(self.n, self.mean, self.scatter * factor[:, None, None])
 
     def covariance(self, *, shrinkage: float = 0.0) -> Tensor:
-        """Covariances S/n (K, D, D), moved by `shrinkage` towards the multiple of I of
-        equal trace; 0 where n is 0.
+        """Covariances S/n (K, D, D), shrunk towards the sphere of equal trace.
+
+        0 where n is 0.
         """
         covariance = (
             self.scatter
@@ -135,7 +143,9 @@ class GaussianStats:
         return (1 - shrinkage) * covariance + shrinkage * level[:, None, None] * eye
 
     def log_prob(self, x: Tensor, *, shrinkage: float = 0.0) -> Tensor:
-        """log N(x; m, S/n) (N, K) of points (N, D) under every component.
+        """Log-density log N(x; m, S/n) (N, K) under every component.
+
+        Of points (N, D).
 
         Raises:
             ValueError: A covariance is singular: fewer points than dimensions, and no
@@ -145,8 +155,9 @@ class GaussianStats:
         return -0.5 * (square + log_det + x.shape[1] * math.log(2 * math.pi))
 
     def distances(self, x: Tensor, *, shrinkage: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Squared Mahalanobis distances (N, K) of points (N, D) to every component, and
-        ln|S/n| (K,).
+        """Squared Mahalanobis distances (N, K) and ln|S/n| (K,).
+
+        Of points (N, D) to every component.
         """
         factor = self._cholesky(shrinkage)
         delta = (x[None] - self.mean[:, None]).mT
@@ -162,8 +173,9 @@ class GaussianStats:
         shrinkage: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """`n` draws from each component (K, n, D); the generator lives on the CPU, so
-        devices draw the same.
+        """`n` draws from each component (K, n, D).
+
+        The generator lives on the CPU, so devices draw the same.
         """
         shape = (len(self), n, self.mean.shape[1])
         noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype).to(
@@ -176,20 +188,24 @@ class GaussianStats:
         if failed.any():
             singular = failed.nonzero().flatten().tolist()
             raise ValueError(
-                f"Expected covariances of full rank; got singular ones of components {singular}. Pass shrinkage > 0."
+                "Expected covariances of full rank; got singular ones of components "
+                f"{singular}. Pass shrinkage > 0."
             )
         return factor
 
     @property
     def nbytes(self) -> int:
-        """Bytes that keeping them takes: of a symmetric scatter one half and its
-        diagonal.
+        """Bytes that keeping them takes.
+
+        Of a symmetric scatter one half and its diagonal.
         """
         k, dim = self.mean.shape
         return k * (1 + dim + dim * (dim + 1) // 2) * self.mean.element_size()
 
     def __repr__(self) -> str:
-        return f"GaussianStats(components={len(self)}, dim={self.mean.shape[1]}, n={self.n.sum().item():.6g})"
+        dim = self.mean.shape[1]
+        n = self.n.sum().item()
+        return f"GaussianStats(components={len(self)}, dim={dim}, n={n:.6g})"
 
 
 def _scatter(centered: Tensor, weights: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Gaussian statistics kept as inverse scatter and log-determinant: a point costs O(D²)."""
+"""Gaussian statistics kept as inverse scatter and log-determinant.
+
+A point costs O(D²).
+"""
 
 __all__ = ["PrecisionStats"]
 
@@ -13,11 +16,14 @@ from cl_flow.align.statistics.gaussian import GaussianStats
 
 @dataclass(frozen=True)
 class PrecisionStats:
-    r"""The triple of `GaussianStats` with P = S⁻¹ and ln|S| in place of the scatter S.
+    r"""Statistics with P = S⁻¹ and ln|S| in place of the scatter S.
+
+    As `GaussianStats` else.
 
     A batch adds $U^\top U$ to the scatter, one row of U per point and one for the shift
     of the mean, so that by Woodbury's and Sylvester's identities
-    $$P' = P - PU^\top (I + UPU^\top)^{-1} UP, \qquad \ln|S'| = \ln|S| + \ln|I + UPU^\top|.$$
+    $$P' = P - PU^\top (I + UPU^\top)^{-1} UP,
+    \qquad \ln|S'| = \ln|S| + \ln|I + UPU^\top|.$$
     For a single point this is the rank-one update of the precision Λ = nP in FIGMN.
 
     References:
@@ -67,21 +73,26 @@ class PrecisionStats:
         )
 
     def distances(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared Mahalanobis distances (N, K) of points (N, D) to every component, and
-        ln|S/n| (K,).
+        """Squared Mahalanobis distances (N, K) and ln|S/n| (K,).
+
+        Of points (N, D) to every component.
         """
         delta = x[None] - self.mean[:, None]
         square = ((delta @ self.inverse) * delta).sum(-1).T * self.n
         return square, self.log_det - x.shape[1] * self.n.log()
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log N(x; m, S/n) (N, K) of points (N, D) under every component."""
+        """Log-density log N(x; m, S/n) (N, K) under every component.
+
+        Of points (N, D).
+        """
         square, log_det = self.distances(x)
         return -0.5 * (square + log_det + x.shape[1] * math.log(2 * math.pi))
 
     def absorb(self, x: Tensor, weights: Tensor) -> "PrecisionStats":
-        """The statistics after points (N, D) with responsibilities `weights` (N, K) are
-        added.
+        """Statistics with points (N, D) added by their responsibilities.
+
+        `weights` (N, K).
         """
         added = weights.sum(0)
         n = self.n + added
@@ -98,8 +109,9 @@ class PrecisionStats:
     def add_outer(
         self, n: Tensor, mean: Tensor, delta: Tensor, coefficient: Tensor
     ) -> "PrecisionStats":
-        """Other counts and means, and `coefficient` (K,) times δδᵀ, δ (K, D), on top of
-        the scatters: rank one.
+        """Other counts and means, and a rank-one term on the scatters.
+
+        It is `coefficient` (K,) times δδᵀ, δ (K, D).
         """
         half = (self.inverse @ delta[:, :, None])[..., 0]
         factor = 1 + coefficient * (delta * half).sum(-1)
@@ -113,19 +125,23 @@ class PrecisionStats:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that keeping them takes: of a symmetric matrix one half and its
-        diagonal.
+        """Bytes that keeping them takes.
+
+        Of a symmetric matrix one half and its diagonal.
         """
         k, dim = self.mean.shape
         return k * (2 + dim + dim * (dim + 1) // 2) * self.mean.element_size()
 
     def __repr__(self) -> str:
-        return f"PrecisionStats(components={len(self)}, dim={self.mean.shape[1]}, n={self.n.sum().item():.6g})"
+        dim = self.mean.shape[1]
+        n = self.n.sum().item()
+        return f"PrecisionStats(components={len(self)}, dim={dim}, n={n:.6g})"
 
 
 def _grown(inverse: Tensor, log_det: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse and log-determinant of S + UᵀU for rows U (K, R, D): by rank R, or by
-    inversion where R reaches D.
+    """Inverse and log-determinant of S + UᵀU for rows U (K, R, D).
+
+    By rank R, or by inversion where R reaches D.
     """
     if rows.shape[1] >= rows.shape[2]:
         scatter = (

@@ -1,5 +1,6 @@
-"""Datasets: functions from a root folder to samples, a DataFrame with one row per
-image.
+"""Datasets: functions from a root folder to samples.
+
+Samples are a DataFrame, one row per image.
 """
 
 __all__ = ["COLUMNS", "DATASETS"]

@@ -1,5 +1,6 @@
-"""BTAD, the beanTech anomaly detection dataset: three industrial products, normal
-images in folders named `ok`.
+"""BTAD, the beanTech anomaly detection dataset.
+
+Three industrial products, normal images in folders named `ok`.
 """
 
 __all__ = ["CATEGORIES", "btad"]
@@ -17,7 +18,9 @@ CATEGORIES = ("01", "02", "03")
 
 @DATASETS
 def btad(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.DataFrame:
-    """Read BTAD: `<category>/train/ok`, `<category>/test/{ok,ko}` and masks in
+    """Read BTAD, whose normal images lie in folders named `ok`.
+
+    `<category>/train/ok`, `<category>/test/{ok,ko}` and masks in
     `<category>/ground_truth/ko`.
 
     References:

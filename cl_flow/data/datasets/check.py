@@ -1,5 +1,6 @@
-"""The slow check of samples: open every image and every mask before an hour of training
-does.
+"""The slow check of samples.
+
+Open every image and every mask before an hour of training does.
 """
 
 __all__ = ["validate"]
@@ -13,7 +14,9 @@ SHOWN = 10
 
 
 def validate(samples: pd.DataFrame, *, progress: bool = True) -> None:
-    """Decode every image and mask of `samples`; the loaders look at names only.
+    """Decode every image and mask of `samples`.
+
+    The loaders look at names only.
 
     Args:
         samples: One row per image, as a dataset function returns it.
@@ -41,7 +44,8 @@ def validate(samples: pd.DataFrame, *, progress: bool = True) -> None:
             f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         )
         raise ValueError(
-            f"Expected {len(samples)} readable samples; got {len(problems)} that are not:\n{shown}{more}"
+            f"Expected {len(samples)} readable samples; got {len(problems)} that are "
+            f"not:\n{shown}{more}"
         )
 
 

@@ -21,7 +21,9 @@ Row = tuple[str, str, str, str, str]  # category, split, defect, image_path, mas
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a category keeps its images and masks, as patterns below its folder.
+    """Layout of a category's images and masks, as patterns.
+
+    Below its folder.
 
     Args:
         normal: Name of the folders with normal images.
@@ -38,7 +40,8 @@ class Layout:
         train = self.images.format(split="train", defect=self.normal)
         test = self.images.format(split="test", defect="<defect>")
         masks = self.masks.format(defect="<defect>")
-        return f"<category>/{train}/*, <category>/{test}/* and <category>/{masks}/<stem>_mask.png"
+        places = f"<category>/{train}/*, <category>/{test}/*"
+        return f"{places} and <category>/{masks}/<stem>_mask.png"
 
 
 MVTEC = Layout()
@@ -51,8 +54,9 @@ def read_tree(
     categories: Iterable[str] | None = None,
     layout: Layout = MVTEC,
 ) -> pd.DataFrame:
-    """Read a tree of `<category>/train`, `<category>/test` and
-    `<category>/ground_truth` into samples.
+    """Read a tree of photographs into samples.
+
+    It holds `<category>/train`, `<category>/test` and `<category>/ground_truth`.
 
     Images are PNG, JPEG, BMP or TIFF; hidden files and everything else (`readme.txt`,
     …) are passed over. Only names are looked at: `cl_flow.data.datasets.check.validate`
@@ -86,8 +90,9 @@ def read_tree(
 def folder(
     root: str | Path, *, categories: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Read your own photographs, laid out as MVTec AD; the dataset takes the name of
-    the root folder.
+    """Read your own photographs, laid out as MVTec AD.
+
+    The dataset takes the name of the root folder.
 
     Args:
         root: The folder that holds `<category>/train/good`, `<category>/test/<defect>`
@@ -126,8 +131,9 @@ def folder_at(root: str | Path, *, expected: object) -> Path:
 
 
 def to_samples(rows: Iterable[Row], *, dataset: str) -> pd.DataFrame:
-    """Make samples of rows: label them, and sort by category, split (train first),
-    defect and file name.
+    """Make samples of rows.
+
+    Label them, and sort by category, split (train first), defect and file name.
 
     Args:
         rows: Tuples `(category, split, defect, image_path, mask_path)`; the defect of a
@@ -159,7 +165,8 @@ def chosen(wanted: Iterable[str], *, known: Collection[str], where: Path) -> lis
     wanted = dict.fromkeys([wanted] if isinstance(wanted, str) else wanted)
     if missing := [name for name in wanted if name not in known]:
         raise ValueError(
-            f"Expected category {', '.join(missing)} in {where}; known there: {', '.join(known)} "
+            f"Expected category {', '.join(missing)} in {where}; known there: "
+            f"{', '.join(known)} "
             "(choose some with categories=)"
         )
     return list(wanted)
@@ -169,12 +176,14 @@ def _categories(root: Path, wanted: Iterable[str] | None, layout: Layout) -> lis
     known = [name for name in _subfolders(root) if (root / name / "train").is_dir()]
     if not known and (root / "train").is_dir():
         raise ValueError(
-            f"Expected the folder that holds the categories; got one category, {root}: pass {root.parent}"
+            f"Expected the folder that holds the categories; got one category, {root}: "
+            f"pass {root.parent}"
         )
     if not known:
         holds = ", ".join(_subfolders(root)[:5]) or "no folders"
         raise ValueError(
-            f"Expected {layout}; got no category with a train folder in {root} (it holds {holds})"
+            f"Expected {layout}; got no category with a train folder in {root} (it "
+            f"holds {holds})"
         )
     return chosen(known if wanted is None else wanted, known=known, where=root)
 
@@ -184,11 +193,13 @@ def _category(home: Path, layout: Layout) -> Iterator[Row]:
     if not training.is_dir():
         holds = ", ".join(_subfolders(home / "train")) or "no folders"
         raise FileNotFoundError(
-            f"Expected normal images in {training}; got no such folder (train holds {holds})"
+            f"Expected normal images in {training}; got no such folder (train holds "
+            f"{holds})"
         )
     if stray := [name for name in _subfolders(home / "train") if name != layout.normal]:
         raise ValueError(
-            f"Expected only normal images in {home / 'train'}, in the folder {layout.normal}; "
+            f"Expected only normal images in {home / 'train'}, in the folder "
+            f"{layout.normal}; "
             f"got {home / 'train' / stray[0]}: move it to {home / 'test'}"
         )
     yield from (
@@ -214,7 +225,8 @@ def _test_rows(home: Path, defect: str, layout: Layout) -> Iterator[Row]:
         mask = masks.get(f"{path.stem}_mask", masks.get(path.stem))
         if mask is None:
             raise FileNotFoundError(
-                f"Expected a mask for the defect in {path} at {where / path.stem}_mask.png "
+                f"Expected a mask for the defect in {path} at "
+                f"{where / path.stem}_mask.png "
                 f"(or without _mask; {' '.join(MASK_SUFFIXES)}); got none"
             )
         yield home.name, "test", defect, str(path), str(mask)

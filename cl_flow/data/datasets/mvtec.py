@@ -1,5 +1,6 @@
-"""MVTec AD: fifteen categories of objects and textures, read where they are or fetched
-from the first mirror alive.
+"""MVTec AD: fifteen categories of objects and textures.
+
+They are read where they are, or fetched from the first mirror alive.
 """
 
 __all__ = ["CATEGORIES", "MIRRORS", "fetch", "mvtec"]
@@ -13,16 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pooch
 
 from cl_flow.data.datasets.base import DATASETS
 from cl_flow.data.datasets.folder import read_tree
 from cl_flow.paths import ASSETS, DATA
 
 CATEGORIES = (
-    "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile",
-    "toothbrush", "transistor", "wood", "zipper",
-)  # fmt: skip
+    "bottle",
+    "cable",
+    "capsule",
+    "carpet",
+    "grid",
+    "hazelnut",
+    "leather",
+    "metal_nut",
+    "pill",
+    "screw",
+    "tile",
+    "toothbrush",
+    "transistor",
+    "wood",
+    "zipper",
+)
 MIRRORS = ASSETS / "mirrors.json"
 
 
@@ -51,8 +64,9 @@ def fetch(
     mirrors: Sequence[str] | str | Path | None = None,
     sha256: str | None = None,
 ) -> Path:
-    """Return a folder with MVTec AD, downloading the archive (5 GB) only where the
-    fifteen categories are not there.
+    """Return a folder with MVTec AD, downloading it where needed.
+
+    The archive (5 GB) is fetched only where the fifteen categories are not there.
 
     The mirrors are tried in order until one yields the archive with the right hash; it
     is unpacked beside `root` and moved there whole, so an interruption leaves no half a
@@ -79,7 +93,8 @@ def fetch(
             or "train/good in each"
         )
         raise ValueError(
-            f"Expected all of MVTec AD or nothing in {root}; got a folder without {missing}: move it away, "
+            f"Expected all of MVTec AD or nothing in {root}; got a folder without "
+            f"{missing}: move it away, "
             "pass another root, or read a part with mvtec(root, categories=…)"
         )
     source = _source(mirrors, sha256)
@@ -99,8 +114,9 @@ def _complete(root: Path) -> bool:
 def _source(
     mirrors: Sequence[str] | str | Path | None, sha256: str | None
 ) -> dict[str, Any]:
-    """Return the entry of the file of mirrors, with the URLs and the hash given in its
-    place.
+    """Return the entry of the file of mirrors.
+
+    With the URLs and the hash given in its place.
     """
     urls = [mirrors] if isinstance(mirrors, str) and "://" in mirrors else mirrors
     file = urls if isinstance(urls, str | Path) else MIRRORS
@@ -113,6 +129,8 @@ def _source(
 
 
 def _download(archive: Path, source: dict[str, Any], root: Path) -> None:
+    import pooch
+
     _check_space(archive.parent, 2 * source.get("bytes", 0))
     pooch.get_logger().info(
         "MVTec AD, licence %s (no commercial use): %s",
@@ -131,20 +149,22 @@ def _download(archive: Path, source: dict[str, Any], root: Path) -> None:
                 downloader=downloader,
             )
             return
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
+        # requests' errors are OSErrors; a wrong hash is a ValueError.
+        except (OSError, ValueError) as error:
             failures.append(f"{url} ({_reason(error)})")
     raise ConnectionError(
-        f"Expected {archive.name} from one of {len(failures)} mirrors; got {'; '.join(failures)}: download it by hand "
-        f"from {source['homepage']}, and put it at {archive} or unpack it to {root}, so that {root / CATEGORIES[0]} "
+        f"Expected {archive.name} from one of {len(failures)} mirrors; got "
+        f"{'; '.join(failures)}: download it by hand from {source['homepage']}, and "
+        f"put it at {archive} or unpack it to {root}, so that {root / CATEGORIES[0]} "
         "exists"
     )
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong without the URL, which requests repeats once or twice."""
+    """Return what went wrong, without the URL.
+
+    requests repeats it once or twice.
+    """
     cause = getattr(error.args[0], "reason", error) if error.args else error
     return str(cause).split(" for url")[0]
 
@@ -153,11 +173,14 @@ def _check_space(folder: Path, needed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(folder).free) < needed:
         raise OSError(
-            f"Expected {needed / 1e9:.1f} GB free for MVTec AD; got {free / 1e9:.1f} GB in {folder}"
+            f"Expected {needed / 1e9:.1f} GB free for MVTec AD; got {free / 1e9:.1f} "
+            f"GB in {folder}"
         )
 
 
 def _unpack(archive: Path, root: Path) -> None:
+    import pooch
+
     with tempfile.TemporaryDirectory(
         dir=root.parent, prefix=f".{root.name}-", ignore_cleanup_errors=True
     ) as scratch:
@@ -168,11 +191,11 @@ def _unpack(archive: Path, root: Path) -> None:
         )
         if tree is None:
             raise ValueError(
-                f"Expected the fifteen categories of MVTec AD; got an archive without them: {archive}"
+                "Expected the fifteen categories of MVTec AD; got an archive without "
+                f"them: {archive}"
             )
-        tree.chmod(
-            0o755
-        )  # the archive's folders are read-only, and such a folder cannot be moved
+        # The archive's folders are read-only, and such a folder cannot be moved.
+        tree.chmod(0o755)
         if root.is_dir():  # and empty; Windows renames onto nothing that is there
             root.rmdir()
         tree.rename(root)

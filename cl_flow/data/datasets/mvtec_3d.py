@@ -1,5 +1,6 @@
-"""MVTec 3D-AD, its photographs only: ten categories, images in folders `rgb` beside
-their masks in `gt`.
+"""MVTec 3D-AD, its photographs only.
+
+Ten categories, images in folders `rgb` beside their masks in `gt`.
 """
 
 __all__ = ["CATEGORIES", "mvtec_3d"]
@@ -13,16 +14,26 @@ from cl_flow.data.datasets.base import DATASETS
 from cl_flow.data.datasets.folder import Layout, read_tree
 
 CATEGORIES = (
-    "bagel", "cable_gland", "carrot", "cookie", "dowel", "foam", "peach", "potato", "rope", "tire",
-)  # fmt: skip
+    "bagel",
+    "cable_gland",
+    "carrot",
+    "cookie",
+    "dowel",
+    "foam",
+    "peach",
+    "potato",
+    "rope",
+    "tire",
+)
 
 
 @DATASETS
 def mvtec_3d(
     root: str | Path, *, categories: Iterable[str] = CATEGORIES
 ) -> pd.DataFrame:
-    """Read MVTec 3D-AD: `<category>/train/good/rgb`, `<category>/test/<defect>/rgb` and
-    `…/gt`.
+    """Read the photographs of MVTec 3D-AD.
+
+    `<category>/train/good/rgb`, `<category>/test/<defect>/rgb` and `…/gt`.
 
     The point clouds (`xyz`), the split `validation` and the all-black masks of normal
     images are passed over.

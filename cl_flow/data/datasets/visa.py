@@ -1,5 +1,6 @@
-"""VisA, the visual anomaly dataset: twelve categories, split by a table that names
-every image and mask.
+"""VisA, the visual anomaly dataset.
+
+Twelve categories, split by a table that names every image and mask.
 """
 
 __all__ = ["CATEGORIES", "visa"]
@@ -13,9 +14,19 @@ from cl_flow.data.datasets.base import DATASETS
 from cl_flow.data.datasets.folder import chosen, folder_at, to_samples
 
 CATEGORIES = (
-    "candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1", "macaroni2", "pcb1", "pcb2", "pcb3", "pcb4",
+    "candle",
+    "capsules",
+    "cashew",
+    "chewinggum",
+    "fryum",
+    "macaroni1",
+    "macaroni2",
+    "pcb1",
+    "pcb2",
+    "pcb3",
+    "pcb4",
     "pipe_fryum",
-)  # fmt: skip
+)
 SPLIT = "split_csv/1cls.csv"
 TREE = f"{SPLIT} and the images it names, such as candle/Data/Images/Normal/0000.JPG"
 VALUES = {"split": ("train", "test"), "label": ("normal", "anomaly")}
@@ -23,8 +34,9 @@ VALUES = {"split": ("train", "test"), "label": ("normal", "anomaly")}
 
 @DATASETS
 def visa(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.DataFrame:
-    """Read VisA as its authors publish it, with their one-class split
-    `split_csv/1cls.csv`.
+    """Read VisA as its authors publish it.
+
+    With their one-class split, `split_csv/1cls.csv`.
 
     The split knows one kind of defect, `"anomaly"`. Masks number the defects from 1:
     any pixel but 0 is a defect.
@@ -62,12 +74,14 @@ def _read_split(root: Path) -> pd.DataFrame:
     columns = ["object", "split", "label", "image", "mask"]
     if missing := [name for name in columns if name not in split]:
         raise ValueError(
-            f"Expected the columns {', '.join(columns)}; got none named {', '.join(missing)}: {path}"
+            f"Expected the columns {', '.join(columns)}; got none named "
+            f"{', '.join(missing)}: {path}"
         )
     for column, values in VALUES.items():
         if strange := sorted(set(split[column]) - set(values)):
             raise ValueError(
-                f"Expected {' or '.join(values)} in the column {column}; got {strange[0]!r}: {path}"
+                f"Expected {' or '.join(values)} in the column {column}; got "
+                f"{strange[0]!r}: {path}"
             )
     if ((split["split"] == "train") & (split["label"] == "anomaly")).any():
         raise ValueError(
@@ -87,6 +101,7 @@ def _row(
     if label == "anomaly" and not (mask and (root / mask).is_file()):
         got = f"no file {root / mask}" if mask else "no name"
         raise FileNotFoundError(
-            f"Expected a mask for the defect in {root / image}, named in {root / SPLIT}; got {got}"
+            f"Expected a mask for the defect in {root / image}, named in "
+            f"{root / SPLIT}; got {got}"
         )
     return category, split, defect, str(root / image), str(root / mask) if mask else ""

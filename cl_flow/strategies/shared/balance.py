@@ -8,7 +8,9 @@ from cl_flow.model.flow import FlowModel
 
 
 def balanced_share(model: FlowModel, task: Task, ratio: float | None) -> float:
-    """The share of a batch to rehearse, once the task's centers are there.
+    """Share of a batch to rehearse.
+
+    Asked once the task's centers are there.
 
     Args:
         model: With centers for the task.

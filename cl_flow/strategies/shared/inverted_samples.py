@@ -1,5 +1,6 @@
-"""Patches that the old flow makes up: latents of the earlier classes, drawn and sent
-back through it.
+"""Patches that the old flow makes up.
+
+Latents of the earlier classes, drawn and sent back through it.
 """
 
 __all__ = ["InvertedSamples"]
@@ -20,8 +21,9 @@ LAWS = ("empirical", "mixture")
 
 
 class InvertedSamples:
-    """Where the old classes lie in the latents, and patches drawn from there through
-    the inverse of the old flow.
+    """Patches of old classes, drawn through the inverse of the old flow.
+
+    They start from where the classes lie in the latents.
 
     The law `"empirical"` is a Gaussian per class, measured on the class's latents when
     it is learnt and carried along on dreamt patches afterwards; `"mixture"` is the
@@ -38,14 +40,16 @@ class InvertedSamples:
             raise ValueError(
                 f"Unknown law of latents {law!r}; known: {', '.join(LAWS)}."
             )
-        self.law, self.pool = law, pool
+        self.law = law
+        self.pool = pool
         self.old: FlowModel | None = None
         self.bag: PatchPool | None = None
 
     @torch.no_grad()
     def begin(self, model: FlowModel, task: Task, memory: dict[str, Tensor]) -> bool:
-        """Draw the pool from the model as it is, and note how exact its inverse is;
-        False for the first task.
+        """Draw the pool from the model as it is.
+
+        Notes how exact its inverse is; False for the first task.
         """
         n_old = model.n_classes - len(task.categories)
         self.old = frozen(model) if n_old else None
@@ -59,8 +63,9 @@ class InvertedSamples:
 
     @torch.no_grad()
     def end(self, model: FlowModel, task: Task, memory: dict[str, Tensor]) -> None:
-        """Measure where the classes lie now: the new ones on their images, the old ones
-        on what was dreamt of them.
+        """Measure where the classes lie now.
+
+        The new ones on their images, the old ones on what was dreamt of them.
         """
         if self.law == "mixture":
             return
@@ -86,8 +91,9 @@ class InvertedSamples:
 def _from_mixture(
     mixture: Mixture, k: int, n: int, generator: torch.Generator
 ) -> Tensor:
-    """Draws of the first classes (k, n, D), each coordinate within 2.5σ of its
-    component's center.
+    """Draws (k, n, D) of the first classes from a mixture.
+
+    Each coordinate lies within 2.5σ of its component's center.
     """
     which = torch.multinomial(
         mixture.psi[:k].softmax(1).cpu(), n, replacement=True, generator=generator
@@ -106,10 +112,15 @@ def _from_mixture(
 def _inverted(
     old: FlowModel, latents: Sequence[Tensor], generator: torch.Generator
 ) -> tuple[PatchPool, dict[str, Tensor]]:
-    """The patches of latents (K, n, D) at random cells, and per level the inversion
-    error and the finite share.
+    """Patches of latents (K, n, D) at random cells.
+
+    And per level the inversion error and the finite share.
     """
-    x, cells, counts, error, share = [], [], [], [], []
+    x = []
+    cells = []
+    counts = []
+    error = []
+    share = []
     for level, z in zip(old.levels, latents):
         k, n, dim = z.shape
         z = z.reshape(k * n, dim)
@@ -126,7 +137,8 @@ def _inverted(
         share.append(finite.float().mean())
     if min(int(count.min()) for count in counts) == 0:
         raise FloatingPointError(
-            "Expected finite patches of every class from the inverse flow; got none of one."
+            "Expected finite patches of every class from the inverse flow; got none of "
+            "one."
         )
     return PatchPool(x, cells, counts), {
         "inversion_error": torch.stack(error),

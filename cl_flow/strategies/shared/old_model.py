@@ -1,5 +1,6 @@
-"""The model as the last task left it: until training begins it is the current one, so a
-copy is all it takes.
+"""The model as the last task left it.
+
+Until training begins it is the current one, so a copy is all it takes.
 """
 
 __all__ = ["frozen", "per_image_fisher"]
@@ -19,8 +20,9 @@ def frozen(model: FlowModel) -> FlowModel:
 
 
 def per_image_fisher(model: FlowModel, images: Features) -> dict[str, Tensor]:
-    r"""The diagonal of the empirical Fisher information, for every parameter that
-    learns, by name.
+    r"""Diagonal of the empirical Fisher information.
+
+    For every parameter that learns, by name.
 
     $F_i = \frac1B \sum_b (\partial \log p(x_b|y_b) / \partial \theta_i)^2$, where the
     log-likelihood of an image is the mean over its patches and dimensions, summed over

@@ -1,5 +1,6 @@
-"""Tools to draw with: a posed plane, distance fields on it, smooth noise, and a scene
-painted layer by layer.
+"""Tools to draw with.
+
+a posed plane, distance fields on it, smooth noise, and a scene painted layer by layer.
 
 A point of the plane is a complex number, in pixels from the image centre: x to the
 right, y down. A distance field gives each pixel its signed distance (pixels) to an
@@ -10,14 +11,34 @@ References:
     2D distance functions (Quilez), https://iquilezles.org/articles/distfunctions2d/
 """
 
-__all__ = ["PLANE", "SIZE", "Colour", "Scene", "backdrop", "box", "clouds", "dome", "finest", "fold", "moulded",
-           "path", "posed", "segment", "smooth", "tinted", "traced", "turned", "written"]  # fmt: skip
+__all__ = [
+    "PLANE",
+    "SIZE",
+    "Colour",
+    "Scene",
+    "backdrop",
+    "box",
+    "clouds",
+    "dome",
+    "finest",
+    "fold",
+    "moulded",
+    "path",
+    "posed",
+    "segment",
+    "smooth",
+    "tinted",
+    "traced",
+    "turned",
+    "written",
+]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
@@ -26,18 +47,20 @@ _AXIS = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
 PLANE = (_AXIS[None, :] + 1j * _AXIS[:, None]).astype(np.complex64)
 
 Colour = tuple[float, float, float] | np.ndarray
+Plane = NDArray[np.complex64]
 
 _LIGHT = (-0.48, -0.60, 0.64)
+# Between the light and the viewer: what the normal of a highlight points at.
 _HALFWAY = (
     -0.265,
     -0.331,
     0.906,
-)  # between the light and the viewer: what the normal of a highlight points at
+)
 
 
 @dataclass
 class Scene:
-    """An image being painted, and how much of each pixel the object covers.
+    """Image being painted, and the object's share of each pixel.
 
     Attributes:
         image: (H, W, 3), grey levels 0 to 255, not yet clipped.
@@ -50,7 +73,10 @@ class Scene:
     def paint(
         self, colour: Colour, distance: np.ndarray, *, opacity: float | np.ndarray = 1.0
     ) -> None:
-        """Lay `colour`, (3,) or (H, W, 3), over the inside of a distance field (H, W)."""
+        """Lay a colour over the inside of a distance field (H, W).
+
+        The colour is (3,) or (H, W, 3).
+        """
         alpha = np.clip(0.5 - distance, 0, 1) * opacity
         self.image += alpha[..., None] * (
             np.asarray(colour, dtype=np.float32) - self.image
@@ -59,8 +85,9 @@ class Scene:
     def shadow(
         self, distance: np.ndarray, *, depth: float = 0.45, reach: float = 5.0
     ) -> None:
-        """Darken the surroundings of an outline, most where they touch it, over `reach`
-        pixels.
+        """Darken the surroundings of an outline over `reach` pixels.
+
+        Most where they touch it.
         """
         self.image *= (1 - depth * np.exp(-np.maximum(distance, 0) / reach))[..., None]
 
@@ -72,26 +99,29 @@ class Scene:
 
 def posed(
     rng: Generator, *, turn: float = 0.04, shift: float = 2.0, zoom: float = 0.02
-) -> np.ndarray:
-    """The plane seen from an object turned (radians), moved (pixels) and scaled by at
-    most this much, (H, W).
+) -> Plane:
+    """Plane (H, W) seen from an object that is turned, moved and scaled.
+
+    By at most so many radians, pixels, and this share.
     """
     angle, dx, dy, scale = rng.uniform(-1, 1, 4) * (turn, shift, shift, zoom)
     return turned(PLANE - complex(dx, dy), angle) / float(1 + scale)
 
 
-def turned(plane: np.ndarray, angle: float) -> np.ndarray:
+def turned(plane: Plane, angle: float) -> Plane:
     """The plane seen from something turned by `angle` radians, (H, W)."""
     return plane * complex(np.exp(-1j * angle))
 
 
 def box(
-    plane: np.ndarray, width: float, height: float, *, corner: float = 0.0
+    plane: Plane, width: float, height: float, *, corner: float = 0.0
 ) -> np.ndarray:
-    """Distance to a rectangle of half sizes `width` and `height` with rounded corners,
-    (H, W).
+    """Distance (H, W) to a rectangle with rounded corners.
+
+    Of half sizes `width` and `height`.
     """
-    dx, dy = np.abs(plane.real) - width + corner, np.abs(plane.imag) - height + corner
+    dx = np.abs(plane.real) - width + corner
+    dy = np.abs(plane.imag) - height + corner
     return (
         np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
         + np.minimum(np.maximum(dx, dy), 0)
@@ -99,7 +129,7 @@ def box(
     )
 
 
-def segment(plane: np.ndarray, start: complex, end: complex) -> np.ndarray:
+def segment(plane: Plane, start: complex, end: complex) -> np.ndarray:
     """Distance to a line segment, (H, W)."""
     start, along = complex(start), complex(end - start)
     offset = plane - start
@@ -107,7 +137,7 @@ def segment(plane: np.ndarray, start: complex, end: complex) -> np.ndarray:
     return np.abs(offset - share * along)
 
 
-def path(plane: np.ndarray, points: Sequence[complex]) -> np.ndarray:
+def path(plane: Plane, points: Sequence[complex]) -> np.ndarray:
     """Distance to an open polyline, (H, W)."""
     return np.minimum.reduce(
         [segment(plane, a, b) for a, b in zip(points, points[1:], strict=False)]
@@ -128,8 +158,9 @@ def smooth(value: np.ndarray) -> np.ndarray:
 def clouds(
     rng: Generator, cell: float | tuple[float, float], *, octaves: int = 1
 ) -> np.ndarray:
-    """Smooth noise of unit variance whose features are `cell` pixels (or x by y) wide,
-    (H, W); octaves halve it.
+    """Smooth noise (H, W) of unit variance.
+
+    Its features are `cell` pixels (or x by y) wide; octaves halve it.
     """
     wide, high = (cell, cell) if np.isscalar(cell) else cell
     total = np.zeros((SIZE, SIZE), dtype=np.float32)
@@ -146,8 +177,9 @@ def clouds(
 
 
 def traced(noise: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Look noise up at other coordinates (pixels from the centre), wrapping: noise that
-    turns with an object.
+    """Look noise up at other coordinates (pixels from the centre), wrapping.
+
+    Noise that turns with an object.
     """
     return map_coordinates(
         noise, [y + SIZE / 2, x + SIZE / 2], order=1, mode="grid-wrap"
@@ -160,15 +192,19 @@ def finest(rng: Generator) -> np.ndarray:
 
 
 def tinted(colour: Colour, brightness: np.ndarray) -> np.ndarray:
-    """A colour, (3,) or (H, W, 3), under a brightness (H, W) around 1, (H, W, 3)."""
+    """Colour (H, W, 3) under a brightness (H, W) around 1.
+
+    The colour is (3,) or (H, W, 3).
+    """
     return np.asarray(colour, dtype=np.float32) * brightness[..., None].astype(
         np.float32
     )
 
 
 def dome(distance: np.ndarray, radius: float) -> np.ndarray:
-    """Height of a body whose rim is rounded with this radius, flat farther inside, (H,
-    W).
+    """Height (H, W) of a body whose rim is rounded.
+
+    With this radius; farther inside it is flat.
     """
     rise = np.clip(-distance / radius, 0, 1)
     return radius * np.sqrt(rise * (2 - rise))
@@ -177,8 +213,9 @@ def dome(distance: np.ndarray, radius: float) -> np.ndarray:
 def moulded(
     colour: Colour, height: np.ndarray, *, shine: float = 0.0, ambient: float = 0.45
 ) -> np.ndarray:
-    """A colour on a height field lit from the upper left: part ambient, part diffuse,
-    and a highlight, (H, W, 3).
+    """A colour on a height field lit from the upper left.
+
+    Part ambient, part diffuse, and a highlight, (H, W, 3).
 
     Args:
         colour: What a level surface shows, (3,) or (H, W, 3).
@@ -201,7 +238,10 @@ def moulded(
 def backdrop(
     rng: Generator, colour: Colour, *, rough: float = 2.0, cell: float = 24.0
 ) -> Scene:
-    """An empty scene: a plain ground with faint clouds of `rough` grey levels."""
+    """An empty scene.
+
+    a plain ground with faint clouds of `rough` grey levels.
+    """
     ground = (
         np.asarray(colour, dtype=np.float32) + (rough * clouds(rng, cell))[..., None]
     )
@@ -221,9 +261,10 @@ _GLYPHS = {
 }
 
 
-def written(plane: np.ndarray, text: str, size: float) -> np.ndarray:
-    """Distance to the strokes of a text centred on the origin; a letter is `size` wide
-    and 1.6 `size` high, (H, W).
+def written(plane: Plane, text: str, size: float) -> np.ndarray:
+    """Distance to the strokes of a text centred on the origin.
+
+    a letter is `size` wide and 1.6 `size` high, (H, W).
 
     Exact near the text, and 9 pixels from afar.
     """

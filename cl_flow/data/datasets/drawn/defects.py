@@ -1,5 +1,6 @@
-"""Defects of drawn images: marks laid over a scene, and specimens drawn again with
-something wrong.
+"""Defects of drawn images.
+
+Marks laid over a scene, and specimens drawn again with something wrong.
 
 A defect is a function `(scene, rng, redraw) -> scene`: the healthy scene, where its
 chance comes from, and the drawing of the same specimen, which takes the drawing's
@@ -42,21 +43,28 @@ def one_of(*values: Any) -> Choice:
 
 
 def between(low: float, high: float, *, either_sign: bool = False) -> Choice:
-    """Choose a number from an interval, or from it and its mirror image."""
+    """Choose a number from an interval.
+
+    Or from it and its mirror image.
+    """
     return lambda rng: (
         rng.uniform(low, high) * (rng.choice((-1, 1)) if either_sign else 1)
     )
 
 
 def anywhere(reach: float) -> Choice:
-    """Choose a point of the plane at most `reach` pixels from the centre, across and
-    down.
+    """Choose a point of the plane near the centre.
+
+    At most `reach` pixels away, across and down.
     """
     return lambda rng: complex(*rng.uniform(-reach, reach, 2))
 
 
 def run(starts: range, *, longest: int, shortest: int = 1) -> Choice:
-    """Choose some neighbours by number: the first and the end of a run."""
+    """Choose some neighbours by number.
+
+    The first and the end of a run.
+    """
 
     def choose(rng: Generator) -> tuple[int, int]:
         start = int(rng.choice(starts))
@@ -66,8 +74,9 @@ def run(starts: range, *, longest: int, shortest: int = 1) -> Choice:
 
 
 def redrawn(**choices: Choice) -> Defect:
-    """Draw the specimen again with these keywords, each chosen by its function of the
-    generator.
+    """Draw the specimen again with these keywords.
+
+    Each is chosen by its function of the generator.
     """
     return lambda scene, rng, redraw: redraw(
         **{name: choose(rng) for name, choose in choices.items()}
@@ -75,7 +84,10 @@ def redrawn(**choices: Choice) -> Defect:
 
 
 def _place(scene: Scene, rng: Generator, *, margin: int) -> complex:
-    """A point of the object at least `margin` pixels inside it and inside the frame."""
+    """Point of the object, well inside it and the frame.
+
+    At least `margin` pixels.
+    """
     inside = binary_erosion(scene.cover > 0.9, iterations=margin)
     rows, columns = np.nonzero(inside if inside.any() else scene.cover > 0.5)
     chosen = rng.integers(len(rows))
@@ -85,8 +97,9 @@ def _place(scene: Scene, rng: Generator, *, margin: int) -> complex:
 def _walk(
     rng: Generator, start: complex, *, length: float, steps: int, wander: float
 ) -> list[complex]:
-    """The corners of a line through `start` whose direction drifts by `wander` radians
-    a step.
+    """Corners of a line through `start` whose direction drifts.
+
+    By `wander` radians a step.
     """
     headings = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, wander, steps))
     points = np.cumsum(np.concatenate([[0], np.exp(1j * headings) * length / steps]))
@@ -113,7 +126,10 @@ def _shifted(distance: np.ndarray, pixels: int) -> np.ndarray:
 def _over(
     scene: Scene, colour: Any, distance: np.ndarray, opacity: float | np.ndarray = 1.0
 ) -> Scene:
-    """A copy of the scene with `colour` laid over the object inside the distance field."""
+    """Copy of the scene with `colour` laid inside the distance field.
+
+    Over the object only.
+    """
     marked = Scene(scene.image.copy(), scene.cover)
     marked.paint(colour, distance, opacity=opacity * np.clip(2 * scene.cover - 1, 0, 1))
     return marked
@@ -122,7 +138,10 @@ def _over(
 def _contrasting(
     scene: Scene, rng: Generator, distance: np.ndarray, colours: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """One of the colours that stand out from what is inside the distance field, (3,)."""
+    """Colour (3,) that stands out from what it covers.
+
+    One of several, inside the distance field.
+    """
     offsets = np.abs(np.array(colours) - scene.image[distance < 0.5].mean(0)).max(1)
     return np.array(colours)[
         rng.choice(np.flatnonzero(offsets >= min(70, offsets.max())))
@@ -130,18 +149,17 @@ def _contrasting(
 
 
 def scratch(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
-    """One to three nearly straight scores side by side, lighter or darker than the
-    surface.
+    """Scratch of one to three nearly straight scores.
+
+    Side by side, lighter or darker than the surface.
     """
     start = _place(scene, rng, margin=10)
     line = _walk(rng, start, length=rng.uniform(32, 60), steps=5, wander=0.12)
     change = rng.uniform(70, 100) * (
         1 if scene.image[scene.cover > 0.5].mean() < 120 else rng.choice((-1, 1))
     )
-    width, aside = (
-        rng.uniform(1.2, 2.0),
-        complex(rng.uniform(5, 7) * np.exp(1j * rng.uniform(0, 2 * np.pi))),
-    )
+    width = rng.uniform(1.2, 2.0)
+    aside = complex(rng.uniform(5, 7) * np.exp(1j * rng.uniform(0, 2 * np.pi)))
     marks = [
         path(PLANE - aside * n, line[n:]) - width * (1 - 0.2 * n)
         for n in range(rng.integers(1, 4))
@@ -198,7 +216,8 @@ def cut(scene: Scene, rng: Generator, redraw: Redraw) -> Scene:
     """A gaping slit: a dark lens with pale lips."""
     heading = np.exp(1j * rng.uniform(0, np.pi))
     q = (PLANE - _place(scene, rng, margin=10)) / complex(heading)
-    half, gape = rng.uniform(14, 24), rng.uniform(3.0, 5.0)
+    half = rng.uniform(14, 24)
+    gape = rng.uniform(3.0, 5.0)
     lens = np.abs(q.imag + 0.004 * q.real**2) - gape * (
         1 - np.minimum((q.real / half) ** 2, 4)
     )

@@ -1,5 +1,6 @@
-"""Ten drawn objects: each function paints one specimen, healthy unless a keyword names
-what is wrong with it.
+"""Ten drawn objects.
+
+Each function paints one specimen, healthy unless a keyword names what is wrong with it.
 
 Every random choice of a specimen is made whatever the keywords say, so that the same
 generator state gives the same specimen, healthy or not, and the two images differ by
@@ -55,9 +56,12 @@ def bottle(
         logo: Whether the label is printed.
     """
     p = posed(rng, turn=0.03, shift=1)
-    level, glow, hue = rng.uniform(-8, 2), rng.uniform(0.92, 1.08), rng.normal(0, 5, 3)
+    level = rng.uniform(-8, 2)
+    glow = rng.uniform(0.92, 1.08)
+    hue = rng.normal(0, 5, 3)
     scene = backdrop(rng, (222, 221, 217), rough=2)
-    x, y = p.real, p.imag
+    x = p.real
+    y = p.imag
     half = 8.5 + 15.5 * smooth((y + 31) / 26)
     outline = np.maximum(np.abs(x) - half, box(p - 2j, 40, 55, corner=4))
     scene.shadow(np.hypot(x / 1.1, (y - 57) * 4) - 22, depth=0.35, reach=10)
@@ -110,10 +114,17 @@ def _label(
         )
 
 
-def cable(rng: Generator, *, hollow: int | None = None, swapped: int | None = None, loose: int | None = None,
-          bend: complex = 12.0) -> Scene:  # fmt: skip
-    """A cut three-wire cable, seen end on: green, blue and brown insulation around
-    copper strands.
+def cable(
+    rng: Generator,
+    *,
+    hollow: int | None = None,
+    swapped: int | None = None,
+    loose: int | None = None,
+    bend: complex = 12.0,
+) -> Scene:
+    """A cut three-wire cable, seen end on.
+
+    Green, blue and brown insulation around copper strands.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -156,7 +167,8 @@ def _strands(
 ) -> None:
     bundle = np.abs(q) - 13
     scene.paint((42, 26, 18), bundle)
-    pitch, row = 4.4, 4.4 * 3**0.5
+    pitch = 4.4
+    row = 4.4 * 3**0.5
     near = [
         np.hypot(fold(q.real - s * pitch / 2, pitch), fold(q.imag - s * row / 2, row))
         for s in (0, 1)
@@ -167,9 +179,15 @@ def _strands(
     scene.paint(moulded(copper, dome(strand, pitch / 2), shine=60), shown)
 
 
-def capsule(rng: Generator, *, dent: float = 0.0, dent_at: float = 10.0, text: str = "500",
-            print_turn: float = 0.0) -> Scene:  # fmt: skip
-    """A gelatine capsule, one half black and one half orange, with a white print.
+def capsule(
+    rng: Generator,
+    *,
+    dent: float = 0.0,
+    dent_at: float = 10.0,
+    text: str = "500",
+    print_turn: float = 0.0,
+) -> Scene:
+    """Gelatine capsule, one half black and one orange, with white print.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -179,9 +197,12 @@ def capsule(rng: Generator, *, dent: float = 0.0, dent_at: float = 10.0, text: s
         print_turn: By how many radians the print is askew.
     """
     p = posed(rng, turn=0.05, shift=1.5)
-    length, hue, roll = rng.uniform(50, 53), rng.normal(0, 6, 3), rng.uniform(-2, 2)
+    length = rng.uniform(50, 53)
+    hue = rng.normal(0, 6, 3)
+    roll = rng.uniform(-2, 2)
     scene = backdrop(rng, (226, 226, 224), rough=2)
-    x, y = p.real, p.imag
+    x = p.real
+    y = p.imag
     squeeze = dent * np.exp(-(((x - dent_at) / 9) ** 2))
     seam = x + 4 + 0.6 * (y / 18) ** 2
     outline = (
@@ -203,19 +224,19 @@ def capsule(rng: Generator, *, dent: float = 0.0, dent_at: float = 10.0, text: s
 
 
 def hazelnut(rng: Generator, *, misprint: float | None = None) -> Scene:
-    """A hazelnut lying anyhow: brown shell streaked from the tip, pale rough base.
+    """A hazelnut lying anyhow.
+
+    Brown shell streaked from the tip, pale rough base.
 
     Args:
         rng: Where the specimen's chance comes from.
         misprint: The direction, in radians, of a number printed on it by mistake.
     """
     p = posed(rng, turn=np.pi, shift=1.5, zoom=0.03)
-    plump, cap, hue, wave = (
-        rng.uniform(0.92, 1.0),
-        rng.uniform(17, 24),
-        rng.normal(0, 6, 3),
-        rng.uniform(-3, 3),
-    )
+    plump = rng.uniform(0.92, 1.0)
+    cap = rng.uniform(17, 24)
+    hue = rng.normal(0, 6, 3)
+    wave = rng.uniform(-3, 3)
     scene = backdrop(rng, (30, 29, 31), rough=3)
     lean = np.angle(p * 1j)
     radius = 44 * (
@@ -255,7 +276,9 @@ def hazelnut(rng: Generator, *, misprint: float | None = None) -> Scene:
 def metal_nut(
     rng: Generator, *, dent: float = 0.0, bite: float = 0.0, at: float = 0.0
 ) -> Scene:
-    """A hexagon nut with a chamfered face and a threaded hole, turned anyhow.
+    """Hexagon nut with a chamfered face and a threaded hole.
+
+    Turned anyhow.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -264,7 +287,8 @@ def metal_nut(
         at: Where on the rim it is damaged, in radians.
     """
     p = posed(rng, turn=np.pi, shift=1.5, zoom=0.03)
-    eccentric, tone = complex(*rng.normal(0, 0.4, 2)), rng.normal(0, 5)
+    eccentric = complex(*rng.normal(0, 0.4, 2))
+    tone = rng.normal(0, 5)
     scene = backdrop(rng, (64, 66, 72), rough=4)
     lean = np.angle(turned(p, at))
     pushed = np.abs(p) + dent * np.exp(-((lean / 0.26) ** 2))
@@ -313,7 +337,8 @@ def pill(
         at: Where on the rim, in radians.
     """
     p = posed(rng, turn=0.06, shift=1.5)
-    speckles, depth = clouds(rng, 3.2), rng.uniform(0.9, 1.15)
+    speckles = clouds(rng, 3.2)
+    depth = rng.uniform(0.9, 1.15)
     scene = backdrop(rng, (26, 27, 30), rough=2)
     outline = (np.hypot(p.real / 52, p.imag / 34) - 1) * 36
     if bite:
@@ -332,9 +357,16 @@ def pill(
     return scene
 
 
-def screw(rng: Generator, *, bend: float = 0.0, stripped: tuple[float, float] = (0.0, 0.0),
-          tip: float = 58.0) -> Scene:  # fmt: skip
-    """A wood screw lying roughly level: countersunk head, plain neck, thread and point.
+def screw(
+    rng: Generator,
+    *,
+    bend: float = 0.0,
+    stripped: tuple[float, float] = (0.0, 0.0),
+    tip: float = 58.0,
+) -> Scene:
+    """A wood screw lying roughly level.
+
+    Countersunk head, plain neck, thread and point.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -343,7 +375,8 @@ def screw(rng: Generator, *, bend: float = 0.0, stripped: tuple[float, float] = 
         tip: Where the screw ends, pixels from the middle.
     """
     p = posed(rng, turn=0.15, shift=1, zoom=0.02)
-    phase, tone = rng.uniform(0, 6.3), rng.normal(0, 4)
+    phase = rng.uniform(0, 6.3)
+    tone = rng.normal(0, 4)
     scene = backdrop(rng, (198, 199, 201), rough=2)
     x = p.real
     y = p.imag - bend * np.maximum((x - 22) / 36, 0) ** 2
@@ -386,10 +419,16 @@ _TUFTS = [
 ]
 
 
-def toothbrush(rng: Generator, *, bare: tuple[int, int] = (0, 0), splayed: int | None = None,
-               lean: complex = 12.0) -> Scene:  # fmt: skip
-    """A toothbrush head from above: four columns of tufts on a white head, the neck
-    leaving below.
+def toothbrush(
+    rng: Generator,
+    *,
+    bare: tuple[int, int] = (0, 0),
+    splayed: int | None = None,
+    lean: complex = 12.0,
+) -> Scene:
+    """A toothbrush head from above.
+
+    Four columns of tufts on a white head, the neck leaving below.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -434,10 +473,18 @@ def _splay(scene: Scene, q: np.ndarray, colour: np.ndarray, lean: complex) -> No
         scene.place(moulded(colour, dome(bristle, 1.3), ambient=0.6), bristle)
 
 
-def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cut: int | None = None,
-               length: float = 12.0, text: str = "N51") -> Scene:  # fmt: skip
-    """A power transistor on perforated board: metal tab, black case with a print, three
-    legs.
+def transistor(
+    rng: Generator,
+    *,
+    bent: int | None = None,
+    bend: float = 9.0,
+    cut: int | None = None,
+    length: float = 12.0,
+    text: str = "N51",
+) -> Scene:
+    """A power transistor on perforated board.
+
+    Metal tab, black case with a print, three legs.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -449,7 +496,8 @@ def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cu
     """
     p = posed(rng, turn=0.03, shift=1)
     scene = _board(rng)
-    seat, tone = rng.uniform(-1.5, 1.5), rng.normal(0, 4)
+    seat = rng.uniform(-1.5, 1.5)
+    tone = rng.normal(0, 4)
     p = p - seat
     tab = np.maximum(box(p + 44j, 25, 12, corner=3), 6 - np.abs(p + 46j))
     scene.shadow(box(p + 19j, 26, 36, corner=3), depth=0.5, reach=4)
@@ -475,7 +523,8 @@ def transistor(rng: Generator, *, bent: int | None = None, bend: float = 9.0, cu
 
 def _board(rng: Generator) -> Scene:
     scene = backdrop(rng, (184, 158, 112), rough=4, cell=10)
-    pitch, origin = 15, complex(*rng.uniform(-1, 1, 2))
+    pitch = 15
+    origin = complex(*rng.uniform(-1, 1, 2))
     hole = np.hypot(
         fold(PLANE.real - origin.real, pitch),
         fold(PLANE.imag - origin.imag - 6.5, pitch),
@@ -494,9 +543,17 @@ def _leg(scene: Scene, q: np.ndarray, sway: float, end: float) -> None:
     scene.place(moulded((192, 194, 198), dome(np.abs(x) - half, 2.2), shine=60), leg)
 
 
-def zipper(rng: Generator, *, missing: tuple[int, int] = (0, 0), bent: int | None = None, bend: float = 0.5,
-           side: int = 0) -> Scene:  # fmt: skip
-    """A closed zipper: two rows of brass teeth between strips of dark woven tape.
+def zipper(
+    rng: Generator,
+    *,
+    missing: tuple[int, int] = (0, 0),
+    bent: int | None = None,
+    bend: float = 0.5,
+    side: int = 0,
+) -> Scene:
+    """A closed zipper.
+
+    Two rows of brass teeth between strips of dark woven tape.
 
     Args:
         rng: Where the specimen's chance comes from.
@@ -508,7 +565,9 @@ def zipper(rng: Generator, *, missing: tuple[int, int] = (0, 0), bent: int | Non
     """
     p = posed(rng, turn=0.03, shift=1)
     scene = _tape(rng, p)
-    phase, pitch, shine = rng.uniform(0, 9), 9.0, rng.normal(1, 0.05, (2, 32))
+    phase = rng.uniform(0, 9)
+    pitch = 9.0
+    shine = rng.normal(1, 0.05, (2, 32))
     for row, facing in enumerate((-1, 1)):
         y = p.imag - phase - row * pitch / 2
         number = np.rint(y / pitch).astype(int)

@@ -1,5 +1,6 @@
-"""Drawn datasets in the image of MVTec AD: fifteen categories, defects with exact
-masks, the same bytes every time.
+"""Drawn datasets in the image of MVTec AD.
+
+Fifteen categories, defects with exact masks, the same bytes every time.
 """
 
 __all__ = ["SIZES", "Sizes", "VERSION", "draw", "smoke", "synthetic"]
@@ -26,10 +27,13 @@ from cl_flow.data.datasets.folder import read_tree
 from cl_flow.paths import atomic
 
 VERSION = 3
-"""The version of the drawing code: raised whenever an image of the same seed changes."""
+"""Version of the drawing code, raised whenever an image of the same seed changes."""
 
 MARGIN = 8.0
-"""Grey levels kept free below white and above black, and the bound of the sensor noise, so that no pixel saturates."""
+"""Grey levels kept free below white and above black, so that no pixel saturates.
+
+They bound the sensor noise.
+"""
 
 THRESHOLD = 6.0
 """Grey levels by which a channel has to change for the pixel to count as defective."""
@@ -37,8 +41,9 @@ THRESHOLD = 6.0
 
 @dataclass(frozen=True)
 class Sizes:
-    """Images per category: training normals, test normals, and anomalous test images
-    over all defects.
+    """Images per category.
+
+    Training normals, test normals, and anomalous test images over all defects.
     """
 
     train: int
@@ -87,7 +92,8 @@ def draw(
         return entry.drawing(_generator(*key, "specimen"), **wrong)
 
     healthy = redraw()
-    image, mask = _exposed(healthy, exposure), np.zeros((SIZE, SIZE), dtype=bool)
+    image = _exposed(healthy, exposure)
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
     if defect is not None:
         apply = _looked_up(f"defect of {category}", defect, entry.defects)
         ill, mask = _damaged(
@@ -104,14 +110,18 @@ def _looked_up(kind: str, name: str, known: dict[str, Any]) -> Any:
 
 
 def _generator(*key: object) -> Generator:
-    """A generator of its own for each key, the same in every process."""
+    """Generator of its own for each key, the same everywhere.
+
+    In every process.
+    """
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))
 
 
 def _exposure(rng: Generator) -> np.ndarray:
-    """The light of a photograph: brightness, slope across the image, and colour
-    balance, (H, W, 3).
+    """The light of a photograph.
+
+    Brightness, slope across the image, and colour balance, (H, W, 3).
     """
     slope = complex(
         rng.uniform(0, 0.06) / (SIZE / 2) * np.exp(1j * rng.uniform(0, 2 * pi))
@@ -127,7 +137,10 @@ def _exposed(scene: Scene, exposure: np.ndarray) -> np.ndarray:
 
 
 def _sensed(image: np.ndarray, rng: Generator) -> np.ndarray:
-    """What the sensor makes of an image: noise of two grey levels, (H, W, 3) uint8."""
+    """Image as the sensor sees it.
+
+    Noise of two grey levels, (H, W, 3) uint8.
+    """
     noise = 2 * rng.standard_normal(image.shape, dtype=np.float32)
     return np.rint(image + np.clip(noise, -MARGIN, MARGIN)).astype(np.uint8)
 
@@ -135,8 +148,9 @@ def _sensed(image: np.ndarray, rng: Generator) -> np.ndarray:
 def _damaged(
     image: np.ndarray, exposure: np.ndarray, apply: Callable[..., Scene], *, key: tuple
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply a defect, again with other chance until it can be seen: neither a speck nor
-    faint nor most of the image.
+    """Apply a defect, again with other chance until it can be seen.
+
+    Neither a speck nor faint nor most of the image.
     """
     for attempt in range(64):
         ill = _exposed(apply(rng=_generator(*key, attempt)), exposure)
@@ -153,8 +167,9 @@ def _damaged(
 def synthetic(
     root: str | Path, *, categories: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Fifteen drawn categories, 1860 images of 128 by 128 pixels: drawn on the first
-    call, then read.
+    """Fifteen drawn categories, 1860 images of 128 by 128 pixels.
+
+    Drawn on the first call, then read.
 
     Args:
         root: Where they are or shall be drawn: a new or empty folder, or one that a
@@ -171,8 +186,9 @@ def synthetic(
 
 @DATASETS
 def smoke(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.DataFrame:
-    """A handful of images of each of the fifteen drawn categories, 270 in all, for a
-    trial in seconds.
+    """Read or draw a handful of images of each category.
+
+    270 in all, for a trial in seconds.
 
     Args:
         root: Where they are or shall be drawn: a new or empty folder, or one that a
@@ -189,7 +205,8 @@ def smoke(root: str | Path, *, categories: Iterable[str] | None = None) -> pd.Da
 
 def _complete(root: Path, sizes: Sizes, *, seed: int = 0) -> None:
     """Draw what is missing under `root`, and mark the folder complete."""
-    marker, begun = root / "complete.json", root / "incomplete.json"
+    marker = root / "complete.json"
+    begun = root / "incomplete.json"
     stamp = {
         "drawing": "cl_flow synthetic",
         "version": VERSION,
@@ -218,7 +235,8 @@ def _is_marked(root: Path, marker: Path, stamp: dict[str, Any]) -> bool:
     except json.JSONDecodeError:
         pass
     raise ValueError(
-        f"Expected drawings of {json.dumps(stamp)} in {root}; got {' '.join(found.split()) or 'nothing'} "
+        f"Expected drawings of {json.dumps(stamp)} in {root}; got "
+        f"{' '.join(found.split()) or 'nothing'} "
         f"in {marker.name}: remove the folder to have it drawn anew, or pass another."
     )
 
@@ -232,7 +250,8 @@ def _check_empty(root: Path) -> None:
         found := [path.name for path in root.iterdir() if path.name[0] != "."]
     ):
         raise ValueError(
-            f"Expected a new or empty folder to draw in; got {root} with {found[0]}: choose another."
+            f"Expected a new or empty folder to draw in; got {root} with {found[0]}: "
+            "choose another."
         )
 
 
@@ -242,8 +261,9 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _jobs(category: str, sizes: Sizes) -> Iterator[tuple[str, str | None, int]]:
-    """Yield split, defect and file number of every image of a category; the defects
-    take turns.
+    """Yield split, defect and file number of every image of a category.
+
+    The defects take turns.
     """
     yield from (("train", None, number) for number in range(sizes.train))
     yield from (("test", None, number) for number in range(sizes.normal))
@@ -257,7 +277,10 @@ def _jobs(category: str, sizes: Sizes) -> Iterator[tuple[str, str | None, int]]:
 def _write(
     home: Path, category: str, split: str, defect: str | None, number: int, *, seed: int
 ) -> None:
-    """Write one image, and its mask if it has a defect, unless they are there."""
+    """Write one image, and its mask if it has a defect.
+
+    Unless they are there.
+    """
     path = home / split / (defect or "good") / f"{number:03d}.png"
     mask_path = home / "ground_truth" / (defect or "good") / f"{number:03d}_mask.png"
     if path.exists() and (defect is None or mask_path.exists()):

@@ -1,5 +1,6 @@
-"""Five drawn textures: each function paints one sample that fills the image, healthy
-unless a keyword is given.
+"""Five drawn textures.
+
+Each function paints one sample that fills the image, healthy unless a keyword is given.
 """
 
 __all__ = ["carpet", "grid", "leather", "tile", "wood"]
@@ -58,7 +59,9 @@ def grid(
         -(np.abs(PLANE - at) ** 2) / 100
     )
     p = turned(p + warp, np.pi / 4)
-    tone, pitch, half = 1 + 0.05 * clouds(rng, 8), 17.0, 2.9
+    tone = 1 + 0.05 * clouds(rng, 8)
+    pitch = 17.0
+    half = 2.9
     lift = np.cos(np.pi * p.real / pitch) * np.cos(np.pi * p.imag / pitch)
     gone = gap - np.abs(PLANE - at) if gap else np.float32(-SIZE)
     wires = [
@@ -96,8 +99,9 @@ def leather(rng: Generator) -> Scene:
 
 
 def _pebbles(rng: Generator, size: float) -> np.ndarray:
-    """By how much the nearest of scattered points is nearer than the second, in pixels,
-    (H, W): 0 between pebbles.
+    """Gap (H, W) between the two nearest of scattered points, in pixels.
+
+    By how much the nearest is nearer than the second; 0 between pebbles.
 
     The points lie one in each square of `size` pixels.
 
@@ -106,7 +110,8 @@ def _pebbles(rng: Generator, size: float) -> np.ndarray:
         https://doi.org/10.1145/237170.237267
     """
     cell = PLANE / size + (SIZE / size / 2) * (1 + 1j)
-    column, row = cell.real.astype(np.int16), cell.imag.astype(np.int16)
+    column = cell.real.astype(np.int16)
+    row = cell.imag.astype(np.int16)
     seeds = rng.uniform(0.05, 0.95, (int(SIZE / size) + 4, int(SIZE / size) + 4, 2)) @ (
         1,
         1j,
@@ -127,7 +132,10 @@ def _pebbles(rng: Generator, size: float) -> np.ndarray:
 
 
 def tile(rng: Generator) -> Scene:
-    """A polished tile: pale ground with dark and brown flecks of many sizes."""
+    """A polished tile.
+
+    Pale ground with dark and brown flecks of many sizes.
+    """
     image = np.array((196, 192, 184)) + (4 * clouds(rng, 18))[..., None]
     flecks = (
         (9, 0.75, (150, 146, 140)),
