@@ -2,8 +2,6 @@
 
 `R[t, j]` is a metric on task j after learning task t.
 
-One number from R, where `R[t, j]` is a metric on task j after learning task t.
-
 `R` is (T, T), of a metric where higher is better. Its upper triangle (tasks not learnt
 yet) may be NaN; only `fwt` reads it. A NaN elsewhere is a missing measurement and stays
 NaN. With T = 1 nothing can be forgotten: NaN as well.
@@ -35,6 +33,10 @@ def learning_score(R: ArrayLike) -> float:
     """Return mean_j R[j, j].
 
     How well each task was learnt when it came.
+
+    Example:
+        >>> learning_score([[0.75, 0.5], [0.5, 0.875]])
+        0.8125
     """
     return _mean(np.diagonal(_square(R)))
 
@@ -61,6 +63,10 @@ def bwt(R: ArrayLike) -> float:
     References:
         Gradient Episodic Memory for Continual Learning (Lopez-Paz and Ranzato, 2017),
         https://arxiv.org/abs/1706.08840
+
+    Example:
+        >>> bwt([[0.75, 0.5], [0.5, 0.875]])
+        -0.25
     """
     R = _square(R)
     return _mean((R[-1] - np.diagonal(R))[:-1])
@@ -79,6 +85,10 @@ def forgetting(R: ArrayLike) -> float:
         Riemannian Walk for Incremental Learning: Understanding Forgetting and
         Intransigence (Chaudhry et al., 2018),
         https://arxiv.org/abs/1801.10112
+
+    Example:
+        >>> forgetting([[0.75, 0.5], [0.5, 0.875]])
+        0.25
     """
     R = _square(R)
     return _mean(_losses_from_best(R))

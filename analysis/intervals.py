@@ -107,6 +107,10 @@ def bootstrap_auroc(
 
     Two perfectly separated classes are separated in every resample: [1, 1] then says
     that the images at hand never erred, not that the next one will not.
+
+    Example:
+        >>> bootstrap_auroc([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], n_resamples=100)
+        1.000 [1.000, 1.000]
     """
     samples = bootstrap_auroc_samples(
         labels, scores, n_resamples=n_resamples, random_state=random_state
@@ -143,6 +147,11 @@ def paired_bootstrap(
         n_resamples: Resamples of the images.
         confidence: Coverage of the percentile interval.
         random_state: Seed of the resamples.
+
+    Example:
+        >>> labels, before, after = [0, 0, 1, 1], [1, 2, 3, 4], [1, 3, 2, 4]
+        >>> paired_bootstrap(labels, after, before, n_resamples=200).value
+        -0.25
     """
     return bootstrap_mean_difference(
         [(labels, scores_a, scores_b)],
@@ -203,6 +212,10 @@ def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     """Return the mean over seeds, (n,), with its Student-t interval.
 
     The bounds of a single seed are NaN.
+
+    Example:
+        >>> seed_interval([0.90, 0.92, 0.94])
+        0.920 [0.870, 0.970]
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or values.size == 0:

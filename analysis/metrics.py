@@ -36,6 +36,10 @@ def image_auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     Raises:
         ValueError: Shapes differ, a score is not finite, a label is not 0 or 1, or only
             one class is present.
+
+    Example:
+        >>> image_auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.75
     """
     return _auroc(*_by_class(labels, scores, ndim=1))
 
@@ -44,6 +48,10 @@ def image_ap(labels: ArrayLike, scores: ArrayLike) -> float:
     """Return the average precision Σ (R_n − R_{n−1}) P_n over distinct thresholds.
 
     Arguments as for `image_auroc`.
+
+    Example:
+        >>> round(image_ap([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
+        0.8333
     """
     return _average_precision(*_by_class(labels, scores, ndim=1))
 

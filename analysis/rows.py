@@ -12,6 +12,11 @@ def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     """The rows that hold the given values, compared as text.
 
     Values that no row holds are an error.
+
+    Example:
+        >>> rows = pd.DataFrame({"part": ["logp", "product"], "value": [0.6, 0.9]})
+        >>> chosen(rows, part="product")["value"].tolist()
+        [0.9]
     """
     for column, value in values.items():
         present = frame[column].astype(str)
@@ -36,6 +41,12 @@ def beside(
 
     Rows are matched by the first column as text, in the order of `ours`; what one table
     lacks is left empty.
+
+    Example:
+        >>> ours = pd.DataFrame({"task": ["0", "1"], "auroc": [0.6, 0.9]})
+        >>> slides = pd.DataFrame({"task": ["0"], "auroc": [0.64]})
+        >>> beside(ours, slides).columns.tolist()
+        [('ours', 'auroc'), ('slides', 'auroc')]
     """
     key = ours.columns[0]
     indexed = [

@@ -63,6 +63,11 @@ def completed(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         TypeError: An option that the function does not take.
+
+    Example:
+        >>> def train(*, lr: float = 0.1, epochs: int = 4): ...
+        >>> completed(train, {"lr": 1})
+        {'lr': 1.0, 'epochs': 4}
     """
     initial = function.__init__ if isinstance(function, type) else function
     hints = typing.get_type_hints(initial)
@@ -92,6 +97,10 @@ def typed(value: Any, hint: Any) -> Any:
     Args:
         value: Any value.
         hint: A type, a union of types, or a tuple type.
+
+    Example:
+        >>> typed(10, float), typed([1, 2], tuple[float, ...])
+        (10.0, (1.0, 2.0))
     """
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()

@@ -27,6 +27,15 @@ def r_matrix(
 
     Args:
         evaluated: A table of `evaluate`, of runs of one strategy.
+
+    Example:
+        >>> rows = [(0, 0, 0.9), (1, 0, 0.7), (1, 1, 0.8)]
+        >>> table = pd.DataFrame(rows, columns=["step", "task", "value"])
+        >>> keys = {"run": "a", "strategy": "finetune", "given": "category"}
+        >>> table = table.assign(metric="image_auroc", part="product", **keys)
+        >>> r_matrix(table)
+        array([[0.9, nan],
+               [0.7, 0.8]])
     """
     rows = chosen(evaluated, metric=metric, part=part, given=given)
     if rows["strategy"].nunique() > 1:

@@ -1,7 +1,5 @@
 """Attribution: exact splits of a drop, and what may be concluded.
 
-Exact splits of the difference between two models, and what may be concluded from them.
-
 A state of a diagnosis is (flow, centers, mask): whose flow, whose centers, and whose
 classes compete. Values may be numbers or arrays of bootstrap resamples; nothing here
 knows how they were measured.
@@ -140,6 +138,12 @@ def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
 
     Raises:
         ValueError: A coalition is missing.
+
+    Example:
+        >>> worth = {frozenset(): 0.0, frozenset("a"): 1.0, frozenset("b"): 2.0}
+        >>> worth[frozenset("ab")] = 5.0
+        >>> shapley(worth)
+        {'a': 2.0, 'b': 3.0}
     """
     players = sorted(frozenset().union(*values))
     coalitions = {

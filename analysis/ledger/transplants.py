@@ -1,8 +1,6 @@
 """Transplants: blocks of the old flow set into the new one.
 
 A few at a time.
-
-Blocks of the old flow transplanted into the new one, a few at a time.
 """
 
 __all__ = ["transplant"]

@@ -1,7 +1,4 @@
-"""Costs of methods: bytes kept between tasks, and time per step.
-
-Bytes kept between tasks, and time per step beside fine-tuning's.
-"""
+"""Costs of methods: bytes kept between tasks, and time per step."""
 
 __all__ = ["kept_bytes", "method_name", "step_cost"]
 

@@ -34,6 +34,13 @@ class Features:
         grids: Per level (H, W).
         rows: Row on file of each sample.
         folder: Where the arrays lie; None for arrays in memory.
+
+    Example:
+        >>> table = {"category": ["cable", "tile"], "split": ["train", "test"]}
+        >>> x = np.zeros((2, 16, 8), dtype=np.float16)
+        >>> features = Features(pd.DataFrame(table), (x,), ((4, 4),), np.arange(2))
+        >>> features.where(category="tile")
+        Features(1 images of 1 categories; levels 4×4×8)
     """
 
     samples: pd.DataFrame

@@ -79,6 +79,10 @@ def task_order(
     Raises:
         ValueError: The order does not name each category once, the split does not add
             up to all of them, or what is left out is not among them or all there is.
+
+    Example:
+        >>> task_order(["tile", "wood", "cable"], StreamConfig(split=(2, 1)))
+        [('cable', 'tile'), ('wood',)]
     """
     config = config or StreamConfig()
     names = _ordered(sorted(set(categories)), config)

@@ -23,6 +23,13 @@ def anomaly_maps(
 
     One small matrix per side does the first and the last, where the scores are; beside
     the maps themselves it takes memory for a few images.
+
+    Example:
+        >>> patches = torch.zeros(1, 16)
+        >>> patches[0, 5] = 1.0
+        >>> maps = anomaly_maps([patches], [(4, 4)], (8, 8), sigma=0.0)
+        >>> maps.shape, maps[0, :4, :4].sum() > maps[0, 4:, 4:].sum()
+        (torch.Size([1, 8, 8]), tensor(True))
     """
     maps = torch.empty(len(levels[0]), *size)
     sides = [

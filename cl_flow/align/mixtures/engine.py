@@ -175,6 +175,14 @@ def learn(
 
     Raises:
         ValueError: The points are no matrix, or there are none.
+
+    Example:
+        >>> from cl_flow.align import POLICIES
+        >>> noise = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+        >>> x = noise + 20.0 * (torch.arange(400) % 2)[:, None]
+        >>> state = learn(x, POLICIES["figmn"](), batch=100)
+        >>> len(state), state.seen
+        (2, 400)
     """
     if x.ndim != 2 or not len(x) or (batch is not None and batch < 1):
         raise ValueError(

@@ -28,6 +28,12 @@ class GaussianStats:
         n: Weighted counts (K,).
         mean: Means (K, D); that of an empty component is 0.
         scatter: Centered scatters (K, D, D).
+
+    Example:
+        >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> halves = GaussianStats.of(x[:40]).merge(GaussianStats.of(x[40:]))
+        >>> torch.allclose(halves.mean, GaussianStats.of(x).mean, atol=1e-6)
+        True
     """
 
     n: Tensor

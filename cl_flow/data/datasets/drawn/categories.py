@@ -1,9 +1,6 @@
 """Fifteen drawn categories, each with its drawing and its defects.
 
 They are named after MVTec AD's.
-
-Fifteen categories named after MVTec AD's, each with its drawing and what may be wrong
-with it.
 """
 
 __all__ = ["CATEGORIES", "Category"]
