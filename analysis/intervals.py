@@ -7,6 +7,7 @@ __all__ = [
     "bootstrap_auroc_samples",
     "bootstrap_mean_difference",
     "bootstrap_wins_samples",
+    "interval_of",
     "paired_bootstrap",
     "percentile_interval",
     "pixel_wins",
@@ -16,7 +17,7 @@ __all__ = [
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -66,6 +67,19 @@ class Interval(NamedTuple):
 
     def __repr__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def interval_of(row: Any, name: str = "value", *, prefix: str = "") -> Interval:
+    """Return the interval that a row of a table holds.
+
+    Args:
+        row: Of `DataFrame.itertuples`, or any object with these attributes.
+        name: Attribute of the estimate.
+        prefix: Before the names `low` and `high` of the bounds.
+    """
+    low = getattr(row, f"{prefix}low")
+    high = getattr(row, f"{prefix}high")
+    return Interval(getattr(row, name), low, high)
 
 
 def bootstrap_auroc_samples(

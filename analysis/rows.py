@@ -1,7 +1,6 @@
 """Rows of tables: chosen, beside each other, or published."""
 
-__all__ = ["beside", "chosen", "load_reference"]
-
+__all__ = ["beside", "chosen", "load_reference", "matching", "refuse_strategies"]
 
 import pandas as pd
 
@@ -29,15 +28,37 @@ def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     return frame
 
 
+def matching(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
+    """The rows that hold the given values, or none.
+
+    Example:
+        >>> rows = pd.DataFrame({"part": ["logp", "product"], "value": [0.6, 0.9]})
+        >>> len(matching(rows, part="entropy"))
+        0
+    """
+    for column, value in values.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def refuse_strategies(frame: pd.DataFrame) -> None:
+    """Refuse a table of several strategies.
+
+    Raises:
+        ValueError: The runs are of more than one strategy.
+    """
+    names = sorted(frame["strategy"].unique())
+    if len(names) > 1:
+        raise ValueError(f"Expected runs of one strategy; got {', '.join(names)}.")
+
+
 def beside(
     ours: pd.DataFrame,
     theirs: pd.DataFrame,
     *,
     names: tuple[str, str] = ("ours", "slides"),
 ) -> pd.DataFrame:
-    """Put two tables with the same first column side by side.
-
-    Under two headings.
+    """Put two tables with the same first column side by side, under two headings.
 
     Rows are matched by the first column as text, in the order of `ours`; what one table
     lacks is left empty.
@@ -49,11 +70,10 @@ def beside(
         [('ours', 'auroc'), ('slides', 'auroc')]
     """
     key = ours.columns[0]
-    indexed = [
-        table.assign(**{key: table[key].astype(str)}).set_index(key)
-        for table in (ours, theirs)
-    ]
-    return pd.concat(dict(zip(names, indexed)), axis=1).reindex(indexed[0].index)
+    ours = ours.set_index(ours[key].astype(str)).drop(columns=key)
+    theirs = theirs.set_index(theirs[key].astype(str)).drop(columns=key)
+    joined = pd.concat(dict(zip(names, (ours, theirs))), axis=1)
+    return joined.reindex(ours.index)
 
 
 def load_reference(name: str) -> pd.DataFrame:
@@ -63,8 +83,8 @@ def load_reference(name: str) -> pd.DataFrame:
         name: File name without suffix, such as `slides_task_table` (its README says
             where each comes from).
     """
-    path = ASSETS / "reference" / f"{name}.csv"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.csv")))
+    files = {path.stem: path for path in (ASSETS / "reference").glob("*.csv")}
+    if name not in files:
+        known = ", ".join(sorted(files))
         raise KeyError(f"Unknown reference {name!r}; known: {known}.")
-    return pd.read_csv(path)
+    return pd.read_csv(files[name])

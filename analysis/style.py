@@ -12,6 +12,9 @@ __all__ = [
     "NAMES",
     "SEQUENTIAL",
     "TASK_COLORS",
+    "dotted_line",
+    "error_bars",
+    "legend_beside",
     "save_figure",
     "task_color",
 ]
@@ -24,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from filelock import FileLock
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 TASK_COLORS = (
@@ -71,6 +76,30 @@ def task_color(task: int) -> str:
     Okabe and Ito's eight, safe for the colour-blind, then again.
     """
     return TASK_COLORS[task % len(TASK_COLORS)]
+
+
+def dotted_line(ax: Axes, *, x: float | None = None, y: float | None = None) -> None:
+    """Draw a thin dotted line behind the data, upright at x or level at y."""
+    style = {"color": "0.6", "lw": 1.5, "ls": ":", "zorder": 0}
+    if x is not None:
+        ax.axvline(x, **style)
+    if y is not None:
+        ax.axhline(y, **style)
+
+
+def error_bars(rows: pd.DataFrame, name: str = "value") -> list[pd.Series]:
+    """Return the lengths of error bars, below and above the estimates.
+
+    Args:
+        rows: With the columns `name`, `low` and `high`.
+        name: Column of the estimates.
+    """
+    return [rows[name] - rows["low"], rows["high"] - rows[name]]
+
+
+def legend_beside(ax: Axes, **options: Any) -> None:
+    """Draw the legend to the right of the axes."""
+    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
 
 
 def save_figure(

@@ -33,6 +33,13 @@ def no_figure_stays_open() -> Iterator[None]:
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Draw the same in a test whatever ran before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Make float64 torch's default within a test."""

@@ -1,7 +1,4 @@
-"""Conclusions on alignment: how near each approach comes to the joint model.
-
-With intervals, and what that costs.
-"""
+"""Conclusions on alignment: distance to the joint model, and what it costs."""
 
 __all__ = ["ERRORS", "alignment_table"]
 
@@ -12,10 +9,9 @@ import pandas as pd
 
 from analysis.contrasts import contrast, resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
+from analysis.rows import matching
 
 KEYS = ["strategy", "aligner", "head"]
-
-
 ERRORS = ("center_error", "symmetric_kl")
 
 
@@ -49,22 +45,15 @@ def alignment_table(
         intervals bootstraps over categories.
     """
     old = aligned[aligned["task"] < aligned["task"].max()]
-    rows = old[(old["metric"] == "image_auroc") & (old["part"] == part)].reset_index(
-        drop=True
-    )
+    rows = matching(
+        old,
+        metric="image_auroc",
+        part=part,
+    ).reset_index(drop=True)
     samples = resampled(rows, resampling)
-    means = {
-        key: samples[group.index].mean(0)
-        for key, group in rows.groupby(KEYS, sort=False)
-    }
-    none, oracle, joint = (
-        _reference(means, *key)
-        for key in (("none", ""), ("refit", "full"), ("joint", ""))
-    )
-    out = [
-        (*key, *_compared(mean, none, oracle, joint, resampling))
-        for key, mean in means.items()
-    ]
+    groups = rows.groupby(KEYS, sort=False)
+    means = {key: samples[group.index].mean(0) for key, group in groups}
+    out = [(*key, *_compared(mean, means, resampling)) for key, mean in means.items()]
     columns = [
         "image_auroc",
         "low",
@@ -76,71 +65,78 @@ def alignment_table(
         "gap_low",
         "gap_high",
     ]
-    frame = pd.DataFrame(out, columns=[*KEYS, *columns]).merge(
-        _costs(aligned, part), on=KEYS
+    levels = pd.DataFrame(out, columns=[*KEYS, *columns])
+    return levels.merge(_costs(aligned, part), on=KEYS).sort_values(
+        "image_auroc",
+        ascending=False,
+        kind="stable",
+        ignore_index=True,
     )
-    return frame.sort_values(
-        "image_auroc", ascending=False, kind="stable", ignore_index=True
-    )
-
-
-def _reference(
-    means: Mapping[tuple[str, str, str], np.ndarray], aligner: str, head: str
-) -> np.ndarray | None:
-    """The fine-tuned rows of an aligner, where they were measured."""
-    return means.get(("finetune", aligner, head))
 
 
 def _compared(
     mean: np.ndarray,
-    none: np.ndarray | None,
-    oracle: np.ndarray | None,
-    joint: np.ndarray | None,
+    means: Mapping[tuple[str, str, str], np.ndarray],
     resampling: Resampling,
 ) -> tuple[float, ...]:
-    """Level, share and gap of one approach, each with its interval."""
-    unknown = Interval(np.nan, np.nan, np.nan)
+    """Level, share and gap of one approach, each with its interval.
+
+    NaN where what it is compared with was not measured.
+
+    Args:
+        mean: Image AUROC of the approach (1 + n_resamples,), the estimate first.
+        means: The same of every `strategy aligner head`.
+        resampling: Of which the confidence is taken.
+    """
+    none = means.get(("finetune", "none", ""))
+    oracle = means.get(("finetune", "refit", "full"))
+    joint = means.get(("finetune", "joint", ""))
     level = contrast([1.0], mean[None], resampling)
-    gap = (
-        unknown
-        if joint is None
-        else contrast([1.0, -1.0], np.stack([mean, joint]), resampling)
-    )
-    share = unknown
+    share = Interval(np.nan, np.nan, np.nan)
+    gap = Interval(np.nan, np.nan, np.nan)
+    if joint is not None:
+        gap = _difference(mean, joint, resampling)
     if none is not None and oracle is not None:
-        gain = contrast([1.0, -1.0], np.stack([oracle, none]), resampling)
+        gain = _difference(oracle, none, resampling)
         if gain.low > 0:
-            share = contrast([1.0], ((mean - none) / (oracle - none))[None], resampling)
+            part = (mean - none) / (oracle - none)
+            share = contrast([1.0], part[None], resampling)
     return (*level, *share, *gap)
 
 
-def _costs(aligned: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Costs of each approach.
+def _difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    resampling: Resampling,
+) -> Interval:
+    return contrast([1.0, -1.0], np.stack([a, b]), resampling)
 
-    The last task's AUROC, the errors of its mixture, its bytes and seconds.
-    """
-    newest = aligned["task"] == aligned["task"].max()
-    auroc = (aligned["metric"] == "image_auroc") & (aligned["part"] == part)
-    columns = {"newest": aligned[newest & auroc].groupby(KEYS)["value"].mean()}
+
+def _costs(aligned: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Costs of each approach: its errors, bytes and seconds, and the newest task."""
+    newest = matching(
+        aligned,
+        task=aligned["task"].max(),
+        metric="image_auroc",
+        part=part,
+    )
+    columns = {"newest": newest.groupby(KEYS)["value"].mean()}
     for name in ERRORS:
-        groups = aligned[aligned["metric"] == name].groupby(KEYS)["value"]
-        medians = {key: _median(values.to_numpy()) for key, values in groups}
+        values = matching(aligned, metric=name).groupby(KEYS)["value"]
+        medians = {key: _median(group.to_numpy()) for key, group in values}
         for i, suffix in enumerate(("", "_low", "_high")):
-            columns[name + suffix] = pd.Series(
-                {key: interval[i] for key, interval in medians.items()}
-            )
+            bounds = {key: interval[i] for key, interval in medians.items()}
+            columns[name + suffix] = pd.Series(bounds)
     for name in ("n_bytes", "seconds"):
-        columns[name] = (
-            aligned.groupby(["run", *KEYS])[name].first().groupby(KEYS).mean()
-        )
+        per_run = aligned.groupby(["run", *KEYS])[name].first()
+        columns[name] = per_run.groupby(KEYS).mean()
     return pd.DataFrame(columns).rename_axis(KEYS).reset_index()
 
 
-def _median(values: np.ndarray, *, resampling: Resampling = Resampling()) -> Interval:
+def _median(values: np.ndarray, resampling: Resampling = Resampling()) -> Interval:
     """The median with its percentile interval under resampling of the values."""
-    draws = np.random.default_rng(0).choice(
-        values, (resampling.n_resamples, len(values))
-    )
+    size = (resampling.n_resamples, len(values))
+    draws = np.random.default_rng(0).choice(values, size)
     return percentile_interval(
         float(np.median(values)),
         np.median(draws, axis=1),

@@ -30,7 +30,7 @@ from cl_flow.runs.fitting import fit
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import Latents, encode
 
-# Figmn answers what igmn does.
+# FIGMN answers what IGMN does.
 ALL = (
     *(name for name in ALIGNERS if name not in ("igmm", "igmn")),
     "exemplars",

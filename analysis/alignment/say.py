@@ -6,64 +6,71 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.intervals import Interval
+from analysis.intervals import Interval, interval_of
+from analysis.rows import matching
+
+# Aligners that need old images, and what is no aligner.
+NOT_FREE = ("none", "joint", "refit", "exemplars")
 
 
 def summarise_alignment(table: pd.DataFrame) -> str:
-    """Paragraph on what post-hoc alignment gives back.
+    """Paragraph on what post-hoc alignment gives back, and why it stops there.
 
-    Why it stops there, and how far the joint model is.
+    And on how far the joint model is.
 
     Args:
         table: Of `alignment_table`.
     """
-    at = {(row.strategy, row.aligner, row.head): row for row in table.itertuples()}
-    none, joint = (at.get(("finetune", name, "")) for name in ("none", "joint"))
-    means, full = (at.get(("finetune", "refit", head)) for head in ("means", "full"))
-    if none is None or joint is None or means is None or full is None:
+    fine = matching(table, strategy="finetune")
+    at = {(row.aligner, row.head): row for row in fine.itertuples()}
+    wanted = [("none", ""), ("joint", ""), ("refit", "means"), ("refit", "full")]
+    if not set(wanted) <= set(at):
         raise ValueError(
             "Expected rows of none, joint and refit under both heads of finetune; got "
             "a table without."
         )
+    none, joint, means, full = (at[key] for key in wanted)
     sentences = [
         f"On the old tasks the fine-tuned run has an image AUROC of {_level(none)}, "
         f"the joint model {_level(joint)}",
-        f"refitting means alone on all images gives {_level(means)}, means and "
-        f"covariances {_level(full)}",
+        f"refitting means alone on all images gives {_level(means)}, "
+        f"means and covariances {_level(full)}",
         _reading(none, means, full),
     ]
-    free = table[
-        (table["strategy"] == "finetune")
-        & ~table["aligner"].isin(["none", "joint", "refit", "exemplars"])
-    ]
-    if len(free):
-        best = next(free.itertuples())
-        sentences.append(
-            f"without old images the best aligner is `{best.aligner}` ({best.head}), "
-            f"{_level(best)}, "
-            f"{_share(best)} and {Interval(best.gap, best.gap_low, best.gap_high)!r} "
-            "from the joint model"
-        )
+    free = fine[~fine["aligner"].isin(NOT_FREE)]
+    sentences += map(_best, free.head(1).itertuples())
     trained = table[table["strategy"] != "finetune"]
-    sentences += [
-        f"trained with `{row.strategy}`: {_level(row)}, "
-        f"{Interval(row.gap, row.gap_low, row.gap_high)!r} from it"
-        for row in trained[trained["aligner"] == "none"].itertuples()
-    ]
+    sentences += map(_trained, matching(trained, aligner="none").itertuples())
     return "; ".join(sentences) + "."
 
 
-def _level(row: Any) -> str:
-    return repr(Interval(row.image_auroc, row.low, row.high))
+def _best(row: Any) -> str:
+    share = interval_of(row, "share", prefix="share_")
+    return (
+        f"without old images the best aligner is `{row.aligner}` ({row.head}), "
+        f"{_level(row)}, {share!r} of the way to the oracle "
+        f"and {_gap(row)} from the joint model"
+    )
 
 
-def _share(row: Any) -> str:
-    share = Interval(row.share, row.share_low, row.share_high)
-    return f"{share!r} of the way to the oracle"
+def _trained(row: Any) -> str:
+    return f"trained with `{row.strategy}`: {_level(row)}, {_gap(row)} from it"
 
 
-def _reading(none: Any, means: Any, full: Any) -> str:
-    """The decision rule, on intervals of the distance to the joint model."""
+def _level(row: Any) -> Interval:
+    return interval_of(row, "image_auroc")
+
+
+def _gap(row: Any) -> Interval:
+    return interval_of(row, "gap", prefix="gap_")
+
+
+def _reading(
+    none: Any,
+    means: Any,
+    full: Any,
+) -> str:
+    """Decision by the intervals of the distance to the joint model."""
     if none.gap_high >= 0:
         return (
             "so there is no loss to attribute: the joint model is not better beyond "

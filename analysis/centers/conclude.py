@@ -1,4 +1,4 @@
-"""Whether categories that look alike become neighbours."""
+"""Conclusions on centers: whether categories that look alike become neighbours."""
 
 __all__ = ["nearest_centers", "of_one_strategy", "pair_rows", "similarity_correlations"]
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import Interval, Resampling, percentile_interval
+from analysis.rows import refuse_strategies
 
 CORRELATED = (
     ("feature_distance", "center_distance"),
@@ -15,15 +16,12 @@ CORRELATED = (
     ("feature_distance", "change"),
 )
 
-
 # With fewer categories a resample repeats so many that its spread says nothing.
 FEWEST = 5
 
 
 def nearest_centers(pairs: pd.DataFrame, *, level: str = "mean") -> pd.DataFrame:
-    """Nearest center of each category after each step.
-
-    And whether it is the one that looks most alike.
+    """Nearest center of each category after each step, and its lookalike.
 
     Args:
         pairs: A table of `similarity`, of runs of one strategy.
@@ -36,20 +34,15 @@ def nearest_centers(pairs: pd.DataFrame, *, level: str = "mean") -> pd.DataFrame
         categories.
     """
     once = of_one_strategy(pairs, level)
-    both = pd.concat(
-        [once, once.rename(columns={"category": "other", "other": "category"})],
-        ignore_index=True,
-    )
+    turned = once.rename(columns={"category": "other", "other": "category"})
+    both = pd.concat([once, turned], ignore_index=True)
     of_each = both.groupby(["step", "category"], sort=False)
     both["rank"] = of_each["feature_distance"].rank(method="min").astype(int)
     both["n"] = of_each["step"].transform("size")
     nearest = both.loc[of_each["center_distance"].idxmin()].reset_index(drop=True)
-    nearest["lookalike"] = both.loc[
-        of_each["feature_distance"].idxmin(), "other"
-    ].to_numpy()
-    nearest = nearest.rename(
-        columns={"other": "nearest", "center_distance": "distance"}
-    )
+    alike = both.loc[of_each["feature_distance"].idxmin(), "other"]
+    nearest["lookalike"] = alike.to_numpy()
+    names = {"other": "nearest", "center_distance": "distance"}
     columns = [
         "step",
         "category",
@@ -60,7 +53,12 @@ def nearest_centers(pairs: pd.DataFrame, *, level: str = "mean") -> pd.DataFrame
         "rank",
         "n",
     ]
-    return nearest.sort_values("step", kind="stable", ignore_index=True)[columns]
+    in_order = nearest.sort_values(
+        "step",
+        kind="stable",
+        ignore_index=True,
+    )
+    return in_order.rename(columns=names)[columns]
 
 
 def similarity_correlations(
@@ -70,9 +68,9 @@ def similarity_correlations(
     resampling: Resampling = Resampling(n_resamples=2000),
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Correlations of looks, placement and center distance.
+    """Spearman's correlations of looks, placement and center distance.
 
-    Spearman's, over pairs of categories, after each step.
+    Over pairs of categories, after each step.
 
     Center distance against looks is the question; against the distance at placement is
     its rival; and the `change` since placement against looks is what training alone may
@@ -84,7 +82,7 @@ def similarity_correlations(
         pairs: A table of `similarity`, of runs of one strategy; their distances are
             averaged.
         level: Number of a level, or `"mean"`.
-        resampling: Of the test images.
+        resampling: Of the categories.
         random_state: Seed of the resamples.
 
     Returns:
@@ -94,93 +92,106 @@ def similarity_correlations(
     """
     rows = []
     for step, one in of_one_strategy(pairs, level).groupby("step"):
-        codes, names = pd.factorize(pd.concat([one["category"], one["other"]]))
-        n = len(names)
-        draws = np.random.default_rng(random_state).multinomial(
-            n, np.full(n, 1 / n), size=resampling.n_resamples
-        )
-        times = draws[:, codes[: len(one)]] * draws[:, codes[len(one) :]]
+        times, n = _resampled_pairs(one, resampling.n_resamples, random_state)
         for x, y in CORRELATED:
-            rho = _spearman(
-                one[x].to_numpy(),
-                one[y].to_numpy(),
-                np.vstack([np.ones(len(one)), times]),
-            )
-            rows.append(
-                (step, x, y, *_interval(rho[0], rho[1:], n, resampling.confidence), n)
-            )
-    return pd.DataFrame(
-        rows, columns=["step", "x", "y", "rho", "low", "high", "categories"]
-    )
+            rho = _spearman(one[x].to_numpy(), one[y].to_numpy(), times)
+            interval = _interval(rho, n, resampling.confidence)
+            rows.append((step, x, y, *interval, n))
+    columns = ["step", "x", "y", "rho", "low", "high", "categories"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _resampled_pairs(
+    pairs: pd.DataFrame,
+    n_resamples: int,
+    random_state: int,
+) -> tuple[np.ndarray, int]:
+    """Resamples of the categories, as multiplicities of their pairs.
+
+    Returns:
+        How often each pair occurs (1 + n_resamples, P), the pairs as they are first;
+        and the number of categories.
+    """
+    both = pd.concat([pairs["category"], pairs["other"]])
+    codes, names = pd.factorize(both)
+    n = len(names)
+    generator = np.random.default_rng(random_state)
+    draws = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    first, second = codes.reshape(2, -1)
+    times = draws[:, first] * draws[:, second]
+    return np.vstack([np.ones(len(pairs)), times]), n
 
 
 def pair_rows(values: dict[str, np.ndarray], names: Sequence[str]) -> pd.DataFrame:
-    """Matrices (L, K, K) as one row per `level category other`.
-
-    The mean over levels is added.
-    """
-    n_levels = len(next(iter(values.values())))
-    levels = [*map(str, range(n_levels)), "mean"]
+    """Matrices (L, K, K) as one row per `level category other`, and their mean."""
+    columns = {}
+    for key, matrices in values.items():
+        mean = matrices.mean(0, keepdims=True)
+        columns[key] = np.concatenate([matrices, mean]).ravel()
+    levels = [*map(str, range(len(matrices))), "mean"]
     index = pd.MultiIndex.from_product(
-        [levels, names, names], names=["level", "category", "other"]
+        [levels, names, names],
+        names=["level", "category", "other"],
     )
-    columns = {
-        key: np.concatenate([one, one.mean(0, keepdims=True)]).ravel()
-        for key, one in values.items()
-    }
     return pd.DataFrame(columns, index=index).reset_index()
 
 
 def of_one_strategy(pairs: pd.DataFrame, level: str) -> pd.DataFrame:
     """The pairs of one level, averaged over runs."""
-    if pairs["strategy"].nunique() > 1:
-        raise ValueError(
-            "Expected runs of one strategy; got "
-            f"{', '.join(sorted(pairs['strategy'].unique()))}."
-        )
+    refuse_strategies(pairs)
     rows = pairs[pairs["level"] == level]
     if rows.empty:
-        raise KeyError(
-            f"Unknown level {level!r}; known: {', '.join(pairs['level'].unique())}."
-        )
+        known = ", ".join(pairs["level"].unique())
+        raise KeyError(f"Unknown level {level!r}; known: {known}.")
     keys = ["strategy", "step", "level", "task", "category", "other_task", "other"]
-    return (
-        rows.groupby(keys, sort=False)[
-            ["feature_distance", "center_distance", "placed", "change"]
-        ]
-        .mean()
-        .reset_index()
-    )
+    values = ["feature_distance", "center_distance", "placed", "change"]
+    return rows.groupby(keys, sort=False)[values].mean().reset_index()
 
 
-def _spearman(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Spearman's rho (R,) of values (P,) that occur several times.
+def _spearman(
+    x: np.ndarray,
+    y: np.ndarray,
+    times: np.ndarray,
+) -> np.ndarray:
+    """Spearman's rho (R,) of values (P,) that occur so many `times` (R, P).
 
-    So many `times` (R, P); NaN where all x or all y are equal.
+    NaN where all x or all y are equal.
     """
-    ranks = [_ranks(values, times) for values in (x, y)]
     n = times.sum(1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        a, b = (rank - (times * rank).sum(1, keepdims=True) / n for rank in ranks)
-        return (times * a * b).sum(1) / np.sqrt(
-            (times * a**2).sum(1) * (times * b**2).sum(1)
-        )
+        a = _centered(_ranks(x, times), times, n)
+        b = _centered(_ranks(y, times), times, n)
+        squares = (times * a**2).sum(1) * (times * b**2).sum(1)
+        return (times * a * b).sum(1) / np.sqrt(squares)
+
+
+def _centered(
+    ranks: np.ndarray,
+    times: np.ndarray,
+    n: np.ndarray,
+) -> np.ndarray:
+    total = (times * ranks).sum(1, keepdims=True)
+    return ranks - total / n
 
 
 def _ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Mean ranks (R, P) of values (P,) that occur several times.
-
-    So many `times` (R, P).
-    """
+    """Mean ranks (R, P) of values (P,) that occur so many `times` (R, P)."""
     _, group = np.unique(values, return_inverse=True)
-    sizes = times @ np.eye(group.max() + 1)[group]
-    return (sizes.cumsum(1) - (sizes - 1) / 2)[:, group]
+    members = np.eye(group.max() + 1)[group]
+    sizes = times @ members
+    ranks = sizes.cumsum(1) - (sizes - 1) / 2
+    return ranks[:, group]
 
 
 def _interval(
-    rho: float, samples: np.ndarray, n_categories: int, confidence: float
+    rho: np.ndarray,
+    n_categories: int,
+    confidence: float,
 ) -> Interval:
+    """The first rho among the percentiles of the others; bounds NaN where unknown."""
+    estimate = rho[0]
+    samples = rho[1:]
+    if n_categories < FEWEST or np.isnan(estimate):
+        return Interval(estimate, np.nan, np.nan)
     defined = samples[~np.isnan(samples)]
-    if n_categories < FEWEST or np.isnan(rho):
-        return Interval(rho, np.nan, np.nan)
-    return percentile_interval(rho, defined, confidence=confidence)
+    return percentile_interval(estimate, defined, confidence=confidence)

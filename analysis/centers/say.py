@@ -12,17 +12,21 @@ from analysis.centers.conclude import (
     of_one_strategy,
     similarity_correlations,
 )
-from analysis.intervals import Interval
+from analysis.intervals import interval_of
+from analysis.rows import matching
 
 DIGITS = 5
 
 
 def summarise_centers(
-    pairs: pd.DataFrame, drift: pd.DataFrame, *, level: str = "mean"
+    pairs: pd.DataFrame,
+    drift: pd.DataFrame,
+    *,
+    level: str = "mean",
 ) -> str:
-    """Sentence on distances of centers after the last step.
+    """Sentences on centers after the last step.
 
-    How far they moved, and whether looks explain it.
+    How far they lie apart, how far they moved, and whether looks explain it.
 
     Args:
         pairs: A table of `similarity`.
@@ -30,44 +34,55 @@ def summarise_centers(
         level: Number of a level, or `"mean"`.
     """
     last = pairs["step"].max()
-    pairs = pairs[pairs["step"] == last]
-    one = of_one_strategy(pairs, level)
-    nearest = nearest_centers(pairs, level=level)
-    closest = one.loc[one["center_distance"].idxmin()]
-    earlier = drift[
-        (drift["step"] == last)
-        & (drift["level"] == level)
-        & (drift["task"] < drift["task"].max())
+    pairs = matching(pairs, step=last)
+    earlier = drift[drift["task"] < drift["task"].max()]
+    moved = matching(
+        earlier,
+        step=last,
+        level=level,
+    )["distance"].mean()
+    sentences = [
+        _apart(of_one_strategy(pairs, level)),
+        f"Centers of earlier tasks have moved by {moved:.2f} on average "
+        "since they were learnt",
+        _alike(nearest_centers(pairs, level=level)),
+        _correlated(similarity_correlations(pairs, level=level)),
     ]
-    looks, placed, change = map(
-        _in_words, similarity_correlations(pairs, level=level).itertuples()
-    )
+    return ". ".join(sentences) + "."
+
+
+def _apart(pairs: pd.DataFrame) -> str:
+    distances = pairs["center_distance"]
+    closest = pairs.loc[distances.idxmin()]
     return (
-        f"After the last step centers lie {one['center_distance'].median():.2f} apart "
-        "(median); the closest are "
-        f"{closest['category']} and {closest['other']} at "
-        f"{closest['center_distance']:.2f}, placed at "
-        f"{closest['placed']:.2f}. Centers of earlier tasks have moved by "
-        f"{earlier['distance'].mean():.2f} on average "
-        f"since they were learnt. For {(nearest['rank'] == 1).sum()} of {len(nearest)} "
-        "categories the nearest center "
-        f"is that of the category most like it ({(1 / nearest['n']).sum():.1f} by "
-        "chance). Spearman's correlation of "
-        f"center distance is {looks} with feature distance and {placed} with the "
-        "distance at placement; that of its "
-        f"change since placement with feature distance is {change}."
+        f"After the last step centers lie {distances.median():.2f} apart (median); "
+        f"the closest are {closest['category']} and {closest['other']} "
+        f"at {closest['center_distance']:.2f}, placed at {closest['placed']:.2f}"
+    )
+
+
+def _alike(nearest: pd.DataFrame) -> str:
+    n_alike = (nearest["rank"] == 1).sum()
+    by_chance = (1 / nearest["n"]).sum()
+    return (
+        f"For {n_alike} of {len(nearest)} categories the nearest center is that "
+        f"of the category most like it ({by_chance:.1f} by chance)"
+    )
+
+
+def _correlated(correlations: pd.DataFrame) -> str:
+    looks, placed, change = map(_in_words, correlations.itertuples())
+    return (
+        f"Spearman's correlation of center distance is {looks} with feature distance "
+        f"and {placed} with the distance at placement; that of its change since "
+        f"placement with feature distance is {change}"
     )
 
 
 def _in_words(row: Any) -> str:
-    """A row of `similarity_correlations` as text.
-
-    What is NaN is not a number to print.
-    """
+    """A row of `similarity_correlations` as text, without the numbers that are NaN."""
     if np.isnan(row.rho):
         return "undefined (all equal)"
-    return (
-        f"{row.rho:.3f}"
-        if np.isnan(row.low)
-        else repr(Interval(row.rho, row.low, row.high))
-    )
+    if np.isnan(row.low):
+        return f"{row.rho:.3f}"
+    return repr(interval_of(row, "rho"))

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import conventions, intervals
-from analysis.rows import chosen
+from analysis.rows import chosen, refuse_strategies
+
+SUMMARIES = ("final_mean", "learning_score", "bwt", "forgetting")
 
 
 def r_matrix(
@@ -18,11 +20,9 @@ def r_matrix(
     part: str = "product",
     given: str = "category",
 ) -> np.ndarray:
-    """R[t, j] (T, T).
+    """Matrix R[t, j] (T, T), the metric on task j after learning task t.
 
-    The metric on task j after learning task t, a mean over its categories and over
-    runs.
-
+    It is a mean over the task's categories and over runs.
     NaN where the model had no center for a category of the task.
 
     Args:
@@ -37,42 +37,49 @@ def r_matrix(
         array([[0.9, nan],
                [0.7, 0.8]])
     """
-    rows = chosen(evaluated, metric=metric, part=part, given=given)
-    if rows["strategy"].nunique() > 1:
-        raise ValueError(
-            "Expected runs of one strategy; got "
-            f"{', '.join(sorted(rows['strategy'].unique()))}."
-        )
-    means = (
-        rows.groupby(["run", "step", "task"])["value"]
-        .mean()
-        .groupby(["step", "task"])
-        .mean()
-        .unstack()
+    rows = chosen(
+        evaluated,
+        metric=metric,
+        part=part,
+        given=given,
     )
-    return means.reindex(
-        index=range(means.index.max() + 1), columns=range(means.columns.max() + 1)
-    ).to_numpy()
+    refuse_strategies(rows)
+    per_run = rows.groupby(["run", "step", "task"])["value"].mean()
+    means = per_run.groupby(["step", "task"]).mean().unstack()
+    steps = range(means.index.max() + 1)
+    tasks = range(means.columns.max() + 1)
+    return means.reindex(index=steps, columns=tasks).to_numpy()
 
 
-def forgetting_row(task: str, pair: np.ndarray, confidence: float) -> tuple[Any, ...]:
-    """`pair` (2, 1 + resamples).
+def forgetting_row(
+    task: str,
+    pair: np.ndarray,
+    confidence: float,
+) -> tuple[Any, ...]:
+    """Row of a forgetting table: task, learned, final, and change with its bounds.
 
-    Learned and final, the first column being the estimate itself.
+    Args:
+        task: Its name.
+        pair: Learned and final (2, 1 + n_resamples), the estimate first.
+        confidence: Coverage of the interval.
     """
-    change = pair[1] - pair[0]
+    learned, final = pair
+    change = final - learned
     interval = intervals.percentile_interval(
-        change[0], change[1:], confidence=confidence
+        change[0],
+        change[1:],
+        confidence=confidence,
     )
-    return task, pair[0, 0], pair[1, 0], *interval
+    return task, learned[0], final[0], *interval
 
 
 def task_table(
-    evaluated: pd.DataFrame, *, part: str = "product", given: str = "category"
+    evaluated: pd.DataFrame,
+    *,
+    part: str = "product",
+    given: str = "category",
 ) -> pd.DataFrame:
-    """The slides' table.
-
-    Per task, image and pixel AUROC of the last model, and their average.
+    """Image and pixel AUROC of the last model per task, in the slides' form.
 
     Args:
         evaluated: A table of `evaluate`, of runs of one strategy.
@@ -80,16 +87,19 @@ def task_table(
     Returns:
         One row per task and one for the average: `task image_auroc pixel_auroc`.
     """
-    columns = {
-        key: r_matrix(evaluated, metric=key, part=part, given=given)[-1]
-        for key in ("image_auroc", "pixel_auroc")
-    }
+    columns = {}
+    for metric in ("image_auroc", "pixel_auroc"):
+        R = r_matrix(
+            evaluated,
+            metric=metric,
+            part=part,
+            given=given,
+        )
+        columns[metric] = R[-1]
     frame = pd.DataFrame(columns)
     frame.insert(0, "task", frame.index.astype(str))
-    return pd.concat(
-        [frame, frame.mean(numeric_only=True).to_frame().T.assign(task="average")],
-        ignore_index=True,
-    )
+    average = frame.mean(numeric_only=True).to_frame().T
+    return pd.concat([frame, average.assign(task="average")], ignore_index=True)
 
 
 def summary(
@@ -99,9 +109,7 @@ def summary(
     part: str = "product",
     given: str = "category",
 ) -> pd.DataFrame:
-    """One row per strategy and seed.
-
-    Final mean, learning score, bwt and forgetting over the tasks.
+    """Final mean, learning score, bwt and forgetting of each strategy and seed.
 
     Returns:
         `strategy seed final_mean learning_score bwt forgetting`; NaN where a strategy
@@ -109,30 +117,24 @@ def summary(
     """
     rows = []
     for (strategy, seed), one in evaluated.groupby(["strategy", "seed"], sort=False):
-        R = r_matrix(one, metric=metric, part=part, given=given)
+        R = r_matrix(
+            one,
+            metric=metric,
+            part=part,
+            given=given,
+        )
         rows.append((strategy, seed, *_conventions(R)))
-    return pd.DataFrame(
-        rows,
-        columns=[
-            "strategy",
-            "seed",
-            "final_mean",
-            "learning_score",
-            "bwt",
-            "forgetting",
-        ],
-    )
+    return pd.DataFrame(rows, columns=["strategy", "seed", *SUMMARIES])
 
 
 def _conventions(R: np.ndarray) -> tuple[float, ...]:
-    if (
-        R.shape[0] == 1 or np.isnan(R[-1]).any()
-    ):  # one step that learns all tasks, or a fresh model per task
-        diagonal = R[-1] if R.shape[0] == 1 else np.diagonal(R)
-        return float(np.mean(diagonal)), float(np.mean(diagonal)), np.nan, np.nan
-    return (
-        conventions.final_mean(R),
-        conventions.learning_score(R),
-        conventions.bwt(R),
-        conventions.forgetting(R),
-    )
+    """The `SUMMARIES` of R; NaN where nothing can have been forgotten."""
+    # One step that learns all tasks.
+    if len(R) == 1:
+        mean = float(np.mean(R[-1]))
+        return mean, mean, np.nan, np.nan
+    # A fresh model per task.
+    if np.isnan(R[-1]).any():
+        mean = float(np.mean(np.diagonal(R)))
+        return mean, mean, np.nan, np.nan
+    return tuple(getattr(conventions, name)(R) for name in SUMMARIES)

@@ -2,52 +2,45 @@
 
 __all__ = ["summarise", "summarise_forgetting"]
 
-
 import pandas as pd
 
-from analysis import intervals
 from analysis.detection.conclude import summary
+from analysis.intervals import interval_of, seed_interval
 
 
 def summarise(evaluated: pd.DataFrame) -> str:
-    """Sentence on the last model of each strategy.
-
-    On average, from a table of `evaluate`.
-    """
-    sentences = []
-    for metric, name in (("image_auroc", "image"), ("pixel_auroc", "pixel")):
-        means = summary(evaluated, metric=metric).groupby("strategy", sort=False)[
-            "final_mean"
-        ]
-        values = [
-            f"`{key}` {intervals.seed_interval(group).value:.3f}"
-            for key, group in means
-        ]
-        sentences.append(f"mean {name} AUROC of the last model: {', '.join(values)}")
+    """Sentence on the last model of each strategy, from a table of `evaluate`."""
     n = evaluated["seed"].nunique()
+    seeds = "seed" if n == 1 else "seeds"
+    image = _final_means(evaluated, "image_auroc")
+    pixel = _final_means(evaluated, "pixel_auroc")
     return (
-        f"Over all categories and {n} seed{'s' * (n > 1)}, "
-        + "; ".join(sentences)
-        + "."
+        f"Over all categories and {n} {seeds}, "
+        f"mean image AUROC of the last model: {image}; "
+        f"mean pixel AUROC of the last model: {pixel}."
     )
 
 
-def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:
-    """Sentence on how much was lost, and how sure that is.
+def _final_means(evaluated: pd.DataFrame, metric: str) -> str:
+    rows = summary(evaluated, metric=metric)
+    named = []
+    for strategy, values in rows.groupby("strategy", sort=False)["final_mean"]:
+        mean = seed_interval(values).value
+        named.append(f"`{strategy}` {mean:.3f}")
+    return ", ".join(named)
 
-    From two tables of `forgetting_table`.
-    """
-    parts = []
-    for name, frame in (("image", image), ("pixel", pixel)):
-        average = frame.iloc[-1]
-        tasks = frame[frame["task"] != "average"].iloc[:-1]
-        lost = int((tasks["high"] < 0).sum())
-        interval = intervals.Interval(
-            average["change"], average["low"], average["high"]
-        )
-        parts.append(
-            f"{name} AUROC changed by {interval!r} on average; the change is a loss "
-            f"beyond the interval for {lost} of "
-            f"{len(tasks)} earlier tasks"
-        )
-    return "Since they were learnt, " + "; ".join(parts) + "."
+
+def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:
+    """Sentence on how much was lost, from two tables of `forgetting_table`."""
+    sentences = [_lost("image", image), _lost("pixel", pixel)]
+    return f"Since they were learnt, {'; '.join(sentences)}."
+
+
+def _lost(name: str, table: pd.DataFrame) -> str:
+    average = interval_of(table.iloc[-1], "change")
+    tasks = table[table["task"] != "average"].iloc[:-1]
+    n_lost = int((tasks["high"] < 0).sum())
+    return (
+        f"{name} AUROC changed by {average!r} on average; the change is a loss "
+        f"beyond the interval for {n_lost} of {len(tasks)} earlier tasks"
+    )

@@ -1,7 +1,6 @@
-"""Whether a picture of latents can be trusted."""
+"""Conclusions on embeddings: whether a picture of latents can be trusted."""
 
 __all__ = ["apparent_drift", "displacement"]
-
 
 import numpy as np
 import pandas as pd
@@ -22,15 +21,16 @@ def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
         the root mean square displacement of the patches since the step before, as a
         share of their spread.
     """
-    rows = []
     keys = ["run", "strategy", "seed", "method", "space"]
-    for key, one in embedded[embedded["label"] != "center"].groupby(keys, sort=False):
-        pictures = [
-            picture[["x", "y"]].to_numpy() for _, picture in one.groupby("step")
-        ]
+    patches = embedded[embedded["label"] != "center"]
+    rows = []
+    for key, one in patches.groupby(keys, sort=False):
+        steps = one.groupby("step")[["x", "y"]]
+        pictures = [points.to_numpy() for _, points in steps]
         for step in range(1, len(pictures)):
-            square = displacement(pictures[step - 1], pictures[step])
-            rows.append((*key, step, float(np.sqrt(square.mean()))))
+            squares = displacement(pictures[step - 1], pictures[step])
+            drift = float(np.sqrt(squares.mean()))
+            rows.append((*key, step, drift))
     return pd.DataFrame(rows, columns=[*keys, "step", "drift"])
 
 
@@ -39,5 +39,7 @@ def displacement(before: np.ndarray, now: np.ndarray) -> np.ndarray:
 
     As a share of the points' mean squared distance from their centroid.
     """
-    spread = ((before - before.mean(0)) ** 2).sum(1).mean()
-    return ((now - before) ** 2).sum(1) / spread
+    centered = before - before.mean(0)
+    spread = (centered**2).sum(1).mean()
+    moved = now - before
+    return (moved**2).sum(1) / spread

@@ -2,19 +2,22 @@
 
 __all__ = ["expansion_drops", "expansion_table", "expansion_terms"]
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from analysis.contrasts import contrast, resampled
 from analysis.intervals import Resampling
+from analysis.rows import matching
 
 
 def expansion_drops(
     expanded: pd.DataFrame, *, resampling: Resampling = Resampling()
 ) -> pd.DataFrame:
-    """Change of image AUROC by each expansion.
+    """Change of image AUROC by each expansion, with its interval.
 
-    With a paired bootstrap interval over test images.
+    It is a paired bootstrap over test images.
 
     How to read it: a negative change is a loss; [0, 0] says that no image's rank
     changed, not that few did.
@@ -27,38 +30,32 @@ def expansion_drops(
         One row per `placement entropy given part added category`, the mean over
         categories included (`category` = "mean"): `before after change low high`.
     """
-    rows = expanded[expanded["metric"] == "image_auroc"].reset_index(drop=True)
+    rows = matching(expanded, metric="image_auroc").reset_index(drop=True)
     samples = resampled(rows, resampling)
     keys = ["placement", "entropy", "given", "part"]
     out = []
     for key, group in rows.groupby(keys, sort=False):
-        for category, chosen in [
-            *group.groupby("category", sort=False),
-            ("mean", group),
-        ]:
-            before = (chosen["added"] == 0).to_numpy()
-            for added in chosen.loc[~before, "added"].unique():
-                after = (chosen["added"] == added).to_numpy()
-                interval = contrast(
-                    (after * 1.0 - before) / before.sum(),
-                    samples[chosen.index],
-                    resampling,
-                )
-                levels = (chosen.loc[when, "value"].mean() for when in (before, after))
-                out.append((*key, added, category, *levels, *interval))
-    return pd.DataFrame(
-        out,
-        columns=[
-            *keys,
-            "added",
-            "category",
-            "before",
-            "after",
-            "change",
-            "low",
-            "high",
-        ],
-    )
+        categories = group.groupby("category", sort=False)
+        for category, one in [*categories, ("mean", group)]:
+            drops = _drops(one, samples[one.index], resampling)
+            out += [(*key, added, category, *drop) for added, *drop in drops]
+    values = ["before", "after", "change", "low", "high"]
+    return pd.DataFrame(out, columns=[*keys, "added", "category", *values])
+
+
+def _drops(
+    rows: pd.DataFrame,
+    samples: np.ndarray,
+    resampling: Resampling,
+) -> Iterator[tuple[float, ...]]:
+    """Mean AUROC before and after each number of added classes, and its change."""
+    before = (rows["added"] == 0).to_numpy()
+    level = rows.loc[before, "value"].mean()
+    for added in rows.loc[~before, "added"].unique():
+        after = (rows["added"] == added).to_numpy()
+        weights = (after * 1.0 - before) / before.sum()
+        change = contrast(weights, samples, resampling)
+        yield added, level, rows.loc[after, "value"].mean(), *change
 
 
 def expansion_terms(
@@ -67,9 +64,7 @@ def expansion_terms(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """The change under HGAD's tiling, split at equal K.
-
-    What more classes cost, and what their placement adds.
+    """Split the change under HGAD's tiling into more classes and placement.
 
     total = A(tile, K+n) − A(K); more classes = A(orthogonal, K+n) − A(K), where every
     new center is as far from the old ones as those are from each other; placement =
@@ -84,12 +79,13 @@ def expansion_terms(
         One row per `added term`: mean change of image AUROC over categories and runs,
         `value low high`.
     """
-    chosen = (
-        (expanded["metric"] == "image_auroc")
-        & (expanded["entropy"] == "all")
-        & (expanded["given"] == "category")
-    )
-    rows = expanded[chosen & (expanded["part"] == part)].reset_index(drop=True)
+    rows = matching(
+        expanded,
+        metric="image_auroc",
+        entropy="all",
+        given="category",
+        part=part,
+    ).reset_index(drop=True)
     missing = {"tile", "orthogonal"} - set(rows["placement"])
     if missing:
         raise ValueError(
@@ -97,37 +93,42 @@ def expansion_terms(
             f"{', '.join(sorted(missing))}."
         )
     samples = resampled(rows, resampling)
+    before = _mean_of(rows, "tile", 0)
     out = []
     for added in sorted(set(rows["added"]) - {0}):
-        tiled, spread = (_mean_of(rows, name, added) for name in ("tile", "orthogonal"))
-        before = _mean_of(rows, "tile", 0)
+        tiled = _mean_of(rows, "tile", added)
+        spread = _mean_of(rows, "orthogonal", added)
         terms = {
             "total": tiled - before,
             "more classes": spread - before,
             "placement": tiled - spread,
         }
-        out += [
-            (added, name, *contrast(weights, samples, resampling))
-            for name, weights in terms.items()
-        ]
+        for name, weights in terms.items():
+            interval = contrast(weights, samples, resampling)
+            out.append((added, name, *interval))
     return pd.DataFrame(out, columns=["added", "term", "value", "low", "high"])
 
 
-def _mean_of(rows: pd.DataFrame, placement: str, added: int) -> np.ndarray:
+def _mean_of(
+    rows: pd.DataFrame,
+    placement: str,
+    added: int,
+) -> np.ndarray:
     """Weights of the mean over the rows of one expansion."""
-    chosen = ((rows["placement"] == placement) & (rows["added"] == added)).to_numpy(
-        dtype=float
-    )
-    return chosen / chosen.sum()
+    chosen = (rows["placement"] == placement) & (rows["added"] == added)
+    weights = chosen.to_numpy(dtype=float)
+    return weights / weights.sum()
 
 
 def expansion_table(
-    expanded: pd.DataFrame, *, placement: str = "tile", part: str = "product"
+    expanded: pd.DataFrame,
+    *,
+    placement: str = "tile",
+    part: str = "product",
 ) -> pd.DataFrame:
-    """The slides' table.
+    """Each category of the first task, just learnt and expanded for the second.
 
-    Each category of the first task just learnt, and expanded for the second; a mean
-    over runs.
+    In the slides' form; a mean over runs.
 
     Args:
         expanded: A table of `expansion`, with image and pixel AUROC.
@@ -137,15 +138,16 @@ def expansion_table(
     Returns:
         One row per `stage category`: `image_auroc pixel_auroc`.
     """
-    rows = expanded[(expanded["placement"] == placement) & (expanded["part"] == part)]
-    rows = rows[(rows["entropy"] == "all") & (rows["given"] == "category")]
-    stages = dict(
-        zip(sorted(rows["added"].unique()), ("after_task_1", "expanded_for_task_2"))
+    rows = matching(
+        expanded,
+        placement=placement,
+        part=part,
+        entropy="all",
+        given="category",
     )
-    rows = rows[rows["added"].isin(stages)].assign(stage=rows["added"].map(stages))
-    means = (
-        rows.groupby(["stage", "category", "metric"], sort=False)["value"]
-        .mean()
-        .unstack()
-    )
+    added = sorted(rows["added"].unique())
+    stages = dict(zip(added, ("after_task_1", "expanded_for_task_2")))
+    staged = rows.assign(stage=rows["added"].map(stages)).dropna(subset="stage")
+    keys = ["stage", "category", "metric"]
+    means = staged.groupby(keys, sort=False)["value"].mean().unstack()
     return means.rename_axis(columns=None).reset_index()

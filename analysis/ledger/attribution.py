@@ -7,6 +7,7 @@ knows how they were measured.
 
 __all__ = [
     "PLAYERS",
+    "State",
     "TERMS",
     "Verdict",
     "judge",

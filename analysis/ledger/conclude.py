@@ -1,7 +1,4 @@
-"""Conclusions from a forgetting ledger.
-
-The drop in terms that add up to it, who caused it, and a verdict.
-"""
+"""Conclusions from a forgetting ledger: the terms of a drop, and who caused it."""
 
 __all__ = ["ledger_families", "ledger_shapley", "ledger_shares", "ledger_terms"]
 
@@ -14,15 +11,23 @@ from analysis.contrasts import resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
 from analysis.ledger.attribution import (
     PLAYERS,
+    State,
     ledger_split,
     ledger_states,
     shapley,
     spurious_share,
 )
+from analysis.rows import matching
 
-BY = {"task": ["task"], "category": ["task", "category"], "all": []}
+BY = {
+    "task": ["task"],
+    "category": ["task", "category"],
+    "all": [],
+}
 KEYS = ["strategy", "step", "given", "part"]
-Samples = np.ndarray  # (1 + resamples,), the estimate first
+# Estimate, then resamples of it (1 + n_resamples,).
+Samples = np.ndarray
+UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 def ledger_terms(
@@ -32,9 +37,7 @@ def ledger_terms(
     by: str = "task",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """Split the drop of image AUROC into its terms.
-
-    Confusion, center drift, alignment and residual, with paired bootstrap intervals.
+    """Split the drop of image AUROC into terms, with paired bootstrap intervals.
 
     How to read it: `learned` − `final` = `drop` = the sum of the four, to the last
     digit. `confusion` comes back when later classes leave the competition, `center
@@ -56,12 +59,16 @@ def ledger_terms(
     out = []
     for key, states in _groups(measured, by, resampling):
         named = _named(states, family)
-        levels = {name: named[name] for name in ("learned", "final")}
-        for term, samples in {**levels, **ledger_split(named)}.items():
-            out.append((*key, term, *_interval(samples, resampling.confidence)))
-    return pd.DataFrame(
-        out, columns=[*_keys(measured, by), "term", "value", "low", "high"]
-    )
+        terms = {
+            "learned": named["learned"],
+            "final": named["final"],
+            **ledger_split(named),
+        }
+        for term, samples in terms.items():
+            interval = _interval(samples, resampling)
+            out.append((*key, term, *interval))
+    columns = [*_keys(measured, by), "term", "value", "low", "high"]
+    return pd.DataFrame(out, columns=columns)
 
 
 def ledger_shares(
@@ -71,9 +78,7 @@ def ledger_shares(
     by: str = "task",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """Which share of the drop is spurious.
-
-    Gone when centers and competitors are set right.
+    """Spurious share of the drop: gone when centers and competitors are set right.
 
     How to read it: `spurious_share` is an upper bound on what the flow kept, since a
     refit also teaches. A lower bound is `reminded_share`, which counts of the refit
@@ -93,24 +98,22 @@ def ledger_shares(
         "reminded_share": "reminded",
         "without_refit": None,
     }
-    columns = [
-        "drop",
-        "low",
-        "high",
-        *(f"{kind}{end}" for kind in kinds for end in ("", "_low", "_high")),
-    ]
+    columns = [*_keys(measured, by), "drop", "low", "high"]
+    for kind in kinds:
+        columns += [kind, f"{kind}_low", f"{kind}_high"]
     out = []
     for key, states in _groups(measured, by, resampling):
         terms = ledger_split(_named(states, family))
-        drop = _interval(terms["drop"], resampling.confidence)
-        shares = [
-            _interval(spurious_share(terms, alignment=kind), resampling.confidence)
-            if drop.low > 0
-            else (np.nan,) * 3
-            for kind in kinds.values()
-        ]
-        out.append((*key, *drop, *(value for share in shares for value in share)))
-    return pd.DataFrame(out, columns=[*_keys(measured, by), *columns])
+        drop = _interval(terms["drop"], resampling)
+        row = [*key, *drop]
+        for alignment in kinds.values():
+            share = UNKNOWN
+            if drop.low > 0:
+                samples = spurious_share(terms, alignment=alignment)
+                share = _interval(samples, resampling)
+            row += share
+        out.append(row)
+    return pd.DataFrame(out, columns=columns)
 
 
 def ledger_shapley(
@@ -121,7 +124,7 @@ def ledger_shapley(
 ) -> pd.DataFrame:
     """Contributions of new flow, centers and competitors to the drop.
 
-    Averaged over the order of their arrival.
+    They are averaged over the order of their arrival.
 
     How to read it: the three add up to the drop. Unlike the terms of the ledger they
     favour no order, but they ask another question: the flow's value holds what a refit
@@ -137,17 +140,15 @@ def ledger_shapley(
     out = []
     for key, states in _groups(measured, by, resampling):
         coalitions = {
-            frozenset(
-                player for player, whose in zip(PLAYERS, state) if whose == "new"
-            ): samples
+            _newcomers(state): samples
             for state, samples in states.items()
             if set(state) <= {"old", "new"}
         }
         for player, samples in shapley(coalitions).items():
-            out.append((*key, player, *_interval(-samples, resampling.confidence)))
-    return pd.DataFrame(
-        out, columns=[*_keys(measured, by), "player", "value", "low", "high"]
-    )
+            interval = _interval(-samples, resampling)
+            out.append((*key, player, *interval))
+    columns = [*_keys(measured, by), "player", "value", "low", "high"]
+    return pd.DataFrame(out, columns=columns)
 
 
 def ledger_families(
@@ -156,9 +157,7 @@ def ledger_families(
     by: str = "task",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """Recovery by each family of refits.
-
-    Beside the same refit of the old and of an untrained flow.
+    """Recovery by each family of refits, beside that of old and untrained flows.
 
     How to read it: where `new` stops rising names the drift: a shift (`means`), a
     change of shape (`offsets`), of scale (`diagonal`) or of correlation (`full`), or an
@@ -175,53 +174,56 @@ def ledger_families(
     for key, states in _groups(measured, by, resampling):
         for (flow, centers, mask), samples in states.items():
             if mask == "old" and centers != "new":
-                out.append(
-                    (
-                        *key,
-                        centers.replace("old", "none"),
-                        flow,
-                        *_interval(samples, resampling.confidence),
-                    )
-                )
-    return pd.DataFrame(
-        out, columns=[*_keys(measured, by), "family", "flow", "value", "low", "high"]
-    )
+                family = "none" if centers == "old" else centers
+                interval = _interval(samples, resampling)
+                out.append((*key, family, flow, *interval))
+    columns = [*_keys(measured, by), "family", "flow", "value", "low", "high"]
+    return pd.DataFrame(out, columns=columns)
 
 
 # ---- shared
 
 
 def _groups(
-    measured: pd.DataFrame, by: str, resampling: Resampling
-) -> Iterator[tuple[tuple, dict[tuple, Samples]]]:
-    """Mean AUROC in each state and in resamples, per group of rows.
-
-    Resamples of the images.
-    """
-    rows = measured[measured["metric"] == "image_auroc"].reset_index(drop=True)
+    measured: pd.DataFrame,
+    by: str,
+    resampling: Resampling,
+) -> Iterator[tuple[tuple, dict[State, Samples]]]:
+    """Mean AUROC in each state and in resamples of the images, group by group."""
+    rows = matching(measured, metric="image_auroc").reset_index(drop=True)
     samples = resampled(rows, resampling)
     for key, group in rows.groupby(_keys(measured, by), sort=False):
         states = group.groupby(["flow", "centers", "mask"], sort=False)
         yield key, {state: samples[one.index].mean(0) for state, one in states}
 
 
-def _named(states: Mapping[tuple, Samples], family: str) -> dict[str, Samples]:
+def _named(states: Mapping[State, Samples], family: str) -> dict[str, Samples]:
     wanted = ledger_states(family)
     missing = [name for name, state in wanted.items() if state not in states]
     if missing:
         families = sorted({centers for _, centers, _ in states} - {"old", "new"})
+        known = ", ".join(families)
         raise ValueError(
-            f"Expected a ledger with the family {family!r}; there are: "
-            f"{', '.join(families)}."
+            f"Expected a ledger with the family {family!r}; there are: {known}."
         )
     return {name: states[state] for name, state in wanted.items()}
 
 
-def _interval(samples: Samples, confidence: float) -> Interval:
+def _newcomers(state: State) -> frozenset[str]:
+    """The players of a state that are new."""
+    whose = zip(PLAYERS, state)
+    return frozenset(player for player, side in whose if side == "new")
+
+
+def _interval(samples: Samples, resampling: Resampling) -> Interval:
     # What did not change is 0, not -1e-16.
     samples = np.where(np.abs(samples) < 1e-13, 0.0, samples)
+    estimate = samples[0]
+    resamples = samples[1:]
     return percentile_interval(
-        samples[0], samples[1:][np.isfinite(samples[1:])], confidence=confidence
+        estimate,
+        resamples[np.isfinite(resamples)],
+        confidence=resampling.confidence,
     )
 
 
@@ -229,4 +231,5 @@ def _keys(measured: pd.DataFrame, by: str) -> list[str]:
     """The columns that tell groups apart."""
     if by not in BY:
         raise ValueError(f"Expected by to be one of {', '.join(BY)}; got {by!r}.")
-    return [*KEYS, *(["illness"] if "illness" in measured else []), *BY[by]]
+    planted = ["illness"] if "illness" in measured else []
+    return [*KEYS, *planted, *BY[by]]

@@ -1,4 +1,4 @@
-"""The verdict on a run, in a word and a sentence."""
+"""Verdict on a run, in a word and a sentence."""
 
 __all__ = ["verdict"]
 
@@ -7,10 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import Interval
-from analysis.ledger.attribution import Verdict, judge
+from analysis.intervals import Interval, interval_of
+from analysis.ledger.attribution import TERMS, Verdict, judge
 from analysis.ledger.conclude import ledger_shares, ledger_terms
 from analysis.recovery.conclude import recovery_changes, savings
+from analysis.rows import matching
+
+# What training told -> its words.
+TRAINING = {
+    "regained": "few training steps gave back",
+    "saved": "ahead of a model that never learned by",
+}
 
 
 def verdict(
@@ -39,76 +46,79 @@ def verdict(
     Raises:
         ValueError: Several strategies, or nothing measured of what is asked.
     """
-    rows = measured[(measured["part"] == part) & (measured["given"] == given)]
-    rows = rows if task is None else rows[rows["task"] == task]
+    rows = matching(
+        measured,
+        part=part,
+        given=given,
+    )
+    if task is not None:
+        rows = matching(rows, task=task)
     if rows["strategy"].nunique() != 1:
         found = ", ".join(rows["strategy"].unique()) or "no rows"
         raise ValueError(
             f"Expected a ledger of one strategy with task={task}, part={part!r}, "
             f"given={given!r}; got {found}."
         )
-    split = ledger_terms(rows, family=family, by="all")
-    terms = {
-        row.term: Interval(row.value, row.low, row.high) for row in split.itertuples()
-    }
-    (shares,) = ledger_shares(rows, family=family, by="all").itertuples()
-    share, alone = (
-        Interval(*(getattr(shares, f"{kind}{end}") for end in ("", "_low", "_high")))
-        for kind in ("spurious_share", "without_refit")
+    split = ledger_terms(
+        rows,
+        family=family,
+        by="all",
     )
+    terms = {row.term: interval_of(row) for row in split.itertuples()}
+    (shares,) = ledger_shares(
+        rows,
+        family=family,
+        by="all",
+    ).itertuples()
+    share = interval_of(shares, "spurious_share", prefix="spurious_share_")
     training = {} if recovered is None else _training(recovered)
     judged = judge(
-        terms["drop"], share, without_refit=alone, beyond=terms["beyond"], **training
+        terms["drop"],
+        share,
+        without_refit=interval_of(shares, "without_refit", prefix="without_refit_"),
+        beyond=terms["beyond"],
+        **training,
     )
     what = "the earlier tasks" if task is None else f"task {task + 1}"
-    return judged._replace(sentence=_sentence(judged, what, terms, share, training))
+    sentences = [
+        f"{judged.name.capitalize()}: {judged.because}. {_drop(what, terms)}",
+        *_refits(terms, share),
+        *(f"{TRAINING[key]} {value!r} (first task)" for key, value in training.items()),
+    ]
+    return judged._replace(sentence="; ".join(sentences) + ".")
 
 
 def _training(recovered: pd.DataFrame) -> dict[str, Interval]:
-    """Gain of the first task by few training steps.
-
-    And how far ahead of a model that never learned.
-    """
-    last = recovered[recovered["step"] == recovered["step"].max()]
+    """The `TRAINING` of a table of `recovery`, as far as it was measured."""
+    last = matching(recovered, step=recovered["step"].max())
     changes = recovery_changes(last)
-    ahead = savings(last, versus=("never_learned",))
     found = {}
-    for row in changes[
-        (changes["probe"] == "forgotten") & (changes["task"] == 0)
-    ].itertuples():
-        found["regained"] = Interval(row.change, row.low, row.high)
-    for row in ahead.itertuples():
-        found["saved"] = Interval(row.savings, row.low, row.high)
+    for row in matching(
+        changes,
+        probe="forgotten",
+        task=0,
+    ).itertuples():
+        found["regained"] = interval_of(row, "change")
+    for row in savings(last, versus=("never_learned",)).itertuples():
+        found["saved"] = interval_of(row, "savings")
     return found
 
 
-def _sentence(
-    judged: Verdict,
-    what: str,
-    terms: Mapping[str, Interval],
-    share: Interval,
-    training: Mapping[str, Interval],
-) -> str:
-    parts = [
-        f"{judged.name.capitalize()}: {judged.because}. Image AUROC of {what} fell by "
-        f"{terms['drop']!r}, from "
-        f"{terms['learned'].value:.3f} to {terms['final'].value:.3f}; of that, "
-        + ", ".join(
-            f"{name} {terms[name]!r}"
-            for name in ("confusion", "center drift", "alignment", "residual")
-        )
-    ]
-    if np.isfinite(share.value):
-        parts.append(f"the spurious share is {share!r}")
-    parts.append(
-        f"the refit exceeds that of a flow that learnt nothing by {terms['beyond']!r}"
+def _drop(what: str, terms: Mapping[str, Interval]) -> str:
+    learned = terms["learned"].value
+    final = terms["final"].value
+    split = ", ".join(f"{name} {terms[name]!r}" for name in TERMS)
+    return (
+        f"Image AUROC of {what} fell by {terms['drop']!r}, "
+        f"from {learned:.3f} to {final:.3f}; of that, {split}"
     )
-    words = {
-        "regained": "few training steps gave back",
-        "saved": "ahead of a model that never learned by",
-    }
-    parts += [
-        f"{words[name]} {interval!r} (first task)"
-        for name, interval in training.items()
+
+
+def _refits(terms: Mapping[str, Interval], share: Interval) -> list[str]:
+    sentences = [
+        f"the refit exceeds that of a flow that learnt nothing by {terms['beyond']!r}"
     ]
-    return "; ".join(parts) + "."
+    # Of no drop there is no share.
+    if np.isfinite(share.value):
+        sentences.insert(0, f"the spurious share is {share!r}")
+    return sentences

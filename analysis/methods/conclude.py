@@ -8,19 +8,20 @@ __all__ = [
     "over_seeds",
 ]
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.intervals import seed_interval
+from analysis.intervals import interval_of, seed_interval
+from analysis.rows import matching
 
 COMPARED = ("image_auroc", "pixel_auroc")
-
-
 QUANTITIES = ("final_mean", "learning_score", "bwt", "forgetting", "joint_gap")
+COSTS = ("kept_bytes", "step_ratio", "steps_ratio")
 
-
+# Strategy -> its name on the slides.
 SLIDES = {
     "finetune": "HGAD",
     "ewc": "+EWC",
@@ -30,40 +31,41 @@ SLIDES = {
 }
 
 
-COSTS = ("kept_bytes", "step_ratio", "steps_ratio")
-
-
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds with their Student interval, from rows of `per_seed`."""
     keys = ["method", "strategy", "metric", "quantity"]
-    out = [
-        (*key, *seed_interval(group["value"]), len(group))
-        for key, group in rows.groupby(keys, sort=False)
-    ]
+    out = []
+    for key, group in rows.groupby(keys, sort=False):
+        interval = seed_interval(group["value"])
+        out.append((*key, *interval, len(group)))
     return pd.DataFrame(out, columns=[*keys, "value", "low", "high", "seeds"])
 
 
 def against_reference(rows: pd.DataFrame, against: str) -> pd.DataFrame:
-    """Difference of each method's final mean from another's.
+    """Difference of each method's final mean from another's, seed by seed.
 
-    Seed by seed, from rows of `per_seed`.
+    Args:
+        rows: Of `per_seed`.
+        against: The other method.
     """
-    wide = rows[rows["quantity"] == "final_mean"].pivot(
-        index=["metric", "seed"], columns="method", values="value"
+    final = matching(rows, quantity="final_mean")
+    wide = final.pivot(
+        index=["metric", "seed"],
+        columns="method",
+        values="value",
     )
     if against not in wide:
         raise KeyError(f"Unknown method {against!r}; known: {', '.join(wide)}.")
+    others = [name for name in rows["method"].unique() if name != against]
     out = []
     for metric, values in wide.groupby("metric"):
-        for name in (name for name in rows["method"].unique() if name != against):
+        for name in others:
             differences = (values[name] - values[against]).dropna()
             if len(differences):
-                out.append(
-                    (name, metric, *seed_interval(differences), len(differences))
-                )
-    return pd.DataFrame(
-        out, columns=["method", "metric", "value", "low", "high", "seeds"]
-    )
+                interval = seed_interval(differences)
+                out.append((name, metric, *interval, len(differences)))
+    columns = ["method", "metric", "value", "low", "high", "seeds"]
+    return pd.DataFrame(out, columns=columns)
 
 
 def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
@@ -76,18 +78,22 @@ def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
         digits: After the point, of AUROC.
     """
     cells = compared.assign(cell=[_cell(row, digits) for row in compared.itertuples()])
-    wide = cells.pivot(index="method", columns=["metric", "quantity"], values="cell")
-    columns = [(m, q) for m in COMPARED for q in QUANTITIES] + [("", q) for q in COSTS]
-    order = compared["method"].unique()
-    return wide.reindex(
-        index=order, columns=[c for c in columns if c in wide.columns]
-    ).fillna("")
+    wide = cells.pivot(
+        index="method",
+        columns=["metric", "quantity"],
+        values="cell",
+    )
+    reached = list(product(COMPARED, QUANTITIES))
+    columns = [*reached, *product([""], COSTS)]
+    there = [column for column in columns if column in wide.columns]
+    rows = compared["method"].unique()
+    return wide.reindex(index=rows, columns=there).fillna("")
 
 
 def methods_beside(compared: pd.DataFrame, slides: pd.DataFrame) -> pd.DataFrame:
-    """Our methods beside the slides' rows for them.
+    """Our methods, at every strength, beside the slides' rows for them.
 
-    At every strength, forgetting in the slides' sign (bwt).
+    Forgetting is in the slides' sign (bwt).
 
     Args:
         compared: Of `methods`.
@@ -96,31 +102,27 @@ def methods_beside(compared: pd.DataFrame, slides: pd.DataFrame) -> pd.DataFrame
     Returns:
         One row per method of ours that the slides have, under two headings.
     """
-    final = compared[
-        compared["quantity"].isin(["final_mean", "bwt"])
-        & compared["strategy"].isin(SLIDES)
-    ]
-    ours = final.pivot(
-        index=["strategy", "method"], columns=["quantity", "metric"], values="value"
+    quantities = ["final_mean", "bwt"]
+    known = compared[compared["strategy"].isin(SLIDES)]
+    wide = known[known["quantity"].isin(quantities)].pivot(
+        index=["strategy", "method"],
+        columns=["quantity", "metric"],
+        values="value",
     )
-    columns = [(q, m) for q in ("final_mean", "bwt") for m in COMPARED]
-    ours = ours.reindex(columns=columns).set_axis(slides.columns[1:], axis=1)
-    order = [
-        (s, m)
-        for s in SLIDES
-        for m in compared.loc[compared["strategy"] == s, "method"].unique()
-    ]
-    theirs = slides.set_index("method").reindex(
-        [SLIDES[strategy] for strategy, _ in order]
-    )
-    index = pd.Index(
-        [f"{SLIDES[strategy]}: {method}" for strategy, method in order],
-        name="slides: ours",
-    )
-    return pd.concat(
-        {"ours": ours.loc[order].set_axis(index), "slides": theirs.set_axis(index)},
-        axis=1,
-    )
+    ours = wide.reindex(columns=list(product(quantities, COMPARED)))
+    theirs = slides.set_index("method")
+    order = []
+    for strategy in SLIDES:
+        methods = matching(known, strategy=strategy)["method"].unique()
+        order += [(strategy, method) for method in methods]
+    names = [SLIDES[strategy] for strategy, _ in order]
+    labels = [f"{SLIDES[strategy]}: {method}" for strategy, method in order]
+    index = pd.Index(labels, name="slides: ours")
+    sides = {
+        "ours": ours.set_axis(theirs.columns, axis=1).loc[order].set_axis(index),
+        "slides": theirs.reindex(names).set_axis(index),
+    }
+    return pd.concat(sides, axis=1)
 
 
 def _cell(row: Any, digits: int) -> str:
@@ -128,7 +130,5 @@ def _cell(row: Any, digits: int) -> str:
         return f"{row.value:,.0f}"
     if row.quantity in COSTS:
         return f"{row.value:.2f}"
-    interval = (
-        "" if np.isnan(row.low) else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
-    )
-    return f"{row.value:.{digits}f}{interval}"
+    value, low, high = (f"{number:.{digits}f}" for number in interval_of(row))
+    return value if np.isnan(row.low) else f"{value} [{low}, {high}]"

@@ -2,11 +2,12 @@
 
 __all__ = ["summarise_methods"]
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from analysis.intervals import Interval
+from analysis.intervals import interval_of
+from analysis.rows import matching
 
 
 def summarise_methods(
@@ -15,47 +16,55 @@ def summarise_methods(
     *,
     detectors: Sequence[str] = ("x_gaussian", "x_knn"),
 ) -> str:
-    """Sentences on which methods differ from fine-tuning.
-
-    And which stay below a detector that needs no flow.
+    """Sentences on what differs from fine-tuning, and what stays below a detector.
 
     Args:
         compared: Of `methods`.
         contrasts: Of `contrast_methods` against `finetune`.
         detectors: Methods of `compared` without a flow.
     """
-    image = contrasts[
-        (contrasts["metric"] == "image_auroc") & ~contrasts["method"].isin(detectors)
-    ]
-    if image["low"].isna().all():
-        named = [f"`{row.method}` {row.value:+.3f}" for row in image.itertuples()]
-        text = (
-            "One seed, so no interval. Image AUROC of the last model against "
-            f"fine-tuning: {', '.join(named)}."
-        )
-    else:
-        apart = image[(image["low"] > 0) | (image["high"] < 0)]
-        named = [
-            f"`{row.method}` {Interval(row.value, row.low, row.high)!r}"
-            for row in apart.itertuples()
-        ]
-        rest = [
-            f"`{name}`" for name in image["method"] if name not in set(apart["method"])
-        ]
-        differing = ", ".join(named) or "no method"
-        text = f"Beyond the interval over seeds, {differing} differ from fine-tuning"
-        text += f"; not so {', '.join(rest)}." if rest else "."
-    final = compared[
-        (compared["metric"] == "image_auroc") & (compared["quantity"] == "final_mean")
-    ]
-    known = final[final["method"].isin(detectors)]
-    if known.empty:
-        return text
-    best = known.loc[known["value"].idxmax()]
-    below = final[(final["value"] < best["value"]) & ~final["method"].isin(detectors)][
-        "method"
-    ]
-    return (
-        f"{text} Below `{best['method']}` ({best['value']:.3f}), which needs no flow: "
-        + (", ".join(f"`{name}`" for name in below) + "." if len(below) else "none.")
+    image = matching(contrasts, metric="image_auroc")
+    image = image[~image["method"].isin(detectors)]
+    of_one_seed = image["low"].isna().all()
+    sentences = [_differences(image) if of_one_seed else _intervals(image)]
+    final = matching(
+        compared,
+        metric="image_auroc",
+        quantity="final_mean",
     )
+    is_detector = final["method"].isin(detectors)
+    if is_detector.any():
+        sentences.append(_below(final[~is_detector], final[is_detector]))
+    return " ".join(sentences)
+
+
+def _differences(image: pd.DataFrame) -> str:
+    named = [f"`{row.method}` {row.value:+.3f}" for row in image.itertuples()]
+    return (
+        "One seed, so no interval. Image AUROC of the last model against "
+        f"fine-tuning: {', '.join(named)}."
+    )
+
+
+def _intervals(image: pd.DataFrame) -> str:
+    is_apart = (image["low"] > 0) | (image["high"] < 0)
+    apart = [
+        f"`{row.method}` {interval_of(row)!r}" for row in image[is_apart].itertuples()
+    ]
+    differing = ", ".join(apart) or "no method"
+    text = f"Beyond the interval over seeds, {differing} differ from fine-tuning"
+    rest = _quoted(image.loc[~is_apart, "method"])
+    return f"{text}; not so {rest}." if rest else f"{text}."
+
+
+def _below(methods: pd.DataFrame, detectors: pd.DataFrame) -> str:
+    best = detectors.loc[detectors["value"].idxmax()]
+    below = methods.loc[methods["value"] < best["value"], "method"]
+    names = _quoted(below) or "none"
+    return (
+        f"Below `{best['method']}` ({best['value']:.3f}), which needs no flow: {names}."
+    )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,7 +1,4 @@
-"""Conclusions from recovery curves.
-
-How far each probe moves, and what the forgotten model had saved of the first task.
-"""
+"""Conclusions from recovery curves: how far probes move, and what was saved."""
 
 __all__ = [
     "recovery_changes",
@@ -19,6 +16,7 @@ import pandas as pd
 from analysis.contrasts import contrast, resampled
 from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
+from analysis.rows import matching
 
 KEYS = ["step", "probe", "update", "shots"]
 
@@ -31,7 +29,7 @@ def recovery_curves(
 ) -> pd.DataFrame:
     """Image AUROC after each number of steps, with its interval.
 
-    A mean over a task's categories and over runs.
+    It is a mean over a task's categories and over runs.
 
     Args:
         recovered: A table of `recovery`.
@@ -46,12 +44,8 @@ def recovery_curves(
     out = []
     for key, group in rows.groupby(keys, sort=False):
         weights = np.full(len(group), 1 / len(group))
-        out.append(
-            (
-                *key,
-                *contrast(weights, samples[group.index], resampling),
-            )
-        )
+        interval = contrast(weights, samples[group.index], resampling)
+        out.append((*key, *interval))
     return pd.DataFrame(out, columns=[*keys, "value", "low", "high"])
 
 
@@ -61,9 +55,9 @@ def recovery_changes(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    """From the first to the last number of steps.
+    """Change of image AUROC from the first to the last number of steps.
 
-    How far image AUROC moves, with a paired bootstrap interval.
+    With a paired bootstrap interval.
 
     Args:
         recovered: A table of `recovery`; the other arguments are those of
@@ -73,26 +67,24 @@ def recovery_changes(
         One row per `step probe update shots task`: `start end change low high`, means
         over categories and runs.
     """
-    rows, samples = image_counts(
-        recovered[recovered["probe"] != "learned"], part, resampling
-    )
+    trained = recovered[recovered["probe"] != "learned"]
+    rows, samples = image_counts(trained, part, resampling)
     keys = [*KEYS, "task"]
     out = []
     for key, group in rows.groupby(keys, sort=False):
-        ends = [
-            (group["n_steps"] == n).to_numpy(dtype=float)
-            for n in (group["n_steps"].min(), group["n_steps"].max())
-        ]
-        start, end = (chosen / chosen.sum() for chosen in ends)
-        values = (weights @ samples[group.index, 0] for weights in (start, end))
-        out.append(
-            (
-                *key,
-                *values,
-                *contrast(end - start, samples[group.index], resampling),
-            )
-        )
+        n_steps = group["n_steps"]
+        start = _mean_weights(n_steps == n_steps.min())
+        end = _mean_weights(n_steps == n_steps.max())
+        change = contrast(end - start, samples[group.index], resampling)
+        estimates = samples[group.index, 0]
+        out.append((*key, start @ estimates, end @ estimates, *change))
     return pd.DataFrame(out, columns=[*keys, "start", "end", "change", "low", "high"])
+
+
+def _mean_weights(chosen: pd.Series) -> np.ndarray:
+    """Weights of the mean over the rows chosen."""
+    weights = chosen.to_numpy(dtype=float)
+    return weights / weights.sum()
 
 
 def savings(
@@ -102,9 +94,7 @@ def savings(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    r"""Lead of the forgotten model over a control on the first task.
-
-    On average over the curve.
+    r"""Mean lead of the forgotten model over a control on the first task.
 
     $$\frac{1}{\ln(1+S)} \int_0^{S}
     [A_\mathrm{forgotten}(s) - A_\mathrm{control}(s)] \, d\ln(1+s),$$
@@ -129,70 +119,50 @@ def savings(
         One row per `step update shots versus`: `start savings low high`, means over
         categories and runs.
     """
-    rows, samples = image_counts(recovered[recovered["task"] == 0], part, resampling)
+    rows, samples = image_counts(matching(recovered, task=0), part, resampling)
+    keys = ["step", "update", "shots"]
     out = []
-    for key, group in rows.groupby(["step", "update", "shots"], sort=False):
+    for key, group in rows.groupby(keys, sort=False):
+        drawn = samples[group.index]
+        probes = set(group["probe"])
         for control in versus:
-            if not {"forgotten", control} <= set(group["probe"]):
-                continue
-            ahead = {
-                name: _curve_weights(group, name) for name in ("forgotten", control)
-            }
-            start, area = (ahead["forgotten"][i] - ahead[control][i] for i in (0, 1))
-            drawn = samples[group.index]
-            out.append(
-                (
-                    *key,
-                    control,
-                    start @ drawn[:, 0],
-                    *contrast(area, drawn, resampling),
-                )
-            )
-    return pd.DataFrame(
-        out,
-        columns=[
-            "step",
-            "update",
-            "shots",
-            "versus",
-            "start",
-            "savings",
-            "low",
-            "high",
-        ],
-    )
+            if {"forgotten", control} <= probes:
+                lead = _curve_weights(group, "forgotten")
+                lead = lead - _curve_weights(group, control)
+                start, area = lead
+                interval = contrast(area, drawn, resampling)
+                out.append((*key, control, start @ drawn[:, 0], *interval))
+    values = ["start", "savings", "low", "high"]
+    return pd.DataFrame(out, columns=[*keys, "versus", *values])
 
 
-def _curve_weights(group: pd.DataFrame, probe: str) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of a probe's rows in its means.
+def _curve_weights(group: pd.DataFrame, probe: str) -> np.ndarray:
+    """Weights (2, n) of the rows in two means over the curves of a probe.
 
-    Before the first step, and over ln(1 + steps).
+    The first is the mean before the first step, the second over ln(1 + steps).
     """
     mine = (group["probe"] == probe).to_numpy()
     n_steps = group["n_steps"].to_numpy()
     tested = np.unique(n_steps[mine])
-    widths = np.diff(np.log1p(tested))
-    trapezoid = (
-        (np.append(widths, 0.0) + np.insert(widths, 0, 0.0))
-        / 2
-        / max(widths.sum(), 1e-12)
-    )
-    curves = mine.sum() / len(tested)
-    area = (
-        np.where(
-            mine,
-            trapezoid[np.searchsorted(tested, n_steps).clip(max=len(tested) - 1)],
-            0.0,
-        )
-        / curves
-    )
-    return (mine & (n_steps == tested[0])) / curves, area
+    n_curves = mine.sum() / len(tested)
+    place = np.searchsorted(tested, n_steps).clip(max=len(tested) - 1)
+    start = mine & (n_steps == tested[0])
+    area = np.where(mine, _trapezoid(np.log1p(tested))[place], 0.0)
+    return np.stack([start, area]) / n_curves
+
+
+def _trapezoid(x: np.ndarray) -> np.ndarray:
+    """Weights of the mean by trapezoids over ascending points (n,)."""
+    widths = np.diff(x)
+    before = np.insert(widths, 0, 0.0)
+    after = np.append(widths, 0.0)
+    return (after + before) / 2 / max(widths.sum(), 1e-12)
 
 
 def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.DataFrame:
-    """The last number of steps on either half of the test images.
+    """Image AUROC at the last number of steps on either half of the test images.
 
-    Every other image of each label.
+    A half holds every other image of each label.
 
     How to read it: whoever picks a number of steps by one half may report the other;
     where the halves differ by more than a curve rises, the images are too few to pick
@@ -206,24 +176,21 @@ def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.Dat
         One row per `step probe update shots task`: image AUROC `all first_half
         second_half`, means over categories and runs.
     """
-    rows = recovered[
-        (recovered["metric"] == "image_auroc") & (recovered["part"] == part)
-    ]
-    rows = rows[rows["n_steps"] == rows.groupby(KEYS)["n_steps"].transform("max")]
-    halves = [
-        [image_auroc(labels[h], scores[h]) for h in _halves(labels)]
-        for labels, scores in zip(rows["labels"], rows["scores"])
-    ]
-    rows = rows.assign(
-        all=rows["value"],
-        first_half=[a for a, _ in halves],
-        second_half=[b for _, b in halves],
+    rows = matching(
+        recovered,
+        metric="image_auroc",
+        part=part,
     )
-    return (
-        rows.groupby([*KEYS, "task"], sort=False)[["all", "first_half", "second_half"]]
-        .mean()
-        .reset_index()
-    )
+    last = rows.groupby(KEYS)["n_steps"].transform("max")
+    rows = rows[rows["n_steps"] == last].rename(columns={"value": "all"})
+    halves = []
+    for labels, scores in zip(rows["labels"], rows["scores"]):
+        aurocs = [image_auroc(labels[half], scores[half]) for half in _halves(labels)]
+        halves.append(aurocs)
+    names = ["first_half", "second_half"]
+    rows[names] = np.reshape(halves, (-1, 2))
+    groups = rows.groupby([*KEYS, "task"], sort=False)
+    return groups[["all", *names]].mean().reset_index()
 
 
 def _halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -233,7 +200,8 @@ def _halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for label in (0, 1):
         chosen = order[labels[order] == label]
         rank[chosen] = np.arange(len(chosen))
-    return np.flatnonzero(rank % 2 == 0), np.flatnonzero(rank % 2 == 1)
+    is_odd = rank % 2 == 1
+    return np.flatnonzero(~is_odd), np.flatnonzero(is_odd)
 
 
 def recovery_table(
@@ -243,9 +211,9 @@ def recovery_table(
     shots: int | None = None,
     part: str = "product",
 ) -> pd.DataFrame:
-    """The slides' table.
+    """Each category of the first task: learnt, after task 2, after the few shots.
 
-    Each category of the first task just learnt, after task 2, and after the few shots.
+    In the slides' form.
 
     Args:
         recovered: A table of `recovery` from step 1.
@@ -256,34 +224,41 @@ def recovery_table(
     Returns:
         One row per `stage category`, with a column per metric; means over runs.
     """
-    rows = recovered[
-        (recovered["step"] == 1)
-        & (recovered["task"] == 0)
-        & (recovered["part"] == part)
-    ]
-    tried = rows[(rows["probe"] == "forgotten") & (rows["update"] == update)]
-    tried = tried[tried["shots"] == (tried["shots"].max() if shots is None else shots)]
+    rows = matching(
+        recovered,
+        step=1,
+        task=0,
+        part=part,
+    )
+    tried = matching(
+        rows,
+        probe="forgotten",
+        update=update,
+    )
+    most = tried["shots"].max()
+    tried = matching(tried, shots=most if shots is None else shots)
     stages = {
-        "after_task_1": rows[rows["probe"] == "learned"],
-        "after_task_2": tried[tried["n_steps"] == 0],
-        "few_shot": tried[tried["n_steps"] == tried["n_steps"].max()],
+        "after_task_1": matching(rows, probe="learned"),
+        "after_task_2": matching(tried, n_steps=0),
+        "few_shot": matching(tried, n_steps=tried["n_steps"].max()),
     }
     long = pd.concat([stage.assign(stage=name) for name, stage in stages.items()])
-    means = (
-        long.groupby(["stage", "category", "metric"], sort=False)["value"]
-        .mean()
-        .unstack()
-    )
+    keys = ["stage", "category", "metric"]
+    means = long.groupby(keys, sort=False)["value"].mean().unstack()
     return means.rename_axis(columns=None).reset_index()
 
 
 def image_counts(
-    recovered: pd.DataFrame, part: str, resampling: Resampling
+    recovered: pd.DataFrame,
+    part: str,
+    resampling: Resampling,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows of image AUROC and their resamples."""
-    rows = recovered[
-        (recovered["metric"] == "image_auroc") & (recovered["part"] == part)
-    ].reset_index(drop=True)
+    rows = matching(
+        recovered,
+        metric="image_auroc",
+        part=part,
+    ).reset_index(drop=True)
     if rows.empty:
         raise ValueError(
             f"Expected rows with metric='image_auroc' and part={part!r}; got none in "

@@ -2,86 +2,89 @@
 
 __all__ = ["summarise_recovery"]
 
-
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from analysis.intervals import Interval
+from analysis.intervals import Interval, interval_of
 from analysis.recovery.conclude import recovery_changes, savings
+from analysis.rows import matching
 
 
 def summarise_recovery(
-    recovered: pd.DataFrame, *, update: str = "both", shots: int | None = None
+    recovered: pd.DataFrame,
+    *,
+    update: str = "both",
+    shots: int | None = None,
 ) -> str:
-    """Paragraph on whether the first task came back.
+    """Paragraph on whether the first task came back, and by more than teaching.
 
-    One per starting step; and whether that is more than teaching.
+    There is one per starting step.
 
     Args:
         recovered: A table of `recovery` with the probe `forgotten`.
         update: Which of its updates.
         shots: Images per category; the most there are by default.
     """
-    chosen = recovered[
-        (recovered["update"] == update) | (recovered["probe"] == "learned")
-    ]
-    n = chosen["shots"].max() if shots is None else shots
-    chosen = chosen[chosen["shots"].isin([0, n])]
-    changes = recovery_changes(chosen)
-    ahead = savings(chosen)
-    return "\n\n".join(
-        _verdict(chosen[chosen["step"] == step], changes, ahead, n)
-        for step in chosen["step"].unique()
+    is_learned = recovered["probe"] == "learned"
+    rows = recovered[is_learned | (recovered["update"] == update)]
+    n = rows["shots"].max() if shots is None else shots
+    rows = rows[rows["shots"].isin([0, n])]
+    changes = recovery_changes(rows)
+    ahead = matching(savings(rows), versus="never_learned")
+    paragraphs = []
+    for step in rows["step"].unique():
+        moved = {
+            (row.probe, row.task): row
+            for row in matching(changes, step=step).itertuples()
+        }
+        sentences = [
+            _regained(matching(rows, step=step), moved["forgotten", 0], n),
+            *map(_ahead, matching(ahead, step=step).itertuples()),
+            *_others(moved, step),
+        ]
+        paragraphs.append("; ".join(sentences) + ".")
+    return "\n\n".join(paragraphs)
+
+
+def _regained(
+    rows: pd.DataFrame,
+    own: Any,
+    shots: int,
+) -> str:
+    learned = matching(
+        rows,
+        probe="learned",
+        metric="image_auroc",
+    )["value"].mean()
+    return (
+        f"After task {own.step + 1}, {rows['n_steps'].max()} steps on {shots} normal "
+        "images of each category of task 1 changed its mean image AUROC "
+        f"by {interval_of(own, 'change')!r}, from {own.start:.3f} to {own.end:.3f} "
+        f"(just learnt: {learned:.3f})"
     )
 
 
-def _verdict(
-    rows: pd.DataFrame, changes: pd.DataFrame, ahead: pd.DataFrame, shots: int
-) -> str:
-    step = rows["step"].iloc[0]
-    n_steps = rows["n_steps"].max()
-    moved = {
-        (row.probe, row.task): row
-        for row in changes[changes["step"] == step].itertuples()
-    }
-    learned = rows.loc[
-        (rows["probe"] == "learned") & (rows["metric"] == "image_auroc"), "value"
-    ].mean()
-    own = moved["forgotten", 0]
-    sentences = [
-        f"After task {step + 1}, {n_steps} steps on {shots} normal images of each "
-        "category of task 1 changed its mean "
-        f"image AUROC by {_change(own)}, from {own.start:.3f} to {own.end:.3f} (just "
-        f"learnt: {learned:.3f})"
-    ]
-    for row in ahead[
-        (ahead["step"] == step) & (ahead["versus"] == "never_learned")
-    ].itertuples():
-        interval = Interval(row.savings, row.low, row.high)
-        sentences.append(
-            f"over the curve it is {interval!r} ahead of a model that never learned "
-            f"task 1 ({row.start:.3f} before the "
-            f"first step), {_reading(interval)}"
-        )
-    others = {
+def _ahead(row: Any) -> str:
+    interval = interval_of(row, "savings")
+    return (
+        f"over the curve it is {interval!r} ahead of a model that never learned "
+        f"task 1 ({row.start:.3f} before the first step), {_reading(interval)}"
+    )
+
+
+def _others(moved: Mapping[tuple[str, int], Any], step: int) -> Iterator[str]:
+    """Changes of what the steps did not train on, and under a sham."""
+    task = f"task {step + 1}"
+    words = {
         ("held_out", 0): "a category of task 1 kept out of the steps changed by",
-        (
-            "sham",
-            0,
-        ): f"as many steps on images of task {step + 1} instead changed task 1 by",
-        ("forgotten", step): f"in return, task {step + 1} changed by",
+        ("sham", 0): f"as many steps on images of {task} instead changed task 1 by",
+        ("forgotten", step): f"in return, {task} changed by",
     }
-    sentences += [
-        f"{words} {_change(moved[key])}"
-        for key, words in others.items()
-        if key in moved
-    ]
-    return "; ".join(sentences) + "."
-
-
-def _change(row: Any) -> str:
-    return repr(Interval(row.change, row.low, row.high))
+    for key in words:
+        if key in moved:
+            yield f"{words[key]} {interval_of(moved[key], 'change')!r}"
 
 
 def _reading(interval: Interval) -> str:

