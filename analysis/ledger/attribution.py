@@ -147,27 +147,23 @@ def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
         {'a': 2.0, 'b': 3.0}
     """
     players = sorted(frozenset().union(*values))
-    coalitions = {
-        frozenset(c) for n in range(len(players) + 1) for c in combinations(players, n)
-    }
-    if set(values) != coalitions:
-        missing = sorted(map(sorted, coalitions - set(values)))
+    n = len(players)
+    # In one order in every process: sums of floats depend on it.
+    sizes = range(n + 1)
+    coalitions = [frozenset(c) for size in sizes for c in combinations(players, size)]
+    missing = [sorted(c) for c in coalitions if c not in values]
+    if missing:
         raise ValueError(
             f"Expected a value for each of {len(coalitions)} coalitions; got none for "
-            f"{missing}."
+            f"{sorted(missing)}."
         )
-    n = len(players)
-    return {
-        player: sum(
-            factorial(len(c))
-            * factorial(n - len(c) - 1)
-            / factorial(n)
-            * (values[c | {player}] - values[c])
-            for c in coalitions
-            if player not in c
-        )
-        for player in players
-    }
+    contributions = dict.fromkeys(players, 0.0)
+    for c in coalitions:
+        for player in set(players) - c:
+            share = factorial(len(c)) * factorial(n - len(c) - 1) / factorial(n)
+            gain = values[c | {player}] - values[c]
+            contributions[player] = contributions[player] + share * gain
+    return contributions
 
 
 # ---- what may be concluded

@@ -1,8 +1,10 @@
-"""Splits that add up whatever the numbers are, Shapley values against their axioms, and
-every verdict by hand.
-"""
+"""Splits that add up, Shapley values against their axioms, every verdict by hand."""
 
+import os
+import subprocess
+import sys
 from itertools import combinations, permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from analysis.ledger.attribution import (
     spurious_share,
 )
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 NAMES = tuple(ledger_states("full"))
 
 
@@ -124,6 +127,26 @@ def test_an_idle_player_gets_nothing_and_equal_players_the_same():
         shapley({c: v for c, v in worth.items() if c != {"flow"}})
 
 
+def test_shapley_has_the_same_bits_in_every_process():
+    code = (
+        "from itertools import combinations\n"
+        "from analysis.ledger.attribution import shapley\n"
+        "parts = [frozenset(c) for n in range(4) for c in combinations('abc', n)]\n"
+        "print(shapley({c: 0.1 * i**1.7 for i, c in enumerate(parts)}))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(found) == 1
+
+
 def at(value: float, *, wide: float = 0.05) -> Interval:
     return Interval(value, value - wide, value + wide)
 
@@ -131,21 +154,30 @@ def at(value: float, *, wide: float = 0.05) -> Interval:
 NAN = Interval(np.nan, np.nan, np.nan)
 
 
-@pytest.mark.parametrize(("arguments", "name"), [
-    ({"drop": at(0.03), "share": NAN, "without_refit": NAN, "beyond": at(0)}, "undetermined"),
-    ({"drop": at(0.3), "share": at(0.9), "without_refit": at(0.8), "beyond": at(-0.3)}, "spurious"),
-    ({"drop": at(0.3), "share": at(0.9), "without_refit": at(0.1), "beyond": at(0.2)}, "spurious"),
-    ({"drop": at(0.3), "share": at(0.9), "without_refit": at(0.1), "beyond": at(0)}, "undetermined"),
-    ({"drop": at(0.3), "share": at(0.9), "without_refit": at(0.1), "beyond": at(-0.2)}, "relearned"),
-    ({"drop": at(0.3), "share": at(0.9), "without_refit": at(0.1), "beyond": at(0), "saved": at(0.1)}, "spurious"),
-    ({"drop": at(0.3), "share": at(0.5), "without_refit": at(0.1), "beyond": at(0.2)}, "undetermined"),
-    ({"drop": at(0.3), "share": at(0.2), "without_refit": at(0.1), "beyond": at(-0.2)}, "lost"),
-    ({"drop": at(0.3), "share": at(0.2), "without_refit": at(0.1), "beyond": at(0), "regained": at(0)}, "lost"),
-    ({"drop": at(0.3), "share": at(0.2), "without_refit": at(0.1), "beyond": at(0), "regained": at(0.2),
-      "saved": at(0)}, "relearned"),
-    ({"drop": at(0.3), "share": at(0.2), "without_refit": at(0.1), "beyond": at(0), "regained": at(0.2),
-      "saved": at(0.1)}, "undetermined"),
-])  # fmt: skip
-def test_each_verdict_has_its_reason(arguments, name):
-    found = judge(**arguments)
+@pytest.mark.parametrize(
+    ("drop", "share", "alone", "beyond", "training", "name"),
+    [
+        (at(0.03), NAN, NAN, at(0), {}, "undetermined"),
+        (at(0.3), at(0.9), at(0.8), at(-0.3), {}, "spurious"),
+        (at(0.3), at(0.9), at(0.1), at(0.2), {}, "spurious"),
+        (at(0.3), at(0.9), at(0.1), at(0), {}, "undetermined"),
+        (at(0.3), at(0.9), at(0.1), at(-0.2), {}, "relearned"),
+        (at(0.3), at(0.9), at(0.1), at(0), {"saved": 0.1}, "spurious"),
+        (at(0.3), at(0.5), at(0.1), at(0.2), {}, "undetermined"),
+        (at(0.3), at(0.2), at(0.1), at(-0.2), {}, "lost"),
+        (at(0.3), at(0.2), at(0.1), at(0), {"regained": 0}, "lost"),
+        (at(0.3), at(0.2), at(0.1), at(0), {"regained": 0.2, "saved": 0}, "relearned"),
+        (
+            at(0.3),
+            at(0.2),
+            at(0.1),
+            at(0),
+            {"regained": 0.2, "saved": 0.1},
+            "undetermined",
+        ),
+    ],
+)
+def test_each_verdict_has_its_reason(drop, share, alone, beyond, training, name):
+    told = {key: at(value) for key, value in training.items()}
+    found = judge(drop, share, without_refit=alone, beyond=beyond, **told)
     assert found.name == name and found.because
