@@ -1,6 +1,6 @@
 """Contrasts between models, with paired bootstrap intervals."""
 
-__all__ = ["contrast", "resampled"]
+__all__ = ["contrast", "mean_weights", "resampled"]
 
 import numpy as np
 import pandas as pd
@@ -62,3 +62,9 @@ def contrast(
     values = np.asarray(weights, dtype=float) @ samples
     values = values.round(12) + 0.0  # what did not change is 0, not -1e-16
     return percentile_interval(values[0], values[1:], confidence=resampling.confidence)
+
+
+def mean_weights(chosen: pd.Series) -> np.ndarray:
+    """Weights (n,) of the mean over the rows chosen, for `contrast`."""
+    weights = chosen.to_numpy(dtype=float)
+    return weights / weights.sum()

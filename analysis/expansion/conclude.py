@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, resampled
+from analysis.contrasts import contrast, mean_weights, resampled
 from analysis.intervals import Resampling
 from analysis.rows import matching
 
@@ -116,8 +116,7 @@ def _mean_of(
 ) -> np.ndarray:
     """Weights of the mean over the rows of one expansion."""
     chosen = (rows["placement"] == placement) & (rows["added"] == added)
-    weights = chosen.to_numpy(dtype=float)
-    return weights / weights.sum()
+    return mean_weights(chosen)
 
 
 def expansion_table(

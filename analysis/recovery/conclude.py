@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, resampled
+from analysis.contrasts import contrast, mean_weights, resampled
 from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
 from analysis.rows import matching
@@ -73,18 +73,12 @@ def recovery_changes(
     out = []
     for key, group in rows.groupby(keys, sort=False):
         n_steps = group["n_steps"]
-        start = _mean_weights(n_steps == n_steps.min())
-        end = _mean_weights(n_steps == n_steps.max())
+        start = mean_weights(n_steps == n_steps.min())
+        end = mean_weights(n_steps == n_steps.max())
         change = contrast(end - start, samples[group.index], resampling)
         estimates = samples[group.index, 0]
         out.append((*key, start @ estimates, end @ estimates, *change))
     return pd.DataFrame(out, columns=[*keys, "start", "end", "change", "low", "high"])
-
-
-def _mean_weights(chosen: pd.Series) -> np.ndarray:
-    """Weights of the mean over the rows chosen."""
-    weights = chosen.to_numpy(dtype=float)
-    return weights / weights.sum()
 
 
 def savings(
@@ -127,9 +121,8 @@ def savings(
         probes = set(group["probe"])
         for control in versus:
             if {"forgotten", control} <= probes:
-                lead = _curve_weights(group, "forgotten")
-                lead = lead - _curve_weights(group, control)
-                start, area = lead
+                forgotten = _curve_weights(group, "forgotten")
+                start, area = forgotten - _curve_weights(group, control)
                 interval = contrast(area, drawn, resampling)
                 out.append((*key, control, start @ drawn[:, 0], *interval))
     values = ["start", "savings", "low", "high"]
