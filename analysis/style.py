@@ -8,8 +8,8 @@ marker the category within it.
 
 __all__ = [
     "DIVERGING",
+    "LABELS",
     "MARKERS",
-    "NAMES",
     "SEQUENTIAL",
     "TASK_COLORS",
     "dotted_line",
@@ -46,7 +46,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
 DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
 
-NAMES = {
+LABELS = {
     "image_auroc": "image AUROC",
     "pixel_auroc": "pixel AUROC",
     "image_ap": "image AP",

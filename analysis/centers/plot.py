@@ -2,6 +2,7 @@
 
 __all__ = ["plot_center_distances", "plot_center_drift", "plot_similarity"]
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,10 +12,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.style import MARKERS, SEQUENTIAL, task_color
+from analysis.rows import matching, refuse_strategies
+from analysis.style import MARKERS, SEQUENTIAL, legend_beside, task_color
 
-APART = "0.75"  # the colour of pairs whose categories belong to different tasks
-AXES = {
+# Of pairs whose categories belong to different tasks.
+APART_COLOR = "0.75"
+COLUMN_LABELS = {
     "feature_distance": "feature distance",
     "center_distance": "center distance",
     "placed": "distance when placed",
@@ -30,7 +33,7 @@ def plot_center_distances(
     level: str = "mean",
     **kwargs: Any,
 ) -> Axes:
-    """The distance between every two centers after one step.
+    """Distance between every two centers after one step.
 
     Names in the colour of their task, lines between tasks.
 
@@ -48,48 +51,54 @@ def plot_center_distances(
     ax = ax or plt.gca()
     rows = _at_level(distances, level)
     apart = rows.loc[rows["category"] != rows["other"], "distance"]
-    step = range(rows["step"].max() + 1)[step]
-    rows = rows[rows["step"] == step]
-    task = dict(zip(rows["category"], rows["task"]))
-    matrix = rows.pivot_table(index="category", columns="other", values="distance").loc[
-        list(task), list(task)
-    ]
+    step = _step(rows, step)
+    rows = matching(rows, step=step)
+    tasks = dict(zip(rows["category"], rows["task"]))
+    matrix = rows.pivot_table(index="category", columns="other", values="distance")
     options = {
         "vmin": apart.min(),
         "vmax": apart.max(),
         "cmap": SEQUENTIAL,
+        "mask": np.eye(len(matrix), dtype=bool),
         "annot": True,
         "fmt": ".1f",
         "square": True,
-    }
-    options |= {
         "annot_kws": {"size": 11},
         "linewidths": 0.5,
-        "cbar_kws": {"label": AXES["center_distance"], "shrink": 0.7},
+        "cbar_kws": {"label": COLUMN_LABELS["center_distance"], "shrink": 0.7},
+        **kwargs,
     }
-    sns.heatmap(
-        matrix, mask=np.eye(len(matrix), dtype=bool), ax=ax, **{**options, **kwargs}
-    )
-    for edge in np.flatnonzero(np.diff(list(task.values()))) + 1:
-        ax.axhline(edge, color="black", lw=2)
-        ax.axvline(edge, color="black", lw=2)
-    ax.set(xlabel="", ylabel="")
+    sns.heatmap(matrix.loc[list(tasks), list(tasks)], ax=ax, **options)
     # A matrix of few classes is narrower than its title.
     ax.set_title(f"after task {step + 1}", loc="right", size=20)
-    ax.set_xticks(np.arange(len(task)) + 0.5, list(task), rotation=90, size=13)
-    ax.set_yticks(np.arange(len(task)) + 0.5, list(task), rotation=0, size=13)
-    ax.tick_params(length=0)
-    for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
-        label.set_color(task_color(task[label.get_text()]))
+    ax.set(xlabel="", ylabel="")
+    _name_categories(ax, tasks)
     return ax
 
 
-def plot_center_drift(
-    drift: pd.DataFrame, *, ax: Axes | None = None, level: str = "mean", **kwargs: Any
-) -> Axes:
-    """Drift of each center since its task was learnt.
+def _name_categories(ax: Axes, tasks: Mapping[str, int]) -> None:
+    """Names along both axes in the colour of their task, lines between tasks."""
+    for edge in np.flatnonzero(np.diff(list(tasks.values()))) + 1:
+        ax.axhline(edge, color="black", lw=2)
+        ax.axvline(edge, color="black", lw=2)
+    middles = np.arange(len(tasks)) + 0.5
+    ax.set_xticks(middles, list(tasks), rotation=90, size=13)
+    ax.set_yticks(middles, list(tasks), rotation=0, size=13)
+    ax.tick_params(length=0)
+    for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
+        label.set_color(task_color(tasks[label.get_text()]))
 
-    One line a category, in its task's colour.
+
+def plot_center_drift(
+    drift: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    level: str = "mean",
+    **kwargs: Any,
+) -> Axes:
+    """Drift of each center since its task was learnt, one line a category.
+
+    A line has its task's colour.
 
     How to read it: lines begin at 0 where a task is learnt. Compare their height with
     the distances between centers.
@@ -103,17 +112,17 @@ def plot_center_drift(
     ax = ax or plt.gca()
     rows = _at_level(drift, level)
     for task, categories in rows.groupby("task"):
-        for place, (category, line) in enumerate(
-            categories.groupby("category", sort=False)
-        ):
+        lines = categories.groupby("category", sort=False)
+        for place, (category, line) in enumerate(lines):
             means = line.groupby("step")["distance"].mean()
             options = {
                 "color": task_color(task),
                 "marker": MARKERS[place % len(MARKERS)],
                 "label": category,
                 "lw": 2,
+                **kwargs,
             }
-            ax.plot(means.index, means, **{**options, **kwargs})
+            ax.plot(means.index, means, **options)
     steps = range(rows["step"].max() + 1)
     ax.set_xticks(steps, [str(step + 1) for step in steps])
     ax.set(
@@ -121,7 +130,7 @@ def plot_center_drift(
         ylabel="distance from where it was learnt",
         ylim=(0, None),
     )
-    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=14)
+    legend_beside(ax, fontsize=14)
     return ax
 
 
@@ -137,9 +146,7 @@ def plot_similarity(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Pairs of categories after one step.
-
-    How alike they look, against how close their centers lie.
+    """Likeness of categories against closeness of their centers, pair by pair.
 
     How to read it: if looks decided who becomes a neighbour, the cloud would rise from
     left to right. Pairs learnt in the same task are in its colour, pairs of different
@@ -159,54 +166,57 @@ def plot_similarity(
     """
     ax = ax or plt.gca()
     rows = _at_level(pairs, level)
-    step = range(rows["step"].max() + 1)[step]
-    rows = (
-        rows[rows["step"] == step]
-        .groupby(["task", "other_task", "category", "other"])[[x, y]]
-        .mean()
-        .reset_index()
-    )
-    colors = [
-        task_color(a) if a == b else APART
-        for a, b in zip(rows["task"], rows["other_task"])
-    ]
-    order = np.argsort(rows["task"] == rows["other_task"], kind="stable")
+    step = _step(rows, step)
+    keys = ["task", "other_task", "category", "other"]
+    means = matching(rows, step=step).groupby(keys)[[x, y]].mean().reset_index()
+    is_within = means["task"] == means["other_task"]
+    colors = means["task"].map(task_color).where(is_within, APART_COLOR)
+    # Pairs of one task lie above the others.
+    order = np.argsort(is_within, kind="stable")
     options = {
-        "c": np.array(colors, dtype=object)[order],
+        "c": colors.iloc[order].to_list(),
         "s": 90,
         "edgecolor": "black",
         "linewidth": 0.5,
+        **kwargs,
     }
-    ax.scatter(rows[x].iloc[order], rows[y].iloc[order], **{**options, **kwargs})
-    ax.set(xlabel=AXES[x], ylabel=AXES[y], title=_rho(correlations, step, x, y))
+    ax.scatter(means[x].iloc[order], means[y].iloc[order], **options)
+    ax.set(
+        xlabel=COLUMN_LABELS[x],
+        ylabel=COLUMN_LABELS[y],
+        title=_rho(correlations, step, x, y),
+    )
     if legend:
-        tasks = {
-            f"task {task + 1}": task_color(task)
-            for task in sorted({*rows["task"], *rows["other_task"]})
-        }
-        handles = [
-            _dot(label, color)
-            for label, color in {**tasks, "different\ntasks": APART}.items()
-        ]
-        ax.legend(
-            handles=handles,
-            title="both of",
-            loc="center left",
-            bbox_to_anchor=(1.02, 0.5),
-        )
+        tasks = sorted({*means["task"], *means["other_task"]})
+        handles = [_dot(f"task {task + 1}", task_color(task)) for task in tasks]
+        handles.append(_dot("different\ntasks", APART_COLOR))
+        legend_beside(ax, handles=handles, title="both of")
     return ax
 
 
+def _step(rows: pd.DataFrame, step: int) -> int:
+    """A step counted from the first, where it may be counted from the last."""
+    return range(rows["step"].max() + 1)[step]
+
+
 def _dot(label: str, color: str) -> Line2D:
-    return Line2D([], [], ls="", marker="o", color=color, label=label)
+    return Line2D(
+        [],
+        [],
+        ls="",
+        marker="o",
+        color=color,
+        label=label,
+    )
 
 
-def _rho(correlations: pd.DataFrame, step: int, x: str, y: str) -> str:
-    found = correlations[
-        (correlations["step"] == step)
-        & (correlations["x"] == x)
-        & (correlations["y"] == y)
-    ]
+def _rho(
+    correlations: pd.DataFrame,
+    step: int,
+    x: str,
+    y: str,
+) -> str:
+    found = matching(correlations, step=step, x=x, y=y)
     if len(found) != 1:
         raise ValueError(
             f"Expected one correlation of {x} and {y} at step {step}; got {len(found)}."
@@ -214,21 +224,16 @@ def _rho(correlations: pd.DataFrame, step: int, x: str, y: str) -> str:
     rho, low, high = found[["rho", "low", "high"]].iloc[0]
     if np.isnan(rho):
         return "ρ undefined\n(all equal)"
-    text = (
-        f"ρ = {rho:.2f}" if np.isnan(low) else f"ρ = {rho:.2f}\n[{low:.2f}, {high:.2f}]"
-    )
+    text = f"ρ = {rho:.2f}"
+    if not np.isnan(low):
+        text += f"\n[{low:.2f}, {high:.2f}]"
     return text.replace("-", "−")
 
 
 def _at_level(table: pd.DataFrame, level: str) -> pd.DataFrame:
-    if table["strategy"].nunique() > 1:
-        raise ValueError(
-            "Expected runs of one strategy; got "
-            f"{', '.join(sorted(table['strategy'].unique()))}."
-        )
-    rows = table[table["level"] == level]
+    refuse_strategies(table)
+    rows = matching(table, level=level)
     if rows.empty:
-        raise KeyError(
-            f"Unknown level {level!r}; known: {', '.join(table['level'].unique())}."
-        )
+        known = ", ".join(table["level"].unique())
+        raise KeyError(f"Unknown level {level!r}; known: {known}.")
     return rows

@@ -1,7 +1,4 @@
-"""Detection drawn: every task over time.
-
-The R matrix, curves, changes with intervals, strategies side by side, losses.
-"""
+"""Detection drawn: R matrix, curves, changes, strategies side by side, losses."""
 
 __all__ = [
     "plot_forgetting",
@@ -19,15 +16,25 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.style import MARKERS, NAMES, SEQUENTIAL, task_color
+from analysis.rows import matching
+from analysis.style import (
+    LABELS,
+    MARKERS,
+    SEQUENTIAL,
+    dotted_line,
+    legend_beside,
+    task_color,
+)
 
 
 def plot_matrix(
-    R: np.ndarray, *, ax: Axes | None = None, metric: str = "image_auroc", **kwargs: Any
+    R: np.ndarray,
+    *,
+    ax: Axes | None = None,
+    metric: str = "image_auroc",
+    **kwargs: Any,
 ) -> Axes:
-    """Heatmap of R[t, j].
-
-    The metric on task j after learning task t.
+    """Heatmap of R[t, j], the metric on task j after learning task t.
 
     How to read it: go down a column. The diagonal is a task just learnt; what fades
     below it was lost since. Cells left white are tasks without a center yet.
@@ -39,25 +46,24 @@ def plot_matrix(
         **kwargs: For `seaborn.heatmap`.
     """
     ax = ax or plt.gca()
+    bar = {
+        "label": LABELS.get(metric, metric),
+        "extend": "min" if np.nanmin(R) < 0.5 else "neither",
+    }
     options = {
         "vmin": 0.5,
         "vmax": 1.0,
         "cmap": SEQUENTIAL,
+        "mask": np.isnan(R),
         "annot": True,
         "fmt": ".2f",
         "linewidths": 1,
         "square": True,
+        "cbar_kws": bar,
+        **kwargs,
     }
-    options["cbar_kws"] = {
-        "label": NAMES.get(metric, metric),
-        "extend": "min" if np.nanmin(R) < 0.5 else "neither",
-    }
-    sns.heatmap(
-        pd.DataFrame(R, _tasks(len(R)), _tasks(R.shape[1])),
-        mask=np.isnan(R),
-        ax=ax,
-        **{**options, **kwargs},
-    )
+    steps, tasks = map(_tasks, R.shape)
+    sns.heatmap(pd.DataFrame(R, steps, tasks), ax=ax, **options)
     ax.set(xlabel="tested on task", ylabel="after learning task")
     ax.tick_params(length=0, rotation=0)
     return ax
@@ -73,7 +79,7 @@ def plot_task_curves(
     reference: pd.DataFrame | None = None,
     **kwargs: Any,
 ) -> Axes:
-    """The metric of each task after every step, one line a task.
+    """Metric of each task after every step, one line a task.
 
     With several seeds the band spans them.
 
@@ -106,38 +112,32 @@ def plot_task_curves(
         ax=ax,
         **kwargs,
     )
+    last = rows["step"].max()
     if reference is not None:
-        _joint_bars(
-            ax, _task_means(reference, metric, part, given), right=rows["step"].max()
-        )
-    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
+        joint = _task_means(reference, metric, part, given)
+        _joint_bars(ax, joint, right=last)
+    dotted_line(ax, y=0.5)
+    bottom = min(0.45, rows["value"].min() - 0.03)
     ax.set(
         xlabel="after learning task",
-        ylabel=NAMES.get(metric, metric),
-        ylim=(min(0.45, rows["value"].min() - 0.03), 1.01),
+        ylabel=LABELS.get(metric, metric),
+        ylim=(bottom, 1.01),
     )
-    ax.set_xticks(range(rows["step"].max() + 1), _tasks(rows["step"].max() + 1))
+    ax.set_xticks(range(last + 1), _tasks(last + 1))
     _task_legend(ax)
     return ax
 
 
 def _task_legend(ax: Axes) -> None:
-    """One entry per task beside the axes.
-
-    None where the caller asked for no legend.
-    """
+    """One entry per task beside the axes, unless the caller asked for no legend."""
     handles, _ = ax.get_legend_handles_labels()
     if handles:
-        ax.legend(
-            handles,
-            _tasks(len(handles)),
-            title="task",
-            loc="center left",
-            bbox_to_anchor=(1.02, 0.5),
-        )
+        names = _tasks(len(handles))
+        legend_beside(ax, handles=handles, labels=names, title="task")
 
 
 def _joint_bars(ax: Axes, rows: pd.DataFrame, right: float) -> None:
+    """A short bar per task, right of the curves."""
     for task, value in rows.groupby("task")["value"].mean().items():
         ax.plot(
             [right + 0.12, right + 0.3],
@@ -159,7 +159,7 @@ def _joint_bars(ax: Axes, rows: pd.DataFrame, right: float) -> None:
 def plot_forgetting(
     table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
 ) -> Axes:
-    """Each task's change since it was learnt, with its interval.
+    """Change of each task since it was learnt, with its interval.
 
     How to read it: a point left of 0 is a loss; where the bar crosses 0, the test
     images cannot tell it from none.
@@ -170,18 +170,26 @@ def plot_forgetting(
         **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
+    labels = []
     for y, row in enumerate(table.itertuples()):
-        color = "black" if row.task == "average" else task_color(int(row.task))
-        marker = "D" if row.task == "average" else MARKERS[int(row.task) % len(MARKERS)]
+        if row.task == "average":
+            labels.append("average")
+            look = {"color": "black", "marker": "D"}
+        else:
+            task = int(row.task)
+            labels.append(f"{task + 1}: {row.categories}")
+            look = {"color": task_color(task), "marker": MARKERS[task % len(MARKERS)]}
         error = [[row.change - row.low], [row.high - row.change]]
         ax.errorbar(
-            row.change, y, xerr=error, color=color, marker=marker, ls="", **kwargs
+            row.change,
+            y,
+            xerr=error,
+            ls="",
+            **look,
+            **kwargs,
         )
-    ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set_yticks(
-        range(len(table)),
-        [_label(row.task, row.categories) for row in table.itertuples()],
-    )
+    dotted_line(ax, x=0)
+    ax.set_yticks(range(len(table)), labels)
     ax.set(
         xlabel="change since learnt (negative: loss), 95 % interval",
         ylim=(len(table) - 0.5, -0.5),
@@ -198,9 +206,7 @@ def plot_strategies(
     given: str = "category",
     **kwargs: Any,
 ) -> Axes:
-    """The last model of each strategy.
-
-    One point per category, a bar at their mean.
+    """Last model of each strategy, one point per category, a bar at their mean.
 
     How to read it: compare the bars; the points show which categories make the
     difference, in their task's colour.
@@ -215,38 +221,52 @@ def plot_strategies(
     """
     ax = ax or plt.gca()
     rows = _select(evaluated, metric, part, given)
-    rows = rows[
-        rows["step"] == rows.groupby(["run", "category"])["step"].transform("max")
-    ]
-    rows = (
-        rows.groupby(["strategy", "task", "category"], sort=False)["value"]
-        .mean()
-        .reset_index()
-    )
-    order = list(dict.fromkeys(rows["strategy"]))
-    palette = {task: task_color(task) for task in sorted(rows["task"].unique())}
+    last = rows.groupby(["run", "category"])["step"].transform("max")
+    final = rows[rows["step"] == last]
+    keys = ["strategy", "task", "category"]
+    means = final.groupby(keys, sort=False)["value"].mean().reset_index()
+    strategies = list(dict.fromkeys(means["strategy"]))
     look = {
-        "order": order,
-        "palette": palette,
+        "order": strategies,
+        "palette": {task: task_color(task) for task in sorted(means["task"].unique())},
         "size": 10,
         "warn_thresh": 1.0,
         **kwargs,
     }
-    sns.swarmplot(rows, x="strategy", y="value", hue="task", ax=ax, **look)
-    for x, name in enumerate(order):
-        mean = rows.loc[rows["strategy"] == name, "value"].mean()
-        ax.plot([x - 0.3, x + 0.3], [mean, mean], color="black", lw=4, zorder=3)
+    sns.swarmplot(
+        means,
+        x="strategy",
+        y="value",
+        hue="task",
+        ax=ax,
+        **look,
+    )
+    for x, name in enumerate(strategies):
+        mean = matching(means, strategy=name)["value"].mean()
+        ax.plot(
+            [x - 0.3, x + 0.3],
+            [mean, mean],
+            color="black",
+            lw=4,
+            zorder=3,
+        )
         ax.annotate(f"{mean:.2f}", (x + 0.32, mean), va="center", ha="left")
-    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set(xlabel="", ylabel=NAMES.get(metric, metric), xlim=(-0.5, len(order) - 0.3))
+    dotted_line(ax, y=0.5)
+    ax.set(
+        xlabel="", ylabel=LABELS.get(metric, metric), xlim=(-0.5, len(strategies) - 0.3)
+    )
     _task_legend(ax)
     return ax
 
 
 def plot_losses(
-    losses: pd.DataFrame, *, ax: Axes | None = None, level: int = 0, **kwargs: Any
+    losses: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    level: int = 0,
+    **kwargs: Any,
 ) -> Axes:
-    """Each term of one level's objective over the epochs of all tasks.
+    """Terms of one level's objective over the epochs of all tasks.
 
     How to read it: every task begins with a jump; a curve that still falls at its end
     was stopped early.
@@ -258,24 +278,32 @@ def plot_losses(
         **kwargs: For `seaborn.lineplot`.
     """
     ax = ax or plt.gca()
-    rows = losses[losses["level"] == level]
-    epochs = rows.groupby("step")["epoch"].max().add(1).cumsum().shift(fill_value=0)
-    rows = rows.assign(time=rows["epoch"] + rows["step"].map(epochs))
-    sns.lineplot(rows, x="time", y="value", hue="term", ax=ax, **kwargs)
+    rows = matching(losses, level=level)
+    n_epochs = rows.groupby("step")["epoch"].max() + 1
+    starts = n_epochs.cumsum().shift(fill_value=0)
+    time = rows["epoch"] + rows["step"].map(starts)
+    timed = rows.assign(time=time)
+    sns.lineplot(
+        timed,
+        x="time",
+        y="value",
+        hue="term",
+        ax=ax,
+        **kwargs,
+    )
     ax.set(xlabel="epoch", ylabel="mean over the epoch")
-    for start in epochs[1:]:
-        ax.axvline(start, color="0.6", lw=1.5, ls=":", zorder=0)
+    for start in starts[1:]:
+        dotted_line(ax, x=start)
     return ax
 
 
 def _select(
-    evaluated: pd.DataFrame, metric: str, part: str, given: str
+    evaluated: pd.DataFrame,
+    metric: str,
+    part: str,
+    given: str,
 ) -> pd.DataFrame:
-    rows = evaluated[
-        (evaluated["metric"] == metric)
-        & (evaluated["part"] == part)
-        & (evaluated["given"] == given)
-    ]
+    rows = matching(evaluated, metric=metric, part=part, given=given)
     if rows.empty:
         raise ValueError(
             f"Expected rows with metric={metric!r}, part={part!r}, given={given!r}; "
@@ -285,15 +313,15 @@ def _select(
 
 
 def _task_means(
-    evaluated: pd.DataFrame, metric: str, part: str, given: str
+    evaluated: pd.DataFrame,
+    metric: str,
+    part: str,
+    given: str,
 ) -> pd.DataFrame:
     rows = _select(evaluated, metric, part, given)
-    return rows.groupby(["run", "step", "task"])["value"].mean().reset_index()
+    means = rows.groupby(["run", "step", "task"])["value"].mean()
+    return means.reset_index()
 
 
 def _tasks(n: int) -> list[str]:
     return [str(task + 1) for task in range(n)]
-
-
-def _label(task: str, categories: str) -> str:
-    return "average" if task == "average" else f"{int(task) + 1}: {categories}"

@@ -1,11 +1,9 @@
-"""Embeddings drawn, step by step.
-
-And how far a picture of them can be trusted.
-"""
+"""Embeddings drawn, step by step, and how far their pictures can be trusted."""
 
 __all__ = ["plot_apparent_drift", "plot_embedding", "plot_embedding_steps"]
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.patheffects
@@ -16,9 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.style import MARKERS, task_color
+from analysis.rows import matching
+from analysis.style import MARKERS, legend_beside, task_color
 
-SPACES = {"features": "features (never move)", "latents": "latents"}
+SPACE_STYLES = {
+    "features": {"label": "features (never move)", "facecolor": "white"},
+    "latents": {"label": "latents", "facecolor": "black"},
+}
 HALO = [matplotlib.patheffects.withStroke(linewidth=4, foreground="white")]
 
 
@@ -31,7 +33,7 @@ def plot_embedding(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The patches and centers after one step.
+    """Patches and centers after one step.
 
     Colour is the task, marker the category within it.
 
@@ -56,24 +58,19 @@ def plot_embedding(
         )
     ax = ax or plt.gca()
     step = range(embedded["step"].max() + 1)[step]
-    rows = embedded[embedded["step"] == step]
-    marker = _markers(embedded)
-    for (task, category, label), points in sorted(
-        rows.groupby(["task", "category", "label"]), key=_depth(focus)
-    ):
-        options = _look(task, label, points["known"].all(), large=focus in (None, task))
-        ax.scatter(
-            points["x"],
-            points["y"],
-            **{"marker": marker[category], **options, **kwargs},
-        )
+    rows = matching(embedded, step=step)
+    markers = _markers(embedded)
+    groups = rows.groupby(["task", "category", "label"])
+    for (task, category, label), points in sorted(groups, key=_depth(focus)):
+        is_large = focus in (None, task)
+        look = _look(task, label, points["known"].all(), large=is_large)
+        look = {"marker": markers[category], **look, **kwargs}
+        ax.scatter(points["x"], points["y"], **look)
     _frame(ax, embedded)
-    _name_centers(ax, rows[(rows["task"] == focus) & (rows["label"] == "center")])
+    _name_centers(ax, matching(rows, task=focus, label="center"))
     ax.set(title=f"after task {step + 1}")
     if legend:
-        ax.legend(
-            handles=_handles(embedded), loc="center left", bbox_to_anchor=(1.02, 0.5)
-        )
+        legend_beside(ax, handles=_handles(embedded))
     return ax
 
 
@@ -97,13 +94,20 @@ def plot_embedding_steps(
     width, _ = plt.rcParams["figure.figsize"]
     # Squares above two rows of legend.
     figure = figure or plt.figure(figsize=(width, width / len(steps) + 1.6))
-    for ax, step in zip(figure.subplots(1, len(steps), squeeze=False).flat, steps):
-        plot_embedding(embedded, step=step, ax=ax, legend=False, **kwargs)
+    axes = figure.subplots(1, len(steps), squeeze=False)
+    for ax, step in zip(axes.flat, steps):
+        plot_embedding(
+            embedded,
+            step=step,
+            ax=ax,
+            legend=False,
+            **kwargs,
+        )
     handles = _handles(embedded)
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=-(-len(handles) // 2),
+        ncols=math.ceil(len(handles) / 2),
         columnspacing=1,
     )
     return figure
@@ -112,9 +116,7 @@ def plot_embedding_steps(
 def plot_apparent_drift(
     drift: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
 ) -> Axes:
-    """Apparent drift per step in each method's pictures.
-
-    Of features and of latents.
+    """Apparent drift per step of features and latents in each method's pictures.
 
     How to read it: features do not move, so the hollow points are what a method makes
     up; a filled point is worth looking at only where it lies clearly to the right of
@@ -127,20 +129,17 @@ def plot_apparent_drift(
     """
     ax = ax or plt.gca()
     methods = list(dict.fromkeys(drift["method"]))
-    for space, height, face in (
-        ("features", 0.12, "white"),
-        ("latents", -0.12, "black"),
-    ):
-        rows = drift[drift["space"] == space]
+    for height, (space, style) in zip((0.12, -0.12), SPACE_STYLES.items()):
+        rows = matching(drift, space=space)
         y = rows["method"].map(methods.index).astype(float) + height
-        options = {
+        look = {
             "s": 120,
-            "facecolor": face,
             "edgecolor": "black",
             "linewidth": 2,
-            "label": SPACES[space],
+            **style,
+            **kwargs,
         }
-        ax.scatter(rows["drift"], y, **{**options, **kwargs})
+        ax.scatter(rows["drift"], y, **look)
     ax.set_yticks(range(len(methods)), methods)
     ax.set(
         xlabel="movement per step,\nas a share of the spread",
@@ -152,59 +151,66 @@ def plot_apparent_drift(
 
 
 def _markers(embedded: pd.DataFrame) -> dict[str, str]:
-    """The marker of each category: its place within its task."""
+    """Marker of each category, by its place within its task; stars are centers."""
     categories = embedded[["task", "category"]].drop_duplicates()
     places = categories.groupby("task").cumcount()
+    markers = [marker for marker in MARKERS if marker != "*"]
     return {
-        name: MARKERS[place % (len(MARKERS) - 1)]
+        name: markers[place % len(markers)]
         for name, place in zip(categories["category"], places)
     }
 
 
-def _depth(focus: int | None) -> Any:
-    """Sorting key of what is drawn first.
+def _depth(focus: int | None) -> Callable[[tuple], tuple]:
+    """Sorting key of groups: other tasks below the one in focus, centers on top."""
 
-    Other tasks below the one in focus, patches below centers.
-    """
-    return lambda item: (item[0][2] == "center", item[0][0] == focus, item[0][0])
+    def depth(item: tuple) -> tuple:
+        (task, _, label), _ = item
+        return label == "center", task == focus, task
+
+    return depth
 
 
-def _look(task: int, label: str, known: bool, *, large: bool) -> dict[str, Any]:
+def _look(
+    task: int,
+    label: str,
+    known: bool,
+    *,
+    large: bool,
+) -> dict[str, Any]:
+    """Style of a group of points: centers, or patches of one label."""
     color = task_color(task)
     if label == "center":
-        size = 320 if large else 110
         return {
             "marker": "*",
-            "s": size,
+            "s": 320 if large else 110,
             "facecolor": color,
             "edgecolor": "black",
             "linewidth": 1.5,
             "zorder": 4,
         }
-    alpha = (0.8 if large else 0.55) if known else 0.2
-    face = color if label == "normal" else "white"
-    size = 36 if large else 14
+    alpha = 0.8 if large else 0.55
     return {
-        "s": size,
-        "facecolor": face,
+        "s": 36 if large else 14,
+        "facecolor": color if label == "normal" else "white",
         "edgecolor": color,
         "linewidth": 1.5 if large else 0.8,
-        "alpha": alpha,
+        "alpha": alpha if known else 0.2,
     }
 
 
 def _name_centers(ax: Axes, centers: pd.DataFrame) -> None:
     """Names in the frame's corner with a line to each center.
 
-    The centers themselves often lie too close for text.
-
-    From top to bottom by the angle seen from the corner, so that no line crosses
-    another.
+    The centers themselves often lie too close for text. The names follow from top to
+    bottom by the angle seen from the corner, so that no line crosses another.
     """
-    left = ax.get_xlim()[0]
-    top = ax.get_ylim()[1]
+    left, _ = ax.get_xlim()
+    _, top = ax.get_ylim()
     angle = np.arctan2(centers["y"] - top, centers["x"] - left)
-    for place, center in enumerate(centers.iloc[np.argsort(-angle)].itertuples()):
+    in_order = centers.iloc[np.argsort(-angle)]
+    line = {"arrowstyle": "-", "color": "0.3", "lw": 1.2, "relpos": (1, 0.5)}
+    for place, center in enumerate(in_order.itertuples()):
         ax.annotate(
             center.category,
             (center.x, center.y),
@@ -213,12 +219,7 @@ def _name_centers(ax: Axes, centers: pd.DataFrame) -> None:
             va="top",
             size="x-small",
             path_effects=HALO,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": "0.3",
-                "lw": 1.2,
-                "relpos": (1, 0.5),
-            },
+            arrowprops=line,
             zorder=5,
         )
 
@@ -228,46 +229,32 @@ def _frame(ax: Axes, embedded: pd.DataFrame) -> None:
 
     The plane has no units, but its shape must not be squeezed.
     """
-    center = np.array(
-        [embedded[axis].agg(["min", "max"]).mean() for axis in ("x", "y")]
-    )
-    half = 0.55 * max(np.ptp(embedded["x"]), np.ptp(embedded["y"]))
-    ax.set(
-        xlim=center[0] + [-half, half],
-        ylim=center[1] + [-half, half],
-        aspect="equal",
-        xticks=[],
-        yticks=[],
-    )
+    points = embedded[["x", "y"]].to_numpy()
+    x, y = (points.min(0) + points.max(0)) / 2
+    half = 0.55 * np.ptp(points, axis=0).max()
+    ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
+    ax.set(aspect="equal", xticks=[], yticks=[])
     ax.spines[:].set(visible=True, color="0.6")
 
 
 def _handles(embedded: pd.DataFrame) -> list[Line2D]:
-    def dot(label: str, **look: Any) -> Line2D:
-        return Line2D(
-            [],
-            [],
-            **{
-                "ls": "",
-                "marker": "o",
-                "ms": 9,
-                "color": "0.4",
-                "label": label,
-                **look,
-            },
-        )
+    """Entries of the legend: tasks, then what filling and shape mean."""
+    tasks = sorted(embedded["task"].unique())
+    handles = [_dot(f"task {task + 1}", color=task_color(task)) for task in tasks]
+    handles.append(_dot("normal"))
+    handles.append(_dot("anomalous", markerfacecolor="white", markeredgewidth=1.5))
+    if "center" in set(embedded["label"]):
+        star = _dot("center", marker="*", ms=18, markeredgecolor="black")
+        handles.append(star)
+    return handles
 
-    tasks = [
-        dot(f"task {task + 1}", color=task_color(task))
-        for task in sorted(embedded["task"].unique())
-    ]
-    kinds = [
-        dot("normal"),
-        dot("anomalous", markerfacecolor="white", markeredgewidth=1.5),
-    ]
-    star = (
-        dot("center", marker="*", ms=18, markeredgecolor="black")
-        if "center" in set(embedded["label"])
-        else None
-    )
-    return [*tasks, *kinds, *filter(None, [star])]
+
+def _dot(label: str, **look: Any) -> Line2D:
+    style = {
+        "ls": "",
+        "marker": "o",
+        "ms": 9,
+        "color": "0.4",
+        **look,
+    }
+    return Line2D([], [], label=label, **style)

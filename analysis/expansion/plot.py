@@ -1,9 +1,6 @@
-"""Expansion drawn.
+"""Expansion drawn: changes, AUROC against the number of classes, stages."""
 
-Changes by part and placement, AUROC against their number, categories stage by stage.
-"""
-
-__all__ = ["PLACEMENTS", "plot_expansion", "plot_expansion_size", "plot_stages"]
+__all__ = ["PLACEMENT_STYLES", "plot_expansion", "plot_expansion_size", "plot_stages"]
 
 from typing import Any
 
@@ -12,25 +9,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import chosen
-from analysis.style import NAMES, task_color
+from analysis.rows import chosen, matching
+from analysis.style import LABELS, dotted_line, error_bars, legend_beside, task_color
 
 # Not the colours of tasks: Tol's muted scheme, in the order of the most informative
 # comparison.
-PLACEMENTS = {
+PLACEMENT_STYLES = {
     "tile": {"label": "tiled (HGAD)", "color": "#882255", "marker": "o"},
     "orthogonal": {"label": "orthogonal", "color": "#117733", "marker": "s"},
     "data": {"label": "means of the data", "color": "#332288", "marker": "^"},
     "retile": {"label": "all tiled anew", "color": "#999933", "marker": "D"},
 }
-# Wide enough to be seen around the others.
-STAGES = (
-    {
-        "marker": "o",
-        "ms": 19,
-        "mfc": "white",
-        "mew": 2,
-    },
+# The first is wide enough to be seen around the others.
+STAGE_STYLES = (
+    {"marker": "o", "ms": 19, "mfc": "white", "mew": 2},
     {"marker": "X", "ms": 13, "mew": 0},
     {"marker": "D", "ms": 10, "mew": 0},
 )
@@ -46,9 +38,7 @@ def plot_expansion(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Change of image AUROC by score part and placement.
-
-    The mean with its interval.
+    """Change of image AUROC by score part and placement, the mean with its interval.
 
     How to read it: small points are categories. The likelihood cannot change while old
     centers stay; what the tiled centers lose and the orthogonal ones keep is placement,
@@ -67,28 +57,46 @@ def plot_expansion(
     rows = chosen(drops, entropy=entropy, given=given)
     rows = chosen(rows, added=rows["added"].min() if added is None else added)
     parts = list(dict.fromkeys(rows["part"]))
-    places = [name for name in PLACEMENTS if name in set(rows["placement"])]
-    for shift, name in zip(
-        np.linspace(-0.27, 0.27, len(places)) if len(places) > 1 else [0.0], places
-    ):
-        style = PLACEMENTS[name]
-        one = rows[rows["placement"] == name]
-        mean = one[one["category"] == "mean"]
-        single = one[one["category"] != "mean"]
-        x = [parts.index(part) + shift for part in single["part"]]
-        ax.scatter(x, single["change"], s=26, color=style["color"], alpha=0.45, lw=0)
-        x = [parts.index(part) + shift for part in mean["part"]]
-        error = [mean["change"] - mean["low"], mean["high"] - mean["change"]]
-        ax.errorbar(x, mean["change"], yerr=error, ls="", **{**style, **kwargs})
-    ax.axhline(0, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set_xticks(
-        range(len(parts)),
-        [NAMES.get(part, part).replace(" (HGAD)", "") for part in parts],
-    )
+    places = [name for name in PLACEMENT_STYLES if name in set(rows["placement"])]
+    shifts = np.linspace(-0.27, 0.27, len(places)) if len(places) > 1 else [0.0]
+    for shift, name in zip(shifts, places):
+        one = matching(rows, placement=name)
+        one = one.assign(x=one["part"].map(parts.index) + shift)
+        _changes(ax, one, PLACEMENT_STYLES[name], kwargs)
+    dotted_line(ax, y=0)
+    labels = [LABELS.get(part, part).replace(" (HGAD)", "") for part in parts]
+    ax.set_xticks(range(len(parts)), labels)
     ax.set(ylabel="change of image AUROC", xlim=(-0.5, len(parts) - 0.5))
     if legend:
-        ax.legend(title="new centers", loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend_beside(ax, title="new centers")
     return ax
+
+
+def _changes(
+    ax: Axes,
+    rows: pd.DataFrame,
+    style: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    """The changes under one placement: small points behind their mean."""
+    is_mean = rows["category"] == "mean"
+    single = rows[~is_mean]
+    ax.scatter(
+        single["x"],
+        single["change"],
+        s=26,
+        color=style["color"],
+        alpha=0.45,
+        lw=0,
+    )
+    mean = rows[is_mean]
+    ax.errorbar(
+        mean["x"],
+        mean["change"],
+        yerr=error_bars(mean, "change"),
+        ls="",
+        **{**style, **options},
+    )
 
 
 def plot_expansion_size(
@@ -104,7 +112,7 @@ def plot_expansion_size(
 ) -> Axes:
     """AUROC of the first task against the number of added classes.
 
-    One line a placement; a mean over categories.
+    There is one line a placement, a mean over categories.
 
     How to read it: the lines begin at the same model. Nothing is trained along them;
     with several runs the band spans them.
@@ -120,26 +128,33 @@ def plot_expansion_size(
         **kwargs: For `Axes.plot`.
     """
     ax = ax or plt.gca()
-    rows = chosen(expanded, metric=metric, part=part, entropy=entropy, given=given)
+    rows = chosen(
+        expanded,
+        metric=metric,
+        part=part,
+        entropy=entropy,
+        given=given,
+    )
     per_run = rows.groupby(["placement", "run", "added"])["value"].mean()
-    for name in (name for name in PLACEMENTS if name in set(rows["placement"])):
+    for name, style in PLACEMENT_STYLES.items():
+        if name not in per_run:
+            continue
         runs = per_run[name].unstack("run")
-        ax.plot(runs.index, runs.mean(axis=1), **{**PLACEMENTS[name], **kwargs})
+        ax.plot(runs.index, runs.mean(axis=1), **{**style, **kwargs})
         if runs.shape[1] > 1:
-            color = PLACEMENTS[name]["color"]
             ax.fill_between(
                 runs.index,
                 runs.min(axis=1),
                 runs.max(axis=1),
-                color=color,
+                color=style["color"],
                 alpha=0.15,
                 lw=0,
             )
-    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set(xlabel="added classes", ylabel=NAMES.get(metric, metric))
+    dotted_line(ax, y=0.5)
+    ax.set(xlabel="added classes", ylabel=LABELS.get(metric, metric))
     ax.set_xticks(sorted(rows["added"].unique()))
     if legend:
-        ax.legend(title="new centers", loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend_beside(ax, title="new centers")
     return ax
 
 
@@ -151,9 +166,7 @@ def plot_stages(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """AUROC of each category from stage to stage.
-
-    In the form of the slides' tables.
+    """AUROC of each category from stage to stage, in the slides' form.
 
     How to read it: the hollow point is the category just learnt; the length of its line
     is what the stages change.
@@ -167,14 +180,13 @@ def plot_stages(
         **kwargs: For `Axes.plot`, of the points.
     """
     ax = ax or plt.gca()
-    values = table.pivot(index="category", columns="stage", values=metric)
-    values = values.loc[
-        list(dict.fromkeys(table["category"])), list(dict.fromkeys(table["stage"]))
-    ]
-    if len(values.columns) > len(STAGES):
-        raise ValueError(
-            f"Expected {len(STAGES)} stages at most; got {', '.join(values.columns)}."
-        )
+    categories = table["category"].unique()
+    stages = table["stage"].unique()
+    wide = table.pivot(index="category", columns="stage", values=metric)
+    values = wide.loc[categories, stages]
+    if len(stages) > len(STAGE_STYLES):
+        names = ", ".join(stages)
+        raise ValueError(f"Expected {len(STAGE_STYLES)} stages at most; got {names}.")
     y = np.arange(len(values))
     color = task_color(0)
     ax.hlines(
@@ -186,20 +198,12 @@ def plot_stages(
         lw=4,
         zorder=1,
     )
-    for stage, style in zip(values.columns, STAGES):
-        ax.plot(
-            values[stage],
-            y,
-            ls="",
-            color=color,
-            label=stage.replace("_", " "),
-            **{**style, **kwargs},
-        )
-    ax.axvline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
+    for stage, style in zip(stages, STAGE_STYLES):
+        look = {"ls": "", "color": color, **style, **kwargs}
+        ax.plot(values[stage], y, label=stage.replace("_", " "), **look)
+    dotted_line(ax, x=0.5)
     ax.set_yticks(y, values.index)
-    ax.set(xlabel=NAMES.get(metric, metric), ylim=(len(values) - 0.5, -0.5))
+    ax.set(xlabel=LABELS.get(metric, metric), ylim=(len(values) - 0.5, -0.5))
     if legend:
-        ax.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(values.columns)
-        )
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(stages))
     return ax

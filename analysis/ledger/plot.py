@@ -1,9 +1,12 @@
-"""Pictures of the forgetting ledger.
+"""Forgetting ledger drawn: waterfall, terms of every category, refits by family."""
 
-The waterfall, the terms of every category, refits by family.
-"""
-
-__all__ = ["FAMILIES", "TERMS", "plot_families", "plot_ledger", "plot_waterfall"]
+__all__ = [
+    "FAMILY_LABELS",
+    "TERM_COLORS",
+    "plot_families",
+    "plot_ledger",
+    "plot_waterfall",
+]
 
 from typing import Any
 
@@ -12,23 +15,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import chosen
-from analysis.style import task_color
+from analysis.rows import chosen, matching
+from analysis.style import dotted_line, error_bars, legend_beside, task_color
 
 # Not the colours of tasks: Tol's muted scheme for what can be set right, grey for what
 # cannot.
-TERMS = {
+TERM_COLORS = {
     "confusion": "#44AA99",
     "center drift": "#DDCC77",
     "alignment": "#AA4499",
     "residual": "0.35",
 }
-FLOWS = {
+FLOW_STYLES = {
     "old": {"label": "flow just learnt", "color": "0.35", "ls": "--", "marker": "s"},
     "new": {"label": "new flow", "color": "#AA4499", "ls": "-", "marker": "o"},
     "untrained": {"label": "untrained flow", "color": "0.65", "ls": ":", "marker": "v"},
 }
-FAMILIES = {
+FAMILY_LABELS = {
     "none": "old\ncenters",
     "means": "means",
     "offsets": "offsets",
@@ -47,9 +50,7 @@ def plot_waterfall(
     given: str = "category",
     **kwargs: Any,
 ) -> Axes:
-    """Waterfall from what a task reached to what is left of it.
-
-    Term by term.
+    """Waterfall from what a task reached to what is left of it, term by term.
 
     How to read it: each bar falls by its term, with the interval of the term at its
     end; a hatched bar rises, which is a gain. The coloured bars come back when
@@ -65,53 +66,30 @@ def plot_waterfall(
         **kwargs: For `Axes.bar`, of the terms.
     """
     ax = ax or plt.gca()
-    rows = (
-        chosen(terms, part=part, given=given)
-        if task is None
-        else chosen(terms, part=part, given=given, task=task)
-    )
+    rows = chosen(terms, part=part, given=given)
+    if task is not None:
+        rows = chosen(rows, task=task)
     if rows["term"].duplicated().any():
         raise ValueError(
             "Expected one strategy and one task; got several. Choose one of them."
         )
     rows = rows.set_index("term")
-    learned = rows.loc["learned", "value"]
-    final = rows.loc["final", "value"]
+    last = len(TERM_COLORS) + 1
+    level = rows.loc["learned", "value"]
     ends = {
         "width": 0.7,
         "color": "0.85" if task is None else task_color(task),
         "alpha": 1 if task is None else 0.8,
     }
-    ax.bar([0, len(TERMS) + 1], [learned, final], **ends)
-    level = learned
-    for x, (name, color) in enumerate(TERMS.items(), start=1):
-        value, low, high = rows.loc[name, ["value", "low", "high"]]
-        ax.bar(
-            x,
-            -value,
-            bottom=level,
-            **{
-                "width": 0.7,
-                "color": color,
-                "hatch": "//" if value < 0 else None,
-                **kwargs,
-            },
-        )
-        ax.plot([x - 1.35, x + 0.35], [level, level], color="0.6", lw=1)
-        level -= value
-        ax.errorbar(
-            x,
-            level,
-            yerr=[[max(0, high - value)], [max(0, value - low)]],
-            color="black",
-            lw=1.5,
-            capsize=4,
-        )
-    ax.plot([len(TERMS) - 0.35, len(TERMS) + 1.35], [level, level], color="0.6", lw=1)
-    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
+    ax.bar([0, last], [level, rows.loc["final", "value"]], **ends)
+    for x, (name, color) in enumerate(TERM_COLORS.items(), start=1):
+        _level_line(ax, x, level)
+        level = _falling_bar(ax, x, level, rows.loc[name], {"color": color, **kwargs})
+    _level_line(ax, last, level)
+    dotted_line(ax, y=0.5)
     ax.set_xticks(
-        range(len(TERMS) + 2),
-        ["learnt", *TERMS, "now"],
+        range(last + 1),
+        ["learnt", *TERM_COLORS, "now"],
         rotation=35,
         ha="right",
         rotation_mode="anchor",
@@ -119,6 +97,38 @@ def plot_waterfall(
     # Bars begin at 0, and a level between two terms may well lie above 1.
     ax.set(ylabel="image AUROC")
     return ax
+
+
+def _falling_bar(
+    ax: Axes,
+    x: float,
+    level: float,
+    term: pd.Series,
+    options: dict[str, Any],
+) -> float:
+    """A bar that falls from a level by a term, its interval at its end.
+
+    Returns:
+        The level that it ends at.
+    """
+    value, low, high = term[["value", "low", "high"]]
+    hatch = "//" if value < 0 else None
+    look = {"width": 0.7, "hatch": hatch, **options}
+    ax.bar(x, -value, bottom=level, **look)
+    ax.errorbar(
+        x,
+        level - value,
+        yerr=[[max(0, high - value)], [max(0, value - low)]],
+        color="black",
+        lw=1.5,
+        capsize=4,
+    )
+    return level - value
+
+
+def _level_line(ax: Axes, x: float, level: float) -> None:
+    """A thin line from the bar before x to the bar there."""
+    ax.plot([x - 1.35, x + 0.35], [level, level], color="0.6", lw=1)
 
 
 def plot_ledger(
@@ -130,7 +140,7 @@ def plot_ledger(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The drop of every category, cut into its terms.
+    """Drop of every category, cut into its terms.
 
     How to read it: terms that lower the AUROC go right, terms that raised it left, and
     the diamond is their sum, the drop. The grey part is what neither centers nor
@@ -146,47 +156,43 @@ def plot_ledger(
     """
     ax = ax or plt.gca()
     rows = chosen(terms, part=part, given=given)
-    names = (
-        rows["category"]
-        if "category" in rows
-        else "task " + (rows["task"] + 1).astype(str)
-    )
-    values = (
-        rows.assign(name=names)
-        .pivot(index="name", columns="term", values="value")
-        .loc[list(dict.fromkeys(names))]
-    )
+    if "category" not in rows:
+        tasks = (rows["task"] + 1).astype(str)
+        rows = rows.assign(category="task " + tasks)
+    wide = rows.pivot(index="category", columns="term", values="value")
+    values = wide.loc[rows["category"].unique()]
     y = np.arange(len(values))
-    edges = {1: np.zeros(len(values)), -1: np.zeros(len(values))}
-    for name, color in TERMS.items():
-        for sign, edge in edges.items():
-            width = values[name].where(np.sign(values[name]) == sign, 0.0).to_numpy()
-            label = name if sign == 1 else None
-            ax.barh(
-                y,
-                width,
-                left=edge,
-                **{"color": color, "height": 0.7, "label": label, **kwargs},
-            )
-            edge += width
+    lost = np.zeros(len(values))
+    gained = np.zeros(len(values))
+    for name, color in TERM_COLORS.items():
+        look = {"color": color, "height": 0.7, **kwargs}
+        loss = values[name].clip(lower=0.0).to_numpy()
+        gain = values[name].clip(upper=0.0).to_numpy()
+        ax.barh(y, loss, left=lost, **{"label": name, **look})
+        ax.barh(y, gain, left=gained, **look)
+        lost += loss
+        gained += gain
+    drop = {
+        "ms": 8,
+        "mfc": "white",
+        "mec": "black",
+        "mew": 1.5,
+        "label": "drop",
+    }
     ax.plot(
         values["drop"],
         y,
         ls="",
         marker="D",
-        ms=8,
-        mfc="white",
-        mec="black",
-        mew=1.5,
-        label="drop",
+        **drop,
     )
-    ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
+    dotted_line(ax, x=0)
     ax.set_yticks(y, values.index)
     ax.use_sticky_edges = False
     ax.margins(x=0.05)
     ax.set(xlabel="drop of image AUROC", ylim=(len(values) - 0.5, -0.5))
     if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend_beside(ax)
     return ax
 
 
@@ -200,9 +206,7 @@ def plot_families(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Recovery by refitted centers, family by family.
-
-    Beside a ceiling and a control.
+    """Recovery by refitted centers, family by family, beside a ceiling and a control.
 
     How to read it: the line of the new flow starts at the old centers and runs through
     families that hold each other; the affine map stands beside them. Where it stops
@@ -220,37 +224,39 @@ def plot_families(
     """
     ax = ax or plt.gca()
     rows = chosen(families, part=part, given=given)
-    rows = rows if task is None else chosen(rows, task=task)
-    names = [name for name in FAMILIES if name in set(rows["family"])]
-    for flow in (flow for flow in FLOWS if flow in set(rows["flow"])):
-        line = rows[rows["flow"] == flow].set_index("family")
-        known = [name for name in names if name in line.index]
-        x = np.array([names.index(name) for name in known])
-        line = line.loc[known]
-        nested = np.array(known) != "affine"
-        style = {**FLOWS[flow], **kwargs}
-        ax.plot(x[nested], line["value"][nested], **style)
-        ax.fill_between(
-            x[nested],
-            line["low"][nested],
-            line["high"][nested],
-            color=style["color"],
-            alpha=0.12,
-            lw=0,
-        )
-        error = [
-            (line["value"] - line["low"])[~nested],
-            (line["high"] - line["value"])[~nested],
-        ]
-        ax.errorbar(
-            x[~nested],
-            line["value"][~nested],
-            yerr=error,
-            **{**style, "ls": "", "label": None},
-        )
-    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.set_xticks(range(len(names)), [FAMILIES[name] for name in names])
+    if task is not None:
+        rows = chosen(rows, task=task)
+    names = [name for name in FAMILY_LABELS if name in set(rows["family"])]
+    rows = rows[rows["family"].isin(names)]
+    rows = rows.assign(x=rows["family"].map(names.index)).sort_values("x")
+    for flow, style in FLOW_STYLES.items():
+        if flow in set(rows["flow"]):
+            _refits(ax, matching(rows, flow=flow), {**style, **kwargs})
+    dotted_line(ax, y=0.5)
+    ax.set_xticks(range(len(names)), [FAMILY_LABELS[name] for name in names])
     ax.set(xlabel="what is refitted", ylabel="image AUROC")
     if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend_beside(ax)
     return ax
+
+
+def _refits(ax: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
+    """A line through the families that hold each other, a point for the affine map."""
+    is_nested = rows["family"] != "affine"
+    nested = rows[is_nested]
+    ax.plot(nested["x"], nested["value"], **style)
+    ax.fill_between(
+        nested["x"],
+        nested["low"],
+        nested["high"],
+        color=style["color"],
+        alpha=0.12,
+        lw=0,
+    )
+    affine = rows[~is_nested]
+    ax.errorbar(
+        affine["x"],
+        affine["value"],
+        yerr=error_bars(affine),
+        **{**style, "ls": "", "label": None},
+    )

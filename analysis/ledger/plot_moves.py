@@ -1,9 +1,12 @@
-"""Moves drawn: transplants, maps of latents, changes of log p.
+"""Moves drawn: transplants, maps of latents, changes of log p."""
 
-Transplants, maps of latents, and the change of log p.
-"""
-
-__all__ = ["FITS", "PARTS", "plot_transplant", "plot_transport", "plot_volume"]
+__all__ = [
+    "FIT_STYLES",
+    "PART_COLORS",
+    "plot_transplant",
+    "plot_transport",
+    "plot_volume",
+]
 
 from typing import Any
 
@@ -13,15 +16,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.rows import chosen
-from analysis.style import NAMES
+from analysis.style import LABELS, dotted_line, legend_beside
 
 # Not the colours of tasks: Tol's bright and muted schemes.
-SIDES = {
+SIDE_STYLES = {
     "first": {"color": "#332288", "marker": "o"},
     "last": {"color": "#CC6677", "marker": "s"},
 }
-FITS = {"rigid": "#88CCEE", "affine": "#117733", "class_affine": "#332288"}
-PARTS = {"mixture": "#AA4499", "volume": "0.35"}
+FIT_STYLES = {
+    "rigid": {"label": "rigid", "color": "#88CCEE"},
+    "affine": {"label": "affine", "color": "#117733"},
+    "class_affine": {"label": "affine per class", "color": "#332288"},
+}
+PART_COLORS = {"mixture": "#AA4499", "volume": "0.35"}
 
 
 def plot_transplant(
@@ -52,24 +59,26 @@ def plot_transplant(
     """
     ax = ax or plt.gca()
     rows = chosen(hybrids, part=part, metric=metric)
-    rows = rows if task is None else chosen(rows, task=task)
+    if task is not None:
+        rows = chosen(rows, task=task)
     means = rows.groupby(["side", "centers", "blocks"])["value"].mean()
-    for side, centers in dict.fromkeys(key[:2] for key in means.index):
+    for side, centers in means.index.droplevel("blocks").unique():
+        is_old = centers == "old"
+        named = "old centers" if is_old else f"refitted ({centers})"
         style = {
-            **SIDES[side],
-            "ls": "--" if centers == "old" else "-",
-            "mfc": "white" if centers == "old" else None,
+            **SIDE_STYLES[side],
+            "ls": "--" if is_old else "-",
+            "mfc": "white" if is_old else None,
+            "label": f"{side} blocks, {named}",
+            **kwargs,
         }
-        label = f"{side} blocks, " + (
-            "old centers" if centers == "old" else f"refitted ({centers})"
-        )
         line = means[side, centers]
-        ax.plot(line.index, line, **{**style, "label": label, **kwargs})
-    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
+        ax.plot(line.index, line, **style)
+    dotted_line(ax, y=0.5)
     ax.set_xticks(sorted(rows["blocks"].unique()))
-    ax.set(xlabel="blocks from the old flow", ylabel=NAMES.get(metric, metric))
+    ax.set(xlabel="blocks from the old flow", ylabel=LABELS.get(metric, metric))
     if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend_beside(ax)
     return ax
 
 
@@ -81,9 +90,7 @@ def plot_transport(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Share of the latents' movement that a map explains.
-
-    One rigid, one affine, one affine map per class.
+    """Share of the latents' movement that a map explains: rigid, affine, per class.
 
     How to read it: full bars are a flow that moved its classes as whole bodies, which
     refitted centers can follow; what is missing above the last bar of a task no map of
@@ -100,17 +107,13 @@ def plot_transport(
     rows = chosen(moves, source=source, category="all")
     means = rows.groupby(["task", "quantity"])["value"].mean().unstack()
     x = np.arange(len(means))
-    for shift, (name, color) in zip((-0.27, 0, 0.27), FITS.items()):
-        label = name.replace("_", " ").replace("class affine", "affine per class")
-        ax.bar(
-            x + shift,
-            means[name],
-            **{"width": 0.25, "color": color, "label": label, **kwargs},
-        )
+    for shift, (name, style) in zip((-0.27, 0, 0.27), FIT_STYLES.items()):
+        look = {"width": 0.25, **style, **kwargs}
+        ax.bar(x + shift, means[name], **look)
     ax.set_xticks(x, [f"task {task + 1}" for task in means.index])
     ax.set(ylabel="R² of latents", ylim=(0, 1.02))
     if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend_beside(ax)
     return ax
 
 
@@ -124,7 +127,7 @@ def plot_volume(
 ) -> Axes:
     """Change of log p of normal patches since they were learnt.
 
-    Split into the mixture's part and the volume's.
+    It is split into the mixture's part and the volume's.
 
     How to read it: left is less likely than before. Centers can mend the mixture's part
     and never the volume's; a mean that moves all patches alike harms no AUROC, so read
@@ -140,19 +143,17 @@ def plot_volume(
     ax = ax or plt.gca()
     rows = chosen(moves, source=source)
     rows = rows[rows["category"] != "all"]
-    means = rows.groupby(["category", "quantity"], sort=False)["value"].mean().unstack()
+    groups = rows.groupby(["category", "quantity"], sort=False)
+    means = groups["value"].mean().unstack()
     y = np.arange(len(means))
-    for shift, (name, color) in zip((-0.2, 0.2), PARTS.items()):
-        ax.barh(
-            y + shift,
-            means[name],
-            **{"height": 0.38, "color": color, "label": name, **kwargs},
-        )
-    ax.axvline(0, color="0.6", lw=1.5, ls=":", zorder=0)
+    for shift, (name, color) in zip((-0.2, 0.2), PART_COLORS.items()):
+        look = {"height": 0.38, "color": color, "label": name, **kwargs}
+        ax.barh(y + shift, means[name], **look)
+    dotted_line(ax, x=0)
     ax.set_yticks(y, means.index)
     # One class thrown far out would hide all others.
     ax.set_xscale("symlog", linthresh=1.0)
     ax.set(xlabel="change of log p / D", ylim=(len(means) - 0.5, -0.5))
     if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend_beside(ax)
     return ax

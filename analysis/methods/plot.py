@@ -1,7 +1,4 @@
-"""Methods beside each other.
-
-What they reach for the bytes they keep, and what stability costs in plasticity.
-"""
+"""Methods drawn beside each other: AUROC for bytes kept, stability for plasticity."""
 
 __all__ = ["plot_bytes", "plot_stability"]
 
@@ -12,18 +9,22 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.style import MARKERS, NAMES, TASK_COLORS
+from analysis.rows import matching
+from analysis.style import (
+    LABELS,
+    MARKERS,
+    TASK_COLORS,
+    dotted_line,
+    error_bars,
+    legend_beside,
+)
 
-DODGE = 1.3  # between methods that keep nothing, so that none hides another
+# Between methods that keep nothing, so that none hides another.
+DODGE = 1.3
 # An option whose value is a word: such methods are no strengths of one another.
-KIND = re.compile(r" [a-z]+[,)]")
+WORD_OPTION = re.compile(r" [a-z]+[,)]")
 # References that span the axes.
-LINES = {
-    "joint": "-",
-    "finetune": "--",
-    "x_gaussian": ":",
-    "x_knn": "-.",
-}
+REFERENCE_LINES = {"joint": "-", "finetune": "--", "x_gaussian": ":", "x_knn": "-."}
 
 
 def plot_bytes(
@@ -34,9 +35,9 @@ def plot_bytes(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """AUROC of the last model against the bytes kept.
+    """AUROC of the last model against the bytes kept, on a logarithmic axis.
 
-    On a logarithmic axis; a line joins strengths.
+    A line joins strengths.
 
     How to read it: up and to the left is better. Compare methods on a vertical line, at
     equal bytes; those that keep nothing stand at the left edge. Horizontal lines are
@@ -50,36 +51,31 @@ def plot_bytes(
         **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    rows = _wide(compared, metric, "final_mean").assign(
-        bytes=_wide(compared, "", "kept_bytes")["value"]
-    )
-    peers = rows[~rows["strategy"].isin(LINES)].dropna(subset=["bytes"])
-    least, most = (
-        peers.loc[peers["bytes"] > 0, "bytes"].agg(["min", "max"]).fillna(10.0)
-    )
-    # Where nothing is drawn: a decade left of the fewest bytes.
+    kept = _of_methods(compared, "", "kept_bytes")["value"]
+    rows = _of_methods(compared, metric, "final_mean").assign(bytes=kept)
+    peers = rows[~rows["strategy"].isin(REFERENCE_LINES)].dropna(subset=["bytes"])
+    some = peers.loc[peers["bytes"] > 0, "bytes"]
+    least, most = some.agg(["min", "max"]).fillna(10.0)
+    # Where those stand that keep nothing: a decade left of the fewest bytes.
     edge = 10.0 ** (len(f"{least:.0f}") - 2)
+    place = edge
     styles = _styles(compared)
-    free = [
-        name
-        for name, group in peers.groupby("strategy", sort=False)
-        if not group["bytes"].any()
-    ]
     for name, group in peers.groupby("strategy", sort=False):
-        place = edge * DODGE ** free.index(name) if name in free else edge
-        group = group.assign(x=group["bytes"].clip(lower=place)).sort_values("x")
-        _points(ax, group["x"], group, name, {**styles[name], **kwargs})
+        is_free = not group["bytes"].any()
+        x = group["bytes"].clip(lower=place if is_free else edge)
+        group = group.assign(x=x).sort_values("x")
+        _points(ax, group, {"label": name, **styles[name], **kwargs})
+        if is_free:
+            place *= DODGE
     _references(ax, rows)
-    ax.set_xscale("log")
+    _byte_axis(ax, edge, most)
     ax.set(
         xlabel="bytes kept between tasks",
-        ylabel=f"{NAMES.get(metric, metric)} of the last model",
+        ylabel=f"{LABELS.get(metric, metric)} of the last model",
     )
-    ticks = [tick for tick in ax.get_xticks() if edge < tick <= 10 * most]
-    ax.set_xticks([edge, *ticks], ["none", *(_bytes(tick) for tick in ticks)])
-    ax.minorticks_off()
-    ax.set_xlim(edge / 2, 2 * most)
-    return _finish(ax, legend)
+    if legend:
+        legend_beside(ax)
+    return ax
 
 
 def plot_stability(
@@ -90,9 +86,9 @@ def plot_stability(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Learning of tasks against keeping of them.
+    """Learning of tasks against keeping of them, at every strength of every method.
 
-    Every strength of every method; a line joins strengths.
+    A line joins strengths.
 
     How to read it: right learns better, up forgets less. A line that runs from lower
     right to upper left trades one for the other; a point above and right of fine-tuning
@@ -106,23 +102,26 @@ def plot_stability(
         **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    rows = _wide(compared, metric, "bwt").assign(
-        learnt=_wide(compared, metric, "learning_score")["value"]
-    )
+    rows = _of_methods(compared, metric, "bwt")
+    learnt = _of_methods(compared, metric, "learning_score")
+    rows = rows.assign(x=learnt["value"])
     rows = rows[~rows["strategy"].str.startswith("x_")]
     styles = _styles(compared)
     for name, group in rows.groupby("strategy", sort=False):
-        _points(ax, group["learnt"], group, name, {**styles[name], **kwargs})
-    ax.axhline(0, color="0.6", lw=1.5, ls=":", zorder=0)
+        _points(ax, group, {"label": name, **styles[name], **kwargs})
+    dotted_line(ax, y=0)
     ax.set(
-        xlabel=f"learning score, {NAMES.get(metric, metric)}",
+        xlabel=f"learning score, {LABELS.get(metric, metric)}",
         ylabel="bwt (negative: loss)",
     )
-    return _finish(ax, legend)
+    if legend:
+        legend_beside(ax)
+    return ax
 
 
-def _wide(compared: pd.DataFrame, metric: str, quantity: str) -> pd.DataFrame:
-    rows = compared[(compared["metric"] == metric) & (compared["quantity"] == quantity)]
+def _of_methods(compared: pd.DataFrame, metric: str, quantity: str) -> pd.DataFrame:
+    """One quantity of every method, with its interval."""
+    rows = matching(compared, metric=metric, quantity=quantity)
     if rows.empty:
         raise ValueError(
             f"Expected rows with metric={metric!r} and quantity={quantity!r}; got none "
@@ -132,39 +131,43 @@ def _wide(compared: pd.DataFrame, metric: str, quantity: str) -> pd.DataFrame:
 
 
 def _styles(compared: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Colour and marker of each strategy.
-
-    The same in every figure of one table.
-    """
-    names = [
-        name
-        for name in compared["strategy"].unique()
-        if name != "joint" and not name.startswith("x_")
-    ]
-    common = {"ls": "-", "lw": 1.5, "elinewidth": 1.5}
+    """Colour and marker of each strategy, the same in every figure of one table."""
+    is_drawn = ~compared["strategy"].str.match("joint$|x_")
+    names = compared.loc[is_drawn, "strategy"].unique()
     return {
-        name: {"color": TASK_COLORS[i % 7], "marker": MARKERS[i % 8], **common}
+        name: {
+            "color": TASK_COLORS[i % 7],
+            "marker": MARKERS[i % 8],
+            "ls": "-",
+            "lw": 1.5,
+            "elinewidth": 1.5,
+        }
         for i, name in enumerate(names)
     }
 
 
-def _points(
-    ax: Axes, x: pd.Series, group: pd.DataFrame, name: str, style: dict[str, Any]
-) -> None:
-    error = (
-        None
-        if group["low"].isna().all()
-        else [group["value"] - group["low"], group["high"] - group["value"]]
-    )
-    if any(KIND.search(method) for method in group.index):
+def _points(ax: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
+    """The strengths of one method, with intervals where they are known."""
+    if any(WORD_OPTION.search(method) for method in rows.index):
         style = {**style, "ls": "none"}
-    _, caps, bars = ax.errorbar(x, group["value"], yerr=error, label=name, **style)
+    error = None if rows["low"].isna().all() else error_bars(rows)
+    _, caps, bars = ax.errorbar(rows["x"], rows["value"], yerr=error, **style)
     for bar in (*caps, *bars):
         bar.set_alpha(0.3)
 
 
+def _byte_axis(ax: Axes, edge: float, most: float) -> None:
+    """A logarithmic axis of bytes whose left edge stands for none."""
+    ax.set_xscale("log")
+    ticks = [tick for tick in ax.get_xticks() if edge < tick <= 10 * most]
+    labels = [_bytes(tick) for tick in ticks]
+    ax.set_xticks([edge, *ticks], ["none", *labels])
+    ax.minorticks_off()
+    ax.set_xlim(edge / 2, 2 * most)
+
+
 def _references(ax: Axes, rows: pd.DataFrame) -> None:
-    for name, style in LINES.items():
+    for name, style in REFERENCE_LINES.items():
         if name in rows.index:
             ax.axhline(
                 rows.loc[name, "value"],
@@ -177,13 +180,7 @@ def _references(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _bytes(n: float) -> str:
-    for power, unit in ((9, "G"), (6, "M"), (3, "K")):
-        if n >= 10**power:
-            return f"{n / 10**power:g}{unit}"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if n >= size:
+            return f"{n / size:g}{unit}"
     return f"{n:g}"
-
-
-def _finish(ax: Axes, legend: bool) -> Axes:
-    if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return ax

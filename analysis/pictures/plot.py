@@ -1,13 +1,13 @@
-"""The images themselves: a contact sheet of what arrives when."""
+"""Images drawn: a contact sheet of what arrives when."""
 
 __all__ = ["plot_examples"]
 
-from typing import Any
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from analysis.style import task_color
 
@@ -33,29 +33,25 @@ def plot_examples(
         figure: Where to draw; a new figure by default.
         columns: Categories per row.
     """
-    categories = list(dict.fromkeys(examples["category"]))
-    rows = -(-len(categories) // columns)
+    categories = list(examples.groupby("category", sort=False))
+    rows = math.ceil(len(categories) / columns)
     figure = figure or plt.figure(figsize=(2.0 * per_category * columns, 2.4 * rows))
-    for place, subfigure in enumerate(
-        np.ravel(figure.subfigures(rows, columns, wspace=0.02, hspace=0.02))
-    ):
-        if place < len(categories):
-            _draw_category(
-                subfigure,
-                examples[examples["category"] == categories[place]],
-                per_category,
-            )
+    sheet = figure.subfigures(rows, columns, wspace=0.02, hspace=0.02)
+    for subfigure, (category, images) in zip(np.ravel(sheet), categories):
+        _draw_category(subfigure, category, images, per_category)
     return figure
 
 
-def _draw_category(subfigure: Any, rows: pd.DataFrame, n: int) -> None:
-    color = task_color(int(rows["task"].iloc[0]))
-    subfigure.suptitle(
-        f"task {rows['task'].iloc[0] + 1}: {rows['category'].iloc[0]}",
-        size=16,
-        color=color,
-        weight="bold",
-    )
+def _draw_category(
+    subfigure: SubFigure,
+    category: str,
+    rows: pd.DataFrame,
+    n: int,
+) -> None:
+    task = int(rows["task"].iloc[0])
+    color = task_color(task)
+    title = f"task {task + 1}: {category}"
+    subfigure.suptitle(title, size=16, color=color, weight="bold")
     axes = np.ravel(subfigure.subplots(1, n))
     for ax, row in zip(axes, rows.itertuples()):
         ax.imshow(row.image)

@@ -1,21 +1,20 @@
-"""Recovery drawn: the first task step by step, beside its controls.
+"""Recovery drawn: the first task beside its controls, and what it costs the newest."""
 
-And what that costs the newest.
-"""
+__all__ = ["PROBE_STYLES", "plot_recovery", "plot_recovery_cost"]
 
-__all__ = ["PROBES", "plot_recovery", "plot_recovery_cost"]
-
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.style import task_color
+from analysis.rows import matching
+from analysis.style import dotted_line, legend_beside, task_color
 
 # In the colour of the task whose images are trained on; models that never knew the
 # first task are grey.
-PROBES = {
+PROBE_STYLES = {
     "forgotten": {
         "label": "forgotten",
         "color": task_color(0),
@@ -37,7 +36,8 @@ PROBES = {
     },
     "untrained": {"label": "untrained", "color": "0.55", "ls": "--", "marker": "v"},
 }
-BANDS = ("forgotten", "never_learned")  # five would hide each other
+# Five would hide each other.
+BANDS = ("forgotten", "never_learned")
 
 
 def plot_recovery(
@@ -50,9 +50,7 @@ def plot_recovery(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Image AUROC of the first task over few-shot training steps.
-
-    One line a probe.
+    """Image AUROC of the first task over few-shot training steps, one line a probe.
 
     The two that are to be compared, forgotten and never learned, have a band: the
     interval over test images.
@@ -73,16 +71,28 @@ def plot_recovery(
     """
     ax = ax or plt.gca()
     rows = _chosen(curves, step, update, shots, task=0)
-    learned = curves[(curves["step"] == step) & (curves["probe"] == "learned")]["value"]
     _draw(ax, rows, step, kwargs)
-    forgotten = rows[(rows["probe"] == "forgotten") & (rows["n_steps"] == 0)]["value"]
-    levels = sorted(
-        [*zip(learned, ["just learnt"]), *zip(forgotten, ["before the steps"])]
-    )
-    for (value, name), side in zip(
-        levels, ("top", "bottom") if len(levels) == 2 else ("bottom",)
-    ):
-        ax.axhline(value, color=task_color(0), lw=1.5, ls=(0, (5, 3)), zorder=0)
+    learned = matching(curves, step=step, probe="learned")["value"]
+    forgotten = matching(rows, probe="forgotten", n_steps=0)["value"]
+    _levels(ax, learned.head(1), forgotten.head(1))
+    ax.set(ylabel="image AUROC of task 1")
+    return _finish(ax, legend)
+
+
+def _levels(ax: Axes, learned: Iterable[float], forgotten: Iterable[float]) -> None:
+    """Named horizontal lines where the steps start, and where the task was before."""
+    levels = [(value, "just learnt") for value in learned]
+    levels += [(value, "before the steps") for value in forgotten]
+    # The name of the lower one hangs below it.
+    sides = ("top", "bottom") if len(levels) == 2 else ("bottom",)
+    for (value, name), side in zip(sorted(levels), sides):
+        ax.axhline(
+            value,
+            color=task_color(0),
+            lw=1.5,
+            ls=(0, (5, 3)),
+            zorder=0,
+        )
         ax.annotate(
             name,
             (0.99, value),
@@ -91,8 +101,6 @@ def plot_recovery(
             va=side,
             size="small",
         )
-    ax.set(ylabel="image AUROC of task 1")
-    return _finish(ax, legend)
 
 
 def plot_recovery_cost(
@@ -105,9 +113,7 @@ def plot_recovery_cost(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """The newest task's image AUROC over the same steps.
-
-    What recovering the first costs.
+    """Image AUROC of the newest task over the same steps: what recovery costs.
 
     How to read it: a line that falls is paid for with the newest task; the sham,
     trained on that task's own images, shows what the steps do anyway.
@@ -115,15 +121,24 @@ def plot_recovery_cost(
     The arguments are those of `plot_recovery`.
     """
     ax = ax or plt.gca()
-    _draw(ax, _chosen(curves, step, update, shots, task=step), step, kwargs)
+    rows = _chosen(curves, step, update, shots, task=step)
+    _draw(ax, rows, step, kwargs)
     ax.set(ylabel=f"image AUROC of task {step + 1}")
     return _finish(ax, legend)
 
 
-def _draw(ax: Axes, rows: pd.DataFrame, step: int, kwargs: dict[str, Any]) -> None:
-    for name in (name for name in PROBES if name in set(rows["probe"])):
-        style = {"color": task_color(step), **PROBES[name], **kwargs}
-        line = rows[rows["probe"] == name].sort_values("n_steps")
+def _draw(
+    ax: Axes,
+    rows: pd.DataFrame,
+    step: int,
+    kwargs: dict[str, Any],
+) -> None:
+    """A line per probe, and a band where there is to be one."""
+    for name, own in PROBE_STYLES.items():
+        line = matching(rows, probe=name).sort_values("n_steps")
+        if line.empty:
+            continue
+        style = {"color": task_color(step), **own, **kwargs}
         ax.plot(line["n_steps"], line["value"], **style)
         if name in BANDS:
             ax.fill_between(
@@ -141,22 +156,24 @@ def _draw(ax: Axes, rows: pd.DataFrame, step: int, kwargs: dict[str, Any]) -> No
 
 
 def _finish(ax: Axes, legend: bool) -> Axes:
-    ax.axhline(0.5, color="0.6", lw=1.5, ls=":", zorder=0)
+    dotted_line(ax, y=0.5)
     ax.set(xlabel="training steps")
     if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        legend_beside(ax)
     return ax
 
 
 def _chosen(
-    curves: pd.DataFrame, step: int, update: str, shots: int | None, *, task: int
+    curves: pd.DataFrame,
+    step: int,
+    update: str,
+    shots: int | None,
+    *,
+    task: int,
 ) -> pd.DataFrame:
-    rows = curves[
-        (curves["step"] == step)
-        & (curves["update"] == update)
-        & (curves["task"] == task)
-    ]
-    rows = rows[rows["shots"] == (rows["shots"].max() if shots is None else shots)]
+    rows = matching(curves, step=step, update=update, task=task)
+    most = rows["shots"].max()
+    rows = matching(rows, shots=most if shots is None else shots)
     if rows.empty:
         raise ValueError(
             f"Expected rows with step={step}, update={update!r}, shots={shots} and "

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.ledger.plot import TERMS, plot_families, plot_ledger, plot_waterfall
+from analysis.ledger.plot import TERM_COLORS, plot_families, plot_ledger, plot_waterfall
 from analysis.style import TASK_COLORS, task_color
 
 SPLIT = {"confusion": 0.1, "center drift": -0.05, "alignment": 0.15, "residual": 0.2}
@@ -42,7 +42,7 @@ def test_the_waterfall_falls_from_learnt_to_now(terms):
         ends[0].get_facecolor()
     ).upper() == task_color(1)
     level = 0.9
-    for bar, (name, color) in zip(bars, TERMS.items()):
+    for bar, (name, color) in zip(bars, TERM_COLORS.items()):
         assert bar.get_y() == pytest.approx(
             level
         ) and bar.get_height() == pytest.approx(-SPLIT[name])
@@ -53,7 +53,7 @@ def test_the_waterfall_falls_from_learnt_to_now(terms):
     assert level == pytest.approx(0.5)
     assert [label.get_text() for label in ax.get_xticklabels()] == [
         "learnt",
-        *TERMS,
+        *TERM_COLORS,
         "now",
     ]
     spans = [
@@ -71,7 +71,10 @@ def test_the_terms_of_each_category_add_up_to_its_drop(terms):
     assert widths == pytest.approx(2 * SPLIT["drop"])
     (diamonds,) = (line for line in ax.lines if line.get_label() == "drop")
     np.testing.assert_allclose(diamonds.get_xdata(), [0.4, 0.4])
-    assert {text.get_text() for text in ax.get_legend().get_texts()} == {*TERMS, "drop"}
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {
+        *TERM_COLORS,
+        "drop",
+    }
     left, right = ax.get_xlim()
     assert left < -0.05 and right > 0.45, "no bar ends at the frame"
     assert (
@@ -83,7 +86,9 @@ def test_the_terms_of_each_category_add_up_to_its_drop(terms):
 
 
 def test_terms_are_not_in_the_colours_of_tasks():
-    assert not {to_hex(color).upper() for color in TERMS.values()} & set(TASK_COLORS)
+    assert not {to_hex(color).upper() for color in TERM_COLORS.values()} & set(
+        TASK_COLORS
+    )
 
 
 def test_families_are_a_line_and_the_affine_one_beside_it():
