@@ -113,6 +113,7 @@ RENAMED = {
     "alignment": "measure_alignment",
     "embedding": "measure_embedding",
     "expansion": "measure_expansion",
+    "learn": "learn_mixture",
     "ledger": "measure_ledger",
     "methods": "compare_methods",
     "recovery": "measure_recovery",

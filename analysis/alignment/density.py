@@ -16,14 +16,14 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from cl_flow.align import POLICIES, MixtureState, learn
+from cl_flow.align import POLICIES, MixtureState, learn_mixture
 from cl_flow.align.mixtures.engine import log_joint
 
 
 class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
     """A Gaussian mixture that learns from a stream, batch after batch.
 
-    a thin face of `cl_flow.align.learn`.
+    a thin face of `cl_flow.align.learn_mixture`.
 
     Args:
         policy: Name in `cl_flow.align.POLICIES`: `igmm`, `igmn`, `figmn`, `online_em`
@@ -77,7 +77,7 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
             )
         )
         policy = POLICIES[self.policy](**(self.options or {}))
-        self.state_ = learn(x, policy, state=state, batch=self.batch_size)
+        self.state_ = learn_mixture(x, policy, state=state, batch=self.batch_size)
         return self
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:

@@ -81,7 +81,9 @@ class Evidence:
     seed: int = 0
 
     def need(self, *names: str) -> Any:
-        """What is asked for: a value by itself, several as a list.
+        """Evidence that is asked for, or an error that names what is missing.
+
+        One value comes by itself, several as a list.
 
         Raises:
             ValueError: With the names of what is missing.

@@ -19,7 +19,7 @@ from cl_flow.align.aligners import (
     pushed,
     transported,
 )
-from cl_flow.align.mixtures.engine import POLICIES, Policy, learn
+from cl_flow.align.mixtures.engine import POLICIES, Policy, learn_mixture
 from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.model.mixture import Mixture
 
@@ -129,7 +129,7 @@ def _enrol(name: str, maker: Maker) -> None:
         for k in evidence.classes:
             own = z[y == k].double()
             policy, batch = maker(own, max(1, mixture.n_components - 1))
-            components = learn(own, policy, batch=batch).components
+            components = learn_mixture(own, policy, batch=batch).components
             mixture = headed(mixture, k, components, head=head, shrinkage=shrinkage)
         return mixture
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from cl_flow.align import POLICIES, learn
+from cl_flow.align import POLICIES, learn_mixture
 
 N, DIM = 4096, 200
 
@@ -21,7 +21,7 @@ def figmn(batch: int) -> Callable[[], torch.Tensor]:
     policy = POLICIES["figmn"](
         spread=1.5, prior=DIM, min_age=float("inf"), max_components=1
     )
-    return lambda: learn(x, policy, batch=batch).log_prob(x[:64])
+    return lambda: learn_mixture(x, policy, batch=batch).log_prob(x[:64])
 
 
 def test_figmn_in_batches_against_point_by_point(by_turns):

@@ -10,7 +10,7 @@ __all__ = [
     "chi2_quantile",
     "chi2_tail",
     "joined",
-    "learn",
+    "learn_mixture",
     "log_joint",
     "seeded",
 ]
@@ -157,7 +157,7 @@ class Policy(Protocol):
         ...
 
 
-def learn(
+def learn_mixture(
     x: Tensor,
     policy: Policy,
     *,
@@ -180,7 +180,7 @@ def learn(
         >>> from cl_flow.align import POLICIES
         >>> noise = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
         >>> x = noise + 20.0 * (torch.arange(400) % 2)[:, None]
-        >>> state = learn(x, POLICIES["figmn"](), batch=100)
+        >>> state = learn_mixture(x, POLICIES["figmn"](), batch=100)
         >>> len(state), state.seen
         (2, 400)
     """

@@ -12,7 +12,7 @@ from analysis.alignment.density import (
     growth,
     moving_clusters,
 )
-from cl_flow.align import POLICIES, learn
+from cl_flow.align import POLICIES, learn_mixture
 
 NAMES = list(POLICIES)
 CHECKS = [
@@ -30,7 +30,7 @@ def test_scikit_learn_accepts_it(estimator, check):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_the_engine(name):
     x = moving_clusters(200, shuffled=True)
-    state = learn(torch.from_numpy(x), POLICIES[name](), batch=50)
+    state = learn_mixture(torch.from_numpy(x), POLICIES[name](), batch=50)
     mixture = IncrementalGaussianMixture(name, batch_size=50).fit(x)
     np.testing.assert_array_equal(
         mixture.score_samples(x), state.log_prob(torch.from_numpy(x))

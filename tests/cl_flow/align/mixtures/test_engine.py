@@ -11,7 +11,7 @@ import torch
 from scipy import stats as scipy_stats
 from sklearn.mixture import GaussianMixture
 
-from cl_flow.align import POLICIES, GaussianStats, PrecisionStats, learn
+from cl_flow.align import POLICIES, GaussianStats, PrecisionStats, learn_mixture
 from cl_flow.align.mixtures.engine import chi2_quantile
 from cl_flow.align.mixtures.gated import Gated
 from cl_flow.align.mixtures.merging import equality
@@ -76,7 +76,7 @@ def igmn_by_hand(
 @pytest.mark.parametrize("name", ["igmn", "figmn"])
 def test_a_batch_of_one_is_the_sequential_rule(name):
     x = blobs()
-    state = learn(
+    state = learn_mixture(
         x, POLICIES[name](spread=2.0, beta=0.01, calibrate=False, **FOREVER), batch=1
     )
     sp, mu, C = igmn_by_hand(x.numpy(), 2.0, 0.01)
@@ -92,7 +92,7 @@ def test_a_batch_of_one_is_the_sequential_rule(name):
 def test_figmn_is_igmn(batch, options):
     x = blobs()
     igmn, figmn = (
-        learn(x, POLICIES[name](spread=2.0, **options), batch=batch)
+        learn_mixture(x, POLICIES[name](spread=2.0, **options), batch=batch)
         for name in ("igmn", "figmn")
     )
     same(figmn.components, igmn.components)
@@ -113,12 +113,12 @@ def test_figmn_is_igmn_as_printed_too():
         stats = PrecisionStats.of_stats(begun.stats) if precision else begun.stats
         policy = Gated(tau=None, precision=precision, **options)
         states.append(
-            learn(
+            learn_mixture(
                 x[40:], policy, state=dataclasses.replace(begun, stats=stats), batch=1
             )
         )
     same(states[1].components, states[0].components)
-    exact = learn(x[40:], Gated(beta=1e-6, spread=6.0), state=begun)
+    exact = learn_mixture(x[40:], Gated(beta=1e-6, spread=6.0), state=begun)
     torch.testing.assert_close(states[0].stats.mean, exact.stats.mean)
     assert (states[0].stats.scatter - exact.stats.scatter).abs().max() > 1e-3
 
@@ -153,8 +153,11 @@ def test_the_printed_update_fails_on_a_second_point_far_away(precision):
     x = torch.tensor([[0.0, 0.0], [9.0, 0.0], [1.0, 1.0]])
     policy = Gated(beta=1e-9, spread=1.5, variant="paper", precision=precision)
     with pytest.raises(ValueError, match="positive definite|full rank"):
-        learn(x, policy, batch=1)
-    assert len(learn(x, dataclasses.replace(policy, variant="exact"), batch=1)) == 1
+        learn_mixture(x, policy, batch=1)
+    assert (
+        len(learn_mixture(x, dataclasses.replace(policy, variant="exact"), batch=1))
+        == 1
+    )
 
 
 # ---- exactness
@@ -227,7 +230,7 @@ def test_one_point_is_the_rank_one_update_of_the_paper():
 @pytest.mark.parametrize("seed", range(5))
 def test_covariances_stay_positive_definite_over_random_streams(name, seed):
     x = blobs(150, centers=seed + 1, seed=seed) * 10.0 ** (seed - 2)
-    state = learn(x, POLICIES[name](), batch=1 + 3 * seed)
+    state = learn_mixture(x, POLICIES[name](), batch=1 + 3 * seed)
     assert (torch.linalg.eigvalsh(state.components.covariance()) > 0).all()
     assert state.log_prob(x).isfinite().all()
 
@@ -271,19 +274,19 @@ def test_online_em_at_alpha_one_is_igmn_with_clocks_of_their_own():
     x = blobs()
     begun = GaussianStats.of(x[:100], torch.randn(100, 2).softmax(1))
     stepwise = Stepwise(2, alpha=1.0, t0=101.0, ridge=0.0)
-    online = learn(x[100:], stepwise, state=stepwise.start_at(begun), batch=1)
+    online = learn_mixture(x[100:], stepwise, state=stepwise.start_at(begun), batch=1)
     gated = Gated(beta=0.5, spread=1.0, max_components=2, **FOREVER)
     state = dataclasses.replace(
         gated.start(x), stats=begun, age=torch.zeros(2), tally=torch.ones(2, 2)
     )
-    own = learn(x[100:], gated, state=state, batch=1)
+    own = learn_mixture(x[100:], gated, state=state, batch=1)
     same(online.stats, own.stats.decay(1 / own.stats.n.sum()), tolerance=1e-9)
 
 
 def test_parameters_wait_for_n_min_and_their_mean_is_kept():
     x = blobs()
     policy = POLICIES["online_em"](n_components=3, n_min=100, average=True)
-    state = learn(x[:99], policy, batch=9)
+    state = learn_mixture(x[:99], policy, batch=9)
     assert torch.equal(state.current.mean, policy.start(x[:99]).fitted.mean)
     means, fitted = [], state
     for part in x[99:].split(20):
@@ -310,7 +313,9 @@ def test_quantiles_are_those_of_chi_square(dof, level):
 def test_a_gate_opens_up_to_its_distance(policy, limit):
     for factor, n in ((0.999, 1), (1.001, 2)):
         x = torch.tensor([[0.0, 0.0], [math.sqrt(limit * factor), 0.0]])
-        assert len(learn(x, policy, batch=1)) == len(learn(x, policy)) == n
+        assert (
+            len(learn_mixture(x, policy, batch=1)) == len(learn_mixture(x, policy)) == n
+        )
 
 
 @pytest.mark.parametrize("name", ["igmm", "igmn", "figmn"])
@@ -318,7 +323,7 @@ def test_a_gate_opens_up_to_its_distance(policy, limit):
 def test_distant_clusters_are_found_one_by_one(name, batch):
     x = blobs(centers=4, seed=6)
     gate = {"tau": 1e-4} if name == "igmm" else {"beta": 1e-4}
-    state = learn(x, POLICIES[name](spread=3.0, **gate, **FOREVER), batch=batch)
+    state = learn_mixture(x, POLICIES[name](spread=3.0, **gate, **FOREVER), batch=batch)
     assert (state.components.n > 50).tolist() == [True] * 4
     assert (torch.cdist(state.components.mean, x).amin(1) < 2).all()
 
@@ -335,7 +340,7 @@ def test_a_gate_calibrated_on_accepted_distances_takes_back_its_own_points_in_20
         state = dataclasses.replace(
             policy.start(x), stats=narrow, age=torch.ones(1), tally=torch.ones(1, 2)
         )
-        state = learn(x, policy, state=state, batch=64)
+        state = learn_mixture(x, policy, state=state, batch=64)
         rejected[calibrate] = (
             (state.current.distances(x)[0] > policy.gates(state)).double().mean().item()
         )
@@ -345,16 +350,21 @@ def test_a_gate_calibrated_on_accepted_distances_takes_back_its_own_points_in_20
 def test_a_calibrated_gate_still_tells_another_cluster():
     x = torch.randn(600, 50, generator=torch.Generator().manual_seed(0))
     x[300:] += 3
-    state = learn(x, POLICIES["figmn"](spread=1.0, prior=50.0, beta=1e-3), batch=20)
+    state = learn_mixture(
+        x, POLICIES["figmn"](spread=1.0, prior=50.0, beta=1e-3), batch=20
+    )
     assert (state.stats.n > 100).sum() == 2
 
 
 def test_small_components_are_removed_when_old_and_the_last_one_stays():
     x = torch.cat([torch.zeros(1, 2), 50 + torch.randn(20, 2)])
     policy = Gated(beta=1e-3, spread=2.0, min_age=10, min_count=3)
-    counts = [len(learn(x[:n], policy, batch=1)) for n in (5, 10, 11, 21)]
+    counts = [len(learn_mixture(x[:n], policy, batch=1)) for n in (5, 10, 11, 21)]
     assert counts == [2, 2, 1, 1]
-    assert len(learn(x[:1], dataclasses.replace(policy, min_age=0, min_count=5))) == 1
+    assert (
+        len(learn_mixture(x[:1], dataclasses.replace(policy, min_age=0, min_count=5)))
+        == 1
+    )
 
 
 # ---- merging
@@ -388,15 +398,15 @@ def test_what_arrives_again_merges_and_what_is_new_is_added():
         for i in range(3)
     )
     policy = POLICIES["merge"]()
-    first = learn(old, policy)
-    both = learn(again, policy, state=first)
+    first = learn_mixture(old, policy)
+    both = learn_mixture(again, policy, state=first)
     same(both.stats, GaussianStats.of(torch.cat([old, again])))
-    assert len(learn(new + 9, policy, state=both)) == 2
+    assert len(learn_mixture(new + 9, policy, state=both)) == 2
 
 
 def test_each_arrival_is_cut_into_as_many_as_bic_prefers():
     x = blobs(600, centers=3, seed=5)
-    assert len(learn(x, POLICIES["merge"]())) == 3
+    assert len(learn_mixture(x, POLICIES["merge"]())) == 3
 
 
 # ---- the density
@@ -405,7 +415,7 @@ def test_each_arrival_is_cut_into_as_many_as_bic_prefers():
 @pytest.mark.parametrize("name", NAMES)
 def test_its_density_is_that_of_its_components(name):
     x = blobs()
-    state = learn(x, POLICIES[name]())
+    state = learn_mixture(x, POLICIES[name]())
     c = state.components
     weights = (c.n / c.n.sum()).numpy()
     expected = sum(
@@ -418,7 +428,7 @@ def test_its_density_is_that_of_its_components(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_draws_follow_the_density(name):
     x = blobs()
-    state = learn(x, POLICIES[name]())
+    state = learn_mixture(x, POLICIES[name]())
     drawn, k = state.sample(100_000, generator=torch.Generator().manual_seed(0))
     share = state.components.n / state.components.n.sum()
     torch.testing.assert_close(
@@ -437,10 +447,10 @@ def test_draws_follow_the_density(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stream_can_be_taken_up_again_and_leaves_its_past_alone(name):
     x, policy = blobs(), POLICIES[name]()
-    whole = learn(x, policy, batch=50)
-    first = learn(x[:150], policy, batch=50, state=policy.start(x))
+    whole = learn_mixture(x, policy, batch=50)
+    first = learn_mixture(x[:150], policy, batch=50, state=policy.start(x))
     before = first.stats.mean.clone()
-    again = learn(x[150:], policy, batch=50, state=first)
+    again = learn_mixture(x[150:], policy, batch=50, state=first)
     same(again.components, whole.components)
     assert torch.equal(first.stats.mean, before) and again.seen == 300
 
@@ -448,10 +458,13 @@ def test_a_stream_can_be_taken_up_again_and_leaves_its_past_alone(name):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: learn(x[0], POLICIES["igmn"]()), r"points \(N, D\)"),
-        (lambda x: learn(x, POLICIES["igmn"](), batch=0), "batch ≥ 1; got .* and 0"),
+        (lambda x: learn_mixture(x[0], POLICIES["igmn"]()), r"points \(N, D\)"),
         (
-            lambda x: learn(x[:1], POLICIES["igmn"]()),
+            lambda x: learn_mixture(x, POLICIES["igmn"](), batch=0),
+            "batch ≥ 1; got .* and 0",
+        ),
+        (
+            lambda x: learn_mixture(x[:1], POLICIES["igmn"]()),
             "differ in every dimension.*pass spread",
         ),
         (lambda x: POLICIES["igmn"](variant="new"), "'exact' or 'paper'; got 'new'"),
@@ -461,11 +474,11 @@ def test_a_stream_can_be_taken_up_again_and_leaves_its_past_alone(name):
             r"alpha of 0 or in \(½, 1\].*got 0.3",
         ),
         (
-            lambda x: learn(x[:2], POLICIES["online_em"](n_components=3)),
+            lambda x: learn_mixture(x[:2], POLICIES["online_em"](n_components=3)),
             "as many points as components.*got 2 and 3",
         ),
         (
-            lambda x: learn(x[:1].expand(5, -1), POLICIES["online_em"]()),
+            lambda x: learn_mixture(x[:1].expand(5, -1), POLICIES["online_em"]()),
             "2 distinct points.*got 1",
         ),
         (
