@@ -56,6 +56,7 @@ LABELS = {
     "entropy": "entropy",
     "product": "product (HGAD)",
 }
+NAMES = LABELS  # former name, for one release
 
 # A date in a file would make two drawings of the same data differ.
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
