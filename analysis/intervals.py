@@ -345,11 +345,11 @@ def _draws(
     (n_resamples, P), (n_resamples, N).
     """
     seed = random_state if isinstance(random_state, int) else tuple(random_state)
-    return _drawn(n_positive, n_negative, n_resamples, seed)
+    return _counts_of_draws(n_positive, n_negative, n_resamples, seed)
 
 
 @lru_cache(maxsize=64)
-def _drawn(
+def _counts_of_draws(
     n_positive: int, n_negative: int, n_resamples: int, seed: int | tuple[int, ...]
 ) -> list[np.ndarray]:
     """Draw once for all scores of the same images.

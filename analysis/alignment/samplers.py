@@ -3,7 +3,7 @@
 Can a classifier tell them from the images' own?
 """
 
-__all__ = ["SAMPLERS", "sampler_auc", "transport"]
+__all__ = ["SAMPLERS", "sampler_auc"]
 
 from collections.abc import Sequence
 
@@ -135,7 +135,7 @@ def gaussian(
     generator: torch.Generator,
 ) -> list[Tensor]:
     """The Gaussian of the class's features."""
-    return _drawn(images, category, 1, n, generator)
+    return _feature_draws(images, category, 1, n, generator)
 
 
 @SAMPLERS
@@ -147,11 +147,11 @@ def gaussians_4(
     generator: torch.Generator,
 ) -> list[Tensor]:
     """Four Gaussians of the class's features."""
-    return _drawn(images, category, 4, n, generator)
+    return _feature_draws(images, category, 4, n, generator)
 
 
-@SAMPLERS
-def transport(
+@SAMPLERS("transport")
+def transport_draws(
     model: FlowModel,
     images: Features,
     category: str,
@@ -192,7 +192,7 @@ def nominal(
     return _inverted(model, z, generator)
 
 
-def _drawn(
+def _feature_draws(
     images: Features, category: str, m: int, n: int, generator: torch.Generator
 ) -> list[Tensor]:
     laws: Gaussians = feature_gaussians(

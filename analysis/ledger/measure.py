@@ -239,14 +239,14 @@ def refit_centers(
         training = images.where(split="train", label=0, category=category)
         latents = training if isinstance(training, Latents) else encode(model, training)
         for level, z in zip(model.levels, latents.read()):
-            z = _drawn(z.flatten(0, 1), n_latents).to(level.codes)
+            z = _some_latents(z.flatten(0, 1), n_latents).to(level.codes)
             level.mixture = refit(
                 level.mixture, z, model.class_ids([category]), family=family
             )
     return model
 
 
-def _drawn(z: Tensor, n: int) -> Tensor:
+def _some_latents(z: Tensor, n: int) -> Tensor:
     """Some of the latents, always the same.
 
     At random, since every other one would miss whole columns of the grid.

@@ -145,7 +145,7 @@ def moved_samples(
     generator = torch.Generator().manual_seed(seed)
     out = []
     for i, level in enumerate(old.levels):
-        z = _drawn(
+        z = _latent_draws(
             level.mixture, old.class_ids([category])[0], n * len(level.codes), generator
         )
         x, back = level.inverse(z)
@@ -156,7 +156,9 @@ def moved_samples(
     return out
 
 
-def _drawn(mixture: Mixture, k: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def _latent_draws(
+    mixture: Mixture, k: Tensor, n: int, generator: torch.Generator
+) -> Tensor:
     """Latents (n, D) of one class."""
     m = torch.multinomial(
         mixture.psi[k].softmax(0).cpu(), n, replacement=True, generator=generator

@@ -335,7 +335,7 @@ def transported(evidence: Evidence) -> Pair:
     was, the draw is left out.
     """
     laws, flow, inverse = evidence.need("latents", "flow", "inverse")
-    z, y, cells = _drawn(evidence, laws)
+    z, y, cells = _class_draws(evidence, laws)
     z = flow(inverse(z, cells), cells)
     sane = torch.cat([_near_the_median(z[y == k]) for k in evidence.classes])
     return z[sane], y[sane]
@@ -357,11 +357,11 @@ def pushed(evidence: Evidence) -> Pair:
     Under the flow as it is.
     """
     laws, flow = evidence.need("features", "flow")
-    x, y, cells = _drawn(evidence, laws)
+    x, y, cells = _class_draws(evidence, laws)
     return flow(x, cells), y
 
 
-def _drawn(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
+def _class_draws(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
     """Draws of every class to align, class ids, and cells drawn uniformly.
 
     No draw lies in a law's outer twentieth.
