@@ -1,10 +1,9 @@
 """Conventions of continual learning: one number from R.
 
-`R[t, j]` is a metric on task j after learning task t.
-
-`R` is (T, T), of a metric where higher is better. Its upper triangle (tasks not learnt
-yet) may be NaN; only `fwt` reads it. A NaN elsewhere is a missing measurement and stays
-NaN. With T = 1 nothing can be forgotten: NaN as well.
+`R[t, j]` (T, T) is a metric on task j after learning task t, of which higher is
+better. Its upper triangle (tasks not learnt yet) may be NaN; only `fwt` reads it. A NaN
+elsewhere is a missing measurement and stays NaN. With T = 1 nothing can be forgotten:
+NaN as well.
 """
 
 __all__ = [
@@ -257,16 +256,14 @@ def _values(R: np.ndarray, joint: ArrayLike | None) -> dict[str, float]:
 def _losses_from_best(R: np.ndarray) -> np.ndarray:
     """Return losses from the best earlier value (T − 1,).
 
-    max_{j≤l<T} R[l, j] − R[T, j] for j < T.
+    They are max_{j≤l<T} R[l, j] − R[T, j] for j < T.
     """
-    return np.array([R[j:-1, j].max() - R[-1, j] for j in range(len(R) - 1)])
+    best = [R[j:-1, j].max() for j in range(len(R) - 1)]
+    return np.array(best) - R[-1, :-1]
 
 
 def _mean(values: ArrayLike) -> float:
-    """Return the mean, or NaN where there is nothing to average.
-
-    Without a warning.
-    """
+    """Return the mean, or NaN without a warning where there is nothing to average."""
     values = np.asarray(values, dtype=float)
     return float(values.mean()) if values.size else float("nan")
 

@@ -27,7 +27,7 @@ SAME_IMAGE_8_NEIGHBOURS[1] = True
 def image_auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Return the probability that an anomalous image outscores a normal one.
 
-    a tie counts one half.
+    A tie counts one half.
 
     Args:
         labels: 0 or 1 per image, (B,).
@@ -74,6 +74,11 @@ def pixel_ap(masks: ArrayLike, maps: ArrayLike) -> float:
     """Return the average precision over all pixels of all images together.
 
     Arguments as for `pixel_auroc`.
+
+    Example:
+        >>> masks = [[[0, 0, 1, 1]]]
+        >>> round(pixel_ap(masks, [[[0.1, 0.4, 0.35, 0.8]]]), 4)
+        0.8333
     """
     return _average_precision(*_by_class(masks, maps, ndim=3))
 
@@ -81,8 +86,7 @@ def pixel_ap(masks: ArrayLike, maps: ArrayLike) -> float:
 def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
     """Return the normalised area under the per-region overlap curve.
 
-    For false positive rates in [0, `max_fpr`].
-
+    It spans false positive rates in [0, `max_fpr`].
     PRO(τ) = mean over regions g of |{p ∈ g : score ≥ τ}| / |g|. A region is an
     8-connected component of one mask; the false positive rate is taken over all pixels
     outside the masks. As in the evaluation code of MVTec AD the curve is piecewise
@@ -104,6 +108,12 @@ def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
 
     Raises:
         ValueError: As for `pixel_auroc`, or `max_fpr` lies outside (0, 1].
+
+    Example:
+        >>> masks = [[[0, 1, 0, 0], [0, 0, 0, 1]]]
+        >>> maps = [[[0.0, 0.9, 0.1, 0.2], [0.3, 0.4, 0.5, 0.8]]]
+        >>> aupro(masks, maps)
+        1.0
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"Expected max_fpr in (0, 1]; got {max_fpr}.")
@@ -129,7 +139,8 @@ def labels_and_scores(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return boolean labels and floating scores of one shape.
 
-    Or say what is wrong with them.
+    Raises:
+        ValueError: As for `image_auroc`.
     """
     labels = np.asarray(labels)
     scores = np.asarray(scores)
@@ -175,10 +186,7 @@ def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
 def _false_alarms(
     positives: np.ndarray, negatives: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count the negatives above each of the ascending positives (P,).
-
-    And those at or above it (P,).
-    """
+    """Count the negatives above, and at or above, each ascending positive (P,)."""
     negatives = np.sort(negatives)
     above = negatives.size - np.searchsorted(negatives, positives, side="right")
     at_or_above = negatives.size - np.searchsorted(negatives, positives, side="left")
@@ -188,9 +196,6 @@ def _false_alarms(
 def _by_class(
     labels: ArrayLike, scores: ArrayLike, *, ndim: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of the anomalous (P,) and of the normal (N,).
-
-    The former ascending.
-    """
+    """Return the scores of the anomalous (P,), ascending, and of the normal (N,)."""
     labels, scores = labels_and_scores(labels, scores, ndim=ndim)
     return np.sort(scores[labels]), scores[~labels]

@@ -1,11 +1,8 @@
-"""Incremental Gaussian mixtures by scikit-learn's conventions.
-
-Density estimators of NumPy arrays.
-"""
+"""Incremental Gaussian mixtures as density estimators, by scikit-learn's rules."""
 
 __all__ = ["IncrementalGaussianMixture", "growth", "moving_clusters"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +18,9 @@ from cl_flow.align.mixtures.engine import log_joint
 
 
 class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
-    """A Gaussian mixture that learns from a stream, batch after batch.
+    """Gaussian mixture that learns from a stream, batch after batch.
 
-    a thin face of `cl_flow.align.learn_mixture`.
+    It is a thin face of `cl_flow.align.learn_mixture`, for NumPy arrays.
 
     Args:
         policy: Name in `cl_flow.align.POLICIES`: `igmm`, `igmn`, `figmn`, `online_em`
@@ -70,14 +67,21 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
         The first call places and sizes new components by its own.
         """
         state = getattr(self, "state_", None)
-        first = state is None
-        x = torch.tensor(
-            validate_data(
-                self, X, reset=first, dtype=np.float64, ensure_min_samples=1 + first
-            )
+        is_first = state is None
+        x = validate_data(
+            self,
+            X,
+            reset=is_first,
+            dtype=np.float64,
+            ensure_min_samples=1 + is_first,
         )
         policy = POLICIES[self.policy](**(self.options or {}))
-        self.state_ = learn_mixture(x, policy, state=state, batch=self.batch_size)
+        self.state_ = learn_mixture(
+            torch.tensor(x),
+            policy,
+            state=state,
+            batch=self.batch_size,
+        )
         return self
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
@@ -131,20 +135,18 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
 def moving_clusters(
     n: int = 600, *, n_clusters: int = 3, shuffled: bool = False, seed: int = 0
 ) -> np.ndarray:
-    """Stream (n, 2) of elongated clusters on a circle.
-
-    One after the other, or shuffled.
-    """
+    """Stream (n, 2) of elongated clusters on a circle, in turn or shuffled."""
     rng = np.random.default_rng(seed)
-    sizes = np.full(n_clusters, n // n_clusters) + (
-        np.arange(n_clusters) < n % n_clusters
-    )
+    places = np.arange(n_clusters)
+    angles = 2 * np.pi * places / n_clusters
+    sizes = n // n_clusters + (places < n % n_clusters)
     parts = []
-    for angle, size in zip(2 * np.pi * np.arange(n_clusters) / n_clusters, sizes):
-        turn = np.array(
-            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        )
-        parts.append((rng.normal(size=(size, 2)) * (0.5, 1.5) + (5, 0)) @ turn.T)
+    for angle, size in zip(angles, sizes):
+        cos = np.cos(angle)
+        sin = np.sin(angle)
+        turn = np.array([[cos, -sin], [sin, cos]])
+        upright = rng.normal(size=(size, 2)) * (0.5, 1.5) + (5, 0)
+        parts.append(upright @ turn.T)
     stream = np.concatenate(parts)
     return rng.permutation(stream) if shuffled else stream
 
@@ -156,7 +158,7 @@ def growth(
     after: Sequence[int] = (20, 200, 600),
     batch_size: int = 1,
 ) -> pd.DataFrame:
-    """The components of each mixture at several moments of each stream.
+    """Components of each mixture at several moments of each stream.
 
     How to read it: on one stream, rows of two policies that agree learn the same; on
     the same points in another order, what differs is the order's doing.
@@ -178,42 +180,36 @@ def growth(
         stream = np.asarray(stream, dtype=float)
         for name, options in policies.items():
             mixture = IncrementalGaussianMixture(
-                name, options=options, batch_size=batch_size
+                name,
+                options=options,
+                batch_size=batch_size,
             )
             seen = 0
             for n in after:
                 mixture.partial_fit(stream[seen:n])
                 seen = n
                 score = mixture.score(stream)
-                for k, (w, m, c) in enumerate(
-                    zip(mixture.weights_, mixture.means_, mixture.covariances_)
-                ):
-                    rows.append((order, name, n, k, w, *m, *_axes(c), score))
+                for k, component in enumerate(_components(mixture)):
+                    rows.append((order, name, n, k, *component, score))
     keys = ["order", "policy", "n_points", "component"]
-    return pd.DataFrame(
-        rows,
-        columns=[
-            *keys,
-            "weight",
-            "x",
-            "y",
-            "major",
-            "minor",
-            "angle",
-            "log_likelihood",
-        ],
-    )
+    shape = ["weight", "x", "y", "major", "minor", "angle"]
+    return pd.DataFrame(rows, columns=[*keys, *shape, "log_likelihood"])
+
+
+def _components(mixture: IncrementalGaussianMixture) -> Iterator[tuple[float, ...]]:
+    """Weight, mean, and axes of every component in the plane."""
+    parts = zip(mixture.weights_, mixture.means_, mixture.covariances_)
+    for weight, mean, covariance in parts:
+        yield weight, *mean, *_axes(covariance)
 
 
 def _axes(covariance: np.ndarray) -> tuple[float, float, float]:
-    """Standard deviations along both axes of a 2-D covariance.
+    """Standard deviations along the axes of a 2-D covariance, longer first.
 
-    And the angle of the longer one in degrees.
+    Then the angle of the longer one in degrees.
     """
     variances, directions = np.linalg.eigh(covariance)
     minor, major = np.sqrt(variances)
-    return (
-        major,
-        minor,
-        float(np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))),
-    )
+    x, y = directions[:, 1]
+    angle = float(np.degrees(np.arctan2(y, x)))
+    return major, minor, angle

@@ -42,7 +42,7 @@ TERMS: dict[str, dict[str, int]] = {
 
 
 def ledger_states(family: str) -> dict[str, State]:
-    """The states that a ledger compares, by name, as (flow, centers, mask).
+    """States that a ledger compares, by name, as (flow, centers, mask).
 
     `learned` and `final` are the two models. On the way from `final` back, `masked`
     takes the classes that came later out of the competition, `restored` also has the
@@ -62,9 +62,9 @@ def ledger_states(family: str) -> dict[str, State]:
 
 
 def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
-    r"""Split the drop from `learned` to `final` in four terms.
+    r"""Split the drop from `learned` to `final` in four terms that add up to it.
 
-    They add up to it, whatever the values are.
+    They do so whatever the values are.
 
     $$A_0 - A_T = \underbrace{A_1 - A_T}_{\text{confusion}}
     + \underbrace{A_2 - A_1}_{\text{center drift}}
@@ -78,25 +78,28 @@ def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
         The terms and their sum `drop`. With a control also `beyond`, how far the refit
         of the new flow exceeds that of a flow that learnt nothing, and `reminded`, the
         part of alignment that lies above the control.
+
+    Example:
+        >>> found = {"learned": 1.0, "final": 0.5, "masked": 0.75, "restored": 0.75}
+        >>> terms = ledger_split({**found, "realigned": 0.875, "refitted": 1.0})
+        >>> terms["confusion"], terms["drop"]
+        (0.25, 0.5)
     """
-    terms = {
-        name: sum(sign * values[state] for state, sign in signs.items())
-        for name, signs in TERMS.items()
-    }
+    terms = {}
+    for name, signs in TERMS.items():
+        terms[name] = sum(sign * values[state] for state, sign in signs.items())
     terms["drop"] = values["learned"] - values["final"]
     if "control" in values:
-        terms["beyond"] = values["realigned"] - values["control"]
-        terms["reminded"] = terms["alignment"] * _above(
-            values["restored"], values["realigned"], values["control"]
-        )
+        end = values["realigned"]
+        level = values["control"]
+        terms["beyond"] = end - level
+        above = _above(values["restored"], end, level)
+        terms["reminded"] = terms["alignment"] * above
     return terms
 
 
 def _above(start: Value, end: Value, level: Value) -> Value:
-    """The part of a rise that lies above a level.
-
-    All of it where there is no rise.
-    """
+    """Part of a rise that lies above a level; all of it where there is no rise."""
     rise = np.asarray(end - start)
     covered = np.clip(level - start, 0, np.maximum(rise, 0))
     return 1 - covered / np.where(rise > 0, rise, 1)
@@ -105,28 +108,23 @@ def _above(start: Value, end: Value, level: Value) -> Value:
 def spurious_share(
     terms: Mapping[str, Value], *, alignment: str | None = "alignment"
 ) -> Value:
-    """Share of the drop that was spurious.
-
-    It is gone when nothing but centers and competitors is set right.
+    """Share of the drop that is gone once centers and competitors are set right.
 
     (confusion + center drift + alignment) / drop. It is an upper bound on what was
     kept, since a refit teaches as well as it reminds: with `alignment="reminded"` only
     what lies above the refit of a flow that learnt nothing counts, which is a lower
     bound; with None no refit counts at all.
     """
-    kept = (
-        terms["confusion"]
-        + terms["center drift"]
-        + (terms[alignment] if alignment else 0.0)
-    )
+    refit = terms[alignment] if alignment else 0.0
+    kept = terms["confusion"] + terms["center drift"] + refit
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.divide(kept, terms["drop"])
 
 
 def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
-    r"""Contribution of each player, averaged over all orders.
+    r"""Contribution of each player, averaged over all orders in which they may join.
 
-    Orders in which they may join; the sum is what all add together.
+    The sum is what all add together.
 
     $$\phi_i = \sum_{S \not\ni i} \frac{|S|!\,(n-|S|-1)!}{n!}\,[v(S \cup i) - v(S)]$$
 
@@ -196,7 +194,7 @@ def judge(
 ) -> Verdict:
     """Name what happened, where the intervals allow it.
 
-    a half decides, as neither side should have to prove more.
+    One half decides, as neither side should have to prove more.
 
     Args:
         drop: How far the metric fell.
