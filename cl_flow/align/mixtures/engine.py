@@ -7,27 +7,23 @@ __all__ = [
     "MixtureState",
     "POLICIES",
     "Policy",
-    "chi2_quantile",
-    "chi2_tail",
-    "joined",
     "learn_mixture",
     "log_joint",
     "seeded",
 ]
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from cl_flow.align.statistics.algebra import over_matrices
 from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.align.statistics.precision import PrecisionStats
 from cl_flow.registry import Registry
 
 POLICIES: Registry = Registry("policy")
-Stats = TypeVar("Stats", GaussianStats, PrecisionStats)
 
 
 @dataclass(frozen=True)
@@ -64,37 +60,35 @@ class MixtureState:
     @property
     def density(self) -> GaussianStats | PrecisionStats:
         """Components of the density, their weights in proportion to counts."""
-        return self.current if self.average is None else self.average
+        if self.average is not None:
+            return self.average
+        return self.current
 
     @property
     def current(self) -> GaussianStats | PrecisionStats:
         """The components that the next batch is shared out by."""
         if self.fitted is not None:
             return self.fitted
-        return (
-            self.stats.inflated(self.stats.n / (self.stats.n + self.prior))
-            if self.prior
-            else self.stats
-        )
+        if not self.prior:
+            return self.stats
+        n = self.stats.n
+        return self.stats.inflated(n / (n + self.prior))
 
     @property
     def components(self) -> GaussianStats:
-        """Components of the density, with scatters.
-
-        Whatever form they are kept in.
-        """
-        return (
-            self.density.to_stats()
-            if isinstance(self.density, PrecisionStats)
-            else self.density
-        )
+        """Components of the density with scatters, in whatever form they are kept."""
+        density = self.density
+        if isinstance(density, PrecisionStats):
+            return density.to_stats()
+        return density
 
     def __len__(self) -> int:
         return len(self.stats)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """ln p(x) (N,) of points (N, D)."""
-        return log_joint(self.density, x).logsumexp(1)
+        log_p = log_joint(self.density, x)
+        return log_p.logsumexp(1)
 
     def responsibilities(self, x: Tensor) -> Tensor:
         """Responsibilities p(k | x) (N, K).
@@ -108,26 +102,32 @@ class MixtureState:
         if log_p.isnan().any():
             raise ValueError(
                 "Expected covariances that are positive definite; got one that is not. "
-                "The paper's update loses them "
-                "once a point's share of its component exceeds .382; variant='exact' "
-                "never does."
+                "The paper's update loses them once a point's share of its component "
+                "exceeds .382; variant='exact' never does."
             )
         return log_p.softmax(1)
 
     def sample(
-        self, n: int, *, generator: torch.Generator | None = None
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw `n` points (n, D) and their components (n,)."""
+        """Draw `n` points (n, D) and their components (n,), in order of components."""
         components = self.components
+        weights = components.n.cpu().double()
         k = torch.multinomial(
-            components.n.cpu().double(), n, replacement=True, generator=generator
+            weights,
+            n,
+            replacement=True,
+            generator=generator,
         )
         counts = k.bincount(minlength=len(components))
-        drawn = [
-            components[j].sample(int(count), generator=generator)[0]
-            for j, count in enumerate(counts)
-            if count
-        ]
+        drawn = []
+        for j, count in enumerate(counts.tolist()):
+            if count:
+                draws = components[j].sample(count, generator=generator)
+                drawn.append(draws[0])
         return torch.cat(drawn), k.sort().values
 
     @property
@@ -180,16 +180,18 @@ def learn_mixture(
         >>> from cl_flow.align import POLICIES
         >>> noise = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
         >>> x = noise + 20.0 * (torch.arange(400) % 2)[:, None]
-        >>> state = learn_mixture(x, POLICIES["figmn"](), batch=100)
-        >>> len(state), state.seen
-        (2, 400)
+        >>> policy = POLICIES["figmn"]()
+        >>> first = learn_mixture(x[:300], policy, batch=100)
+        >>> learn_mixture(x[300:], policy, state=first, batch=100)
+        MixtureState(2 components after 400 points)
     """
     if x.ndim != 2 or not len(x) or (batch is not None and batch < 1):
         raise ValueError(
-            "Expected points (N, D), at least one, and batch ≥ 1; got "
-            f"{tuple(x.shape)} and {batch}."
+            "Expected points (N, D), at least one, and batch ≥ 1; "
+            f"got {tuple(x.shape)} and {batch}."
         )
-    state = policy.start(x) if state is None else state
+    if state is None:
+        state = policy.start(x)
     for part in x.split(batch or len(x)):
         state = policy.observe(state, part)
     return state
@@ -200,17 +202,8 @@ def log_joint(stats: GaussianStats | PrecisionStats, x: Tensor) -> Tensor:
 
     The weights are in proportion to the counts.
     """
-    return stats.log_prob(x) + (stats.n / stats.n.sum()).log()
-
-
-def joined(a: Stats, b: Stats) -> Stats:
-    """The components of both, one after the other."""
-    return type(a)(
-        **{
-            name: torch.cat([values, getattr(b, name)])
-            for name, values in vars(a).items()
-        }
-    )
+    share = stats.n / stats.n.sum()
+    return stats.log_prob(x) + share.log()
 
 
 def seeded(x: Tensor, k: int, *, generator: torch.Generator) -> GaussianStats:
@@ -228,46 +221,22 @@ def seeded(x: Tensor, k: int, *, generator: torch.Generator) -> GaussianStats:
     """
     if len(x) < k:
         raise ValueError(
-            "Expected at least as many points as components to place them at; got "
-            f"{len(x)} and {k}."
+            "Expected at least as many points as components to place them at; "
+            f"got {len(x)} and {k}."
         )
-    chosen = x[torch.randint(len(x), (1,), generator=generator).to(x.device)]
+    first = torch.randint(len(x), (1,), generator=generator)
+    chosen = x[first.to(x.device)]
     for _ in range(k - 1):
-        square = torch.cdist(x, chosen).amin(1).square()
+        distance = torch.cdist(x, chosen).amin(1)
+        square = distance.square()
         if not square.any():
             raise ValueError(
-                f"Expected {k} distinct points to place components at; got "
-                f"{len(chosen)}."
+                f"Expected {k} distinct points to place components at; "
+                f"got {len(chosen)}."
             )
-        chosen = torch.cat(
-            [
-                chosen,
-                x[torch.multinomial(square.cpu(), 1, generator=generator).to(x.device)],
-            ]
-        )
+        one = torch.multinomial(square.cpu(), 1, generator=generator)
+        chosen = torch.cat([chosen, x[one.to(x.device)]])
     variance = x.var(0, unbiased=False).clamp(min=1e-12)
     n = x.new_full((k,), 1 / k)
-    return GaussianStats(n, chosen, n[:, None, None] * variance.diag())
-
-
-def chi2_tail(value: Tensor, dof: float) -> Tensor:
-    """P(χ² > value) with `dof` degrees of freedom."""
-    return torch.special.gammaincc(torch.full_like(value, dof / 2), value / 2)
-
-
-@cache
-def chi2_quantile(level: float, dof: float) -> float:
-    """Quantile of χ² with `dof` degrees of freedom, by bisection.
-
-    χ² stays below it with probability `level`.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"Expected a probability in (0, 1); got {level}.")
-    low = torch.zeros((), dtype=torch.float64)
-    high = torch.tensor(dof + 100.0 + 20 * dof**0.5, dtype=torch.float64)
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if chi2_tail(middle, dof) > 1 - level else (low, middle)
-        )
-    return middle.item()
+    scatter = over_matrices(n) * variance.diag()
+    return GaussianStats(n, chosen, scatter)

@@ -1,6 +1,6 @@
-"""IGMM, IGMN and FIGMN.
+"""Gated mixtures: IGMM, IGMN and FIGMN.
 
-a point that no component accepts founds a new one, all others are shared out.
+A point that no component accepts founds a new one, all others are shared out.
 """
 
 __all__ = ["Gated", "figmn", "igmm", "igmn"]
@@ -13,8 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_flow.align.mixtures.engine import POLICIES, MixtureState, chi2_quantile, joined
+from cl_flow.align.mixtures.chi_square import chi2_quantile
+from cl_flow.align.mixtures.engine import POLICIES, MixtureState
+from cl_flow.align.statistics.algebra import outer, over_matrices, over_vectors
 from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.statistics.joining import joined
 from cl_flow.align.statistics.precision import PrecisionStats
 
 
@@ -85,8 +88,8 @@ class Gated:
         shares = [share for share in (self.tau, self.beta) if share is not None]
         if len(shares) != 1 or not 0 < shares[0] < 1:
             raise ValueError(
-                f"Expected one of tau and beta, between 0 and 1; got {self.tau} and "
-                f"{self.beta}."
+                "Expected one of tau and beta, between 0 and 1; "
+                f"got {self.tau} and {self.beta}."
             )
 
     def start(self, x: Tensor) -> MixtureState:
@@ -98,17 +101,10 @@ class Gated:
             ValueError: The spread is not given, and the points do not differ.
         """
         dim = x.shape[1]
-        none = GaussianStats.empty(0, x.shape[1], like=x)
-        stats = (
-            PrecisionStats(none.n, none.mean, none.scatter, none.n)
-            if self.precision
-            else none
-        )
-        spread = (
-            self.delta * (x.amax(0) - x.amin(0))
-            if self.spread is None
-            else torch.as_tensor(self.spread).to(x)
-        )
+        stats = none = GaussianStats.empty(0, dim, like=x)
+        if self.precision:
+            stats = PrecisionStats(none.n, none.mean, none.scatter, none.n)
+        spread = self._spread(x)
         if not (spread > 0).all():
             raise ValueError(
                 "Expected points that differ in every dimension, to size new "
@@ -121,6 +117,13 @@ class Gated:
             spread=spread.expand(dim),
             prior=self.prior,
         )
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """Standard deviation of a new component, per dimension or for all."""
+        if self.spread is not None:
+            return torch.as_tensor(self.spread).to(x)
+        reach = x.amax(0) - x.amin(0)
+        return self.delta * reach
 
     def observe(self, state: MixtureState, x: Tensor) -> MixtureState:
         """The state after one more batch (N, D).
@@ -144,113 +147,136 @@ class Gated:
 
     # ---- founding
 
-    def _founded(self, state: MixtureState, x: Tensor) -> tuple[MixtureState, Tensor]:
+    def _founded(
+        self,
+        state: MixtureState,
+        x: Tensor,
+    ) -> tuple[MixtureState, Tensor]:
         """Found components at points that none accepts.
 
         Each is there before the next point is judged; the points left over are returned
         too.
         """
         novel = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        if len(state):
-            novel = ~(state.current.distances(x)[0] <= self.gates(state)).any(1)
         left = torch.ones_like(novel)
-        while novel.any() and (
-            self.max_components is None or len(state) < self.max_components
-        ):
+        if len(state):
+            square, _ = state.current.distances(x)
+            accepted = square <= self.gates(state)
+            novel = ~accepted.any(1)
+        while novel.any() and self._has_room(state):
             first = int(novel.nonzero()[0])
             state = self._with(state, x[first : first + 1])
-            left[first] = novel[first] = False
+            novel[first] = False
+            left[first] = False
             rest = novel.nonzero()[:, 0]
             newest = dataclasses.replace(
-                state, stats=state.stats[-1:], tally=state.tally[-1:]
+                state,
+                stats=state.stats[-1:],
+                tally=state.tally[-1:],
             )
-            novel[rest] = newest.current.distances(x[rest])[0][:, 0] > self.gates(
-                newest
-            )
+            square, _ = newest.current.distances(x[rest])
+            novel[rest] = square[:, 0] > self.gates(newest)
         return state, x[left]
+
+    def _has_room(self, state: MixtureState) -> bool:
+        most = self.max_components
+        return most is None or len(state) < most
 
     def _with(self, state: MixtureState, x: Tensor) -> MixtureState:
         """State with one more component, of count 1, at a point (1, D)."""
         one = x.new_ones(1)
-        new = GaussianStats(
-            one, x, (1 + self.prior) * state.spread.square().diag()[None]
-        )
-        stats = joined(
-            state.stats, PrecisionStats.of_stats(new) if self.precision else new
-        )
-        tally = torch.cat([state.tally, one.expand(1, 2)])
+        variance = state.spread.square()
+        scatter = (1 + self.prior) * variance.diag()
+        new = GaussianStats(one, x, scatter[None])
+        if self.precision:
+            new = PrecisionStats.of_stats(new)
+        begun = x.new_ones(1, 2)
         return dataclasses.replace(
-            state, stats=stats, age=torch.cat([state.age, 0 * one]), tally=tally
+            state,
+            stats=joined(state.stats, new),
+            age=torch.cat([state.age, 0 * one]),
+            tally=torch.cat([state.tally, begun]),
         )
 
     def gates(self, state: MixtureState) -> Tensor:
         """d² up to which each component accepts (K,)."""
-        dim = state.stats.mean.shape[1]
-        fit = state.tally[:, 1] / state.tally[:, 0]
-        widening = (
-            torch.maximum(fit, 1 + 1 / state.stats.n)
-            if self.calibrate
-            else torch.ones_like(fit)
-        )
-        return self._limit(dim) * widening
+        stats = state.stats
+        limit = self._limit(stats.mean.shape[1])
+        count, fit = state.tally.T
+        widening = torch.ones_like(fit)
+        if self.calibrate:
+            uncertainty = 1 + 1 / stats.n
+            widening = torch.maximum(fit / count, uncertainty)
+        return limit * widening
 
     def _limit(self, dim: int) -> float:
-        return (
-            -2 * math.log(self.tau)
-            if self.beta is None
-            else chi2_quantile(1 - self.beta, dim)
-        )
+        if self.beta is None:
+            return -2 * math.log(self.tau)
+        return chi2_quantile(1 - self.beta, dim)
 
     # ---- sharing out, removing
 
     def _shared_out(self, state: MixtureState, x: Tensor) -> MixtureState:
+        stats = state.stats
         weights = state.responsibilities(x)
         square, _ = state.current.distances(x)
-        inside = weights * (square <= self.gates(state))
-        tally = torch.stack(
-            [inside.sum(0), (inside * square).sum(0) / x.shape[1]], dim=1
-        )
-        update = _as_printed if self.variant == "paper" else type(state.stats).absorb
-        return dataclasses.replace(
-            state, stats=update(state.stats, x, weights), tally=state.tally + tally
-        )
+        accepted = square <= self.gates(state)
+        inside = weights * accepted
+        count = inside.sum(0)
+        total = (inside * square).sum(0)
+        fit = total / x.shape[1]
+        added = torch.stack([count, fit], dim=1)
+        if self.variant == "paper":
+            stats = _as_printed(stats, x, weights)
+        else:
+            stats = stats.absorb(x, weights)
+        tally = state.tally + added
+        return dataclasses.replace(state, stats=stats, tally=tally)
 
     def _pruned(self, state: MixtureState) -> MixtureState:
+        n = state.stats.n
         dim = state.stats.mean.shape[1]
-        min_age = 2 * dim if self.min_age is None else self.min_age
-        keep = (state.age <= min_age) | (
-            state.stats.n >= (dim + 1 if self.min_count is None else self.min_count)
-        )
+        min_age = self.min_age
+        if min_age is None:
+            min_age = 2 * dim
+        min_count = self.min_count
+        if min_count is None:
+            min_count = dim + 1
+        young = state.age <= min_age
+        large = n >= min_count
+        keep = young | large
         if keep.all():
             return state
-        keep[state.stats.n.argmax()] = True
+        keep[n.argmax()] = True
         return dataclasses.replace(
-            state, stats=state.stats[keep], age=state.age[keep], tally=state.tally[keep]
+            state,
+            stats=state.stats[keep],
+            age=state.age[keep],
+            tally=state.tally[keep],
         )
 
 
 def _as_printed(
-    stats: GaussianStats | PrecisionStats, x: Tensor, weights: Tensor
+    stats: GaussianStats | PrecisionStats,
+    x: Tensor,
+    weights: Tensor,
 ) -> GaussianStats | PrecisionStats:
     """The update of one point (1, D) as the papers print it."""
-    n = stats.n + weights[0]
-    share = (weights[0] / n)[:, None]
+    added = weights[0]
+    n = stats.n + added
+    share = added / n
     error = x - stats.mean
-    mean = stats.mean + share * error
+    mean = stats.mean + over_vectors(share) * error
     if isinstance(stats, PrecisionStats):
-        coefficient = n * (share * (1 - 3 * share + share**2))[:, 0]
-        return stats.add_outer(n, mean, error, coefficient)
+        printed = share * (1 - 3 * share + share**2)
+        return stats.add_outer(n, mean, error, n * printed)
+    share = over_matrices(share)
     after = x - mean
     moved = mean - stats.mean
-    share = share[:, :, None]
-    covariance = (
-        (1 - share) * stats.covariance() + share * _outer(after) - _outer(moved)
-    )
-    return GaussianStats(n, mean, n[:, None, None] * covariance)
-
-
-def _outer(rows: Tensor) -> Tensor:
-    return rows[:, :, None] * rows[:, None, :]
+    kept = (1 - share) * stats.covariance()
+    new = share * outer(after, after)
+    covariance = kept + new - outer(moved, moved)
+    return GaussianStats(n, mean, over_matrices(n) * covariance)
 
 
 # ---- under the names of the papers
@@ -284,8 +310,8 @@ def igmn(*, beta: float = 0.05, **options: Any) -> Gated:
 
     References:
         IGMN: an incremental connectionist approach for concept formation, reinforcement
-        learning and robotics
-        (Heinen and Engel, 2011) https://doi.org/10.4013/jacr.2011.11.01
+        learning and robotics (Heinen and Engel, 2011)
+        https://doi.org/10.4013/jacr.2011.11.01
     """
     return Gated(beta=beta, **options)
 
@@ -294,7 +320,7 @@ def igmn(*, beta: float = 0.05, **options: Any) -> Gated:
 def figmn(*, beta: float = 0.05, **options: Any) -> Gated:
     """IGMN with precisions and log-determinants, updated by rank one.
 
-    The same numbers at O(D²) a point.
+    It has the same numbers at O(D²) a point.
 
     References:
         A fast incremental Gaussian mixture model (Pinto and Engel, 2015)

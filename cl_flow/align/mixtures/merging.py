@@ -12,15 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cl_flow.align.mixtures.engine import (
-    POLICIES,
-    MixtureState,
-    chi2_tail,
-    joined,
-    log_joint,
-)
+from cl_flow.align.mixtures.chi_square import chi2_tail
+from cl_flow.align.mixtures.engine import POLICIES, MixtureState, log_joint
 from cl_flow.align.mixtures.stepwise import Stepwise
 from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.statistics.joining import joined
 
 
 @dataclass(frozen=True)
@@ -61,9 +57,13 @@ class Merging:
         for k in range(len(new)):
             stats = self._placed(stats, new[k])
         born = state.age.new_zeros(len(stats) - len(state))
-        age = torch.cat([state.age, born]) + len(x)
+        age = torch.cat([state.age, born])
         return dataclasses.replace(
-            state, stats=stats, seen=state.seen + len(x), steps=state.steps + 1, age=age
+            state,
+            stats=stats,
+            seen=state.seen + len(x),
+            steps=state.steps + 1,
+            age=age + len(x),
         )
 
     def _placed(self, stats: GaussianStats, new: GaussianStats) -> GaussianStats:
@@ -73,30 +73,51 @@ class Merging:
         k = int(p.argmax())
         if p[k] < self.level:
             return joined(stats, new)
-        rest = torch.arange(len(stats), device=p.device) != k
-        return joined(stats[rest], stats[k].merge(new))
+        others = torch.arange(len(stats), device=p.device) != k
+        merged = stats[k].merge(new)
+        return joined(stats[others], merged)
 
     def _fit(self, x: Tensor) -> GaussianStats:
         """Statistics of the mixture that BIC prefers.
 
         Sizes whose components would be singular are passed over.
         """
-        dim = x.shape[1]
+        least = x.shape[1] + 2
+        most = max(1, len(x) // least)
         best = GaussianStats.of(x)
         lowest = math.inf
-        for k in range(1, min(self.max_components, max(1, len(x) // (dim + 2))) + 1):
-            em = Stepwise(k, alpha=0.0, ridge=self.ridge, seed=self.seed)
-            state = em.start(x)
-            for _ in range(self.n_iter):
-                state = em.observe(state, x)
-            if k > 1 and state.stats.n.min() * len(x) < dim + 2:
+        for k in range(1, min(self.max_components, most) + 1):
+            state = self._em(x, k)
+            smallest = state.stats.n.min() * len(x)
+            if k > 1 and smallest < least:
                 continue
-            n_parameters = k - 1 + k * (dim + dim * (dim + 1) / 2)
-            bic = n_parameters * math.log(len(x)) - 2 * state.log_prob(x).sum().item()
+            bic = _bic(state, x)
             if bic < lowest:
-                best = GaussianStats.of(x, log_joint(state.density, x).softmax(1))
+                log_p = log_joint(state.density, x)
+                best = GaussianStats.of(x, log_p.softmax(1))
                 lowest = bic
         return best
+
+    def _em(self, x: Tensor, k: int) -> MixtureState:
+        """A mixture of k components after EM on all points."""
+        em = Stepwise(k, alpha=0.0, ridge=self.ridge, seed=self.seed)
+        state = em.start(x)
+        for _ in range(self.n_iter):
+            state = em.observe(state, x)
+        return state
+
+
+def _bic(state: MixtureState, x: Tensor) -> float:
+    k = len(state)
+    per_component = _n_moments(x.shape[1])
+    n_parameters = k - 1 + k * per_component
+    log_likelihood = state.log_prob(x).sum().item()
+    return n_parameters * math.log(len(x)) - 2 * log_likelihood
+
+
+def _n_moments(dim: int) -> float:
+    """Degrees of freedom of a mean and a covariance."""
+    return dim + dim * (dim + 1) / 2
 
 
 def equality(a: GaussianStats, b: GaussianStats) -> Tensor:
@@ -114,26 +135,28 @@ def equality(a: GaussianStats, b: GaussianStats) -> Tensor:
         An introduction to multivariate statistical analysis, section 10.3 (Anderson,
         2003)
         Highly efficient incremental estimation of Gaussian mixture models for online
-        data stream clustering
-        (Song and Wang, 2005) https://doi.org/10.1117/12.601724
+        data stream clustering (Song and Wang, 2005)
+        https://doi.org/10.1117/12.601724
     """
-    b = b[torch.zeros(len(a), dtype=torch.long, device=a.n.device)]
+    first = torch.zeros(len(a), dtype=torch.long, device=a.n.device)
+    b = b[first]
     both = a.merge(b)
     dim = a.mean.shape[1]
     ratio = _log_volume(both) - _log_volume(a) - _log_volume(b)
-    mean = (
-        _mean_log_volume(both.n, dim)
-        - _mean_log_volume(a.n, dim)
-        - _mean_log_volume(b.n, dim)
-    )
-    dof = dim + dim * (dim + 1) / 2
-    p = chi2_tail((ratio * dof / mean).nan_to_num(nan=math.inf).clamp(min=0.0), dof)
-    return p.where((a.n >= dim + 2) & (b.n >= dim + 2), torch.zeros_like(p))
+    expected = _mean_log_volume(both.n, dim)
+    expected = expected - _mean_log_volume(a.n, dim)
+    expected = expected - _mean_log_volume(b.n, dim)
+    dof = _n_moments(dim)
+    scaled = (ratio * dof / expected).nan_to_num(nan=math.inf)
+    p = chi2_tail(scaled.clamp(min=0.0), dof)
+    enough = (a.n >= dim + 2) & (b.n >= dim + 2)
+    return p.where(enough, torch.zeros_like(p))
 
 
 def _log_volume(stats: GaussianStats) -> Tensor:
     """n ln|S/n| (K,)."""
-    return stats.n * torch.linalg.slogdet(stats.covariance()).logabsdet
+    log_det = torch.linalg.slogdet(stats.covariance()).logabsdet
+    return stats.n * log_det
 
 
 def _mean_log_volume(n: Tensor, dim: int) -> Tensor:
@@ -141,10 +164,11 @@ def _mean_log_volume(n: Tensor, dim: int) -> Tensor:
 
     They come from a Gaussian of unit covariance.
     """
+    n_points = n[:, None]
     steps = torch.arange(1, dim + 1, dtype=n.dtype, device=n.device)
-    return n * (
-        torch.digamma((n[:, None] - steps).clamp(min=1e-3) / 2) - (n[:, None] / 2).log()
-    ).sum(1)
+    dof = (n_points - steps).clamp(min=1e-3)
+    log_det = torch.digamma(dof / 2) - (n_points / 2).log()
+    return n * log_det.sum(1)
 
 
 @POLICIES
@@ -156,15 +180,16 @@ def merge(
     ridge: float = 1e-6,
     seed: int = 0,
 ) -> Merging:
-    """New data fitted alone, then components merged when they are statistically equal.
+    """New data fitted alone, then components merged where they are equal.
 
-    This is the documented form of the family that the method cited as "Ahmad 2006"
-    belongs to; that text itself could not be found anywhere.
+    Equal is what statistics cannot tell apart (`equality`). This is the documented form
+    of the family that the method cited as "Ahmad 2006" belongs to; that text itself
+    could not be found anywhere.
 
     References:
         Highly efficient incremental estimation of Gaussian mixture models for online
-        data stream clustering
-        (Song and Wang, 2005) https://doi.org/10.1117/12.601724
+        data stream clustering (Song and Wang, 2005)
+        https://doi.org/10.1117/12.601724
         A method to add Gaussian mixture models (Hall, Hicks and Robinson, 2005)
     """
     return Merging(level, max_components, n_iter, ridge, seed)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cl_flow.align.mixtures.engine import POLICIES, MixtureState, seeded
+from cl_flow.align.statistics.algebra import eye_like, over_matrices, over_vectors
 from cl_flow.align.statistics.gaussian import GaussianStats
 
 
@@ -48,24 +49,18 @@ class Stepwise:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (
-            not (self.alpha == 0 or 0.5 < self.alpha <= 1)
-            or self.t0 < 1
-            or self.n_components < 1
-        ):
+        decays = self.alpha == 0 or 0.5 < self.alpha <= 1
+        if not decays or self.t0 < 1 or self.n_components < 1:
             raise ValueError(
-                "Expected alpha of 0 or in (½, 1], t0 ≥ 1 and n_components ≥ 1; got "
-                f"{self.alpha}, {self.t0} and "
-                f"{self.n_components}."
+                "Expected alpha of 0 or in (½, 1], t0 ≥ 1 and n_components ≥ 1; "
+                f"got {self.alpha}, {self.t0} and {self.n_components}."
             )
 
     def start(self, x: Tensor) -> MixtureState:
         """Components at points of `x` (N, D) far from each other."""
-        return self.start_at(
-            seeded(
-                x, self.n_components, generator=torch.Generator().manual_seed(self.seed)
-            )
-        )
+        generator = torch.Generator().manual_seed(self.seed)
+        stats = seeded(x, self.n_components, generator=generator)
+        return self.start_at(stats)
 
     def start_at(self, stats: GaussianStats) -> MixtureState:
         """Components given by their statistics.
@@ -73,48 +68,65 @@ class Stepwise:
         The counts are scaled to a sum of 1.
         """
         stats = stats.decay(1 / stats.n.sum())
-        return MixtureState(stats, age=torch.zeros_like(stats.n), fitted=stats)
+        age = torch.zeros_like(stats.n)
+        return MixtureState(stats, age=age, fitted=stats)
 
     def observe(self, state: MixtureState, x: Tensor) -> MixtureState:
         """The state after one more batch (N, D)."""
         rate = (state.steps + self.t0) ** -self.alpha
         weights = state.responsibilities(x) * (rate / len(x))
-        stats = state.stats.decay(1 - rate).absorb(x, weights)
-        seen = state.seen + len(x)
+        past = state.stats.decay(1 - rate)
         state = dataclasses.replace(
-            state, stats=stats, seen=seen, steps=state.steps + 1, age=state.age + len(x)
+            state,
+            stats=past.absorb(x, weights),
+            seen=state.seen + len(x),
+            steps=state.steps + 1,
+            age=state.age + len(x),
         )
-        if seen < self.n_min:
+        if state.seen < self.n_min:
             return state
-        fitted = _ridged(stats, self.ridge)
+        return self._fitted(state)
+
+    def _fitted(self, state: MixtureState) -> MixtureState:
+        """The state whose parameters are where the statistics have them."""
+        fitted = _ridged(state.stats, self.ridge)
         # The tally counts the parameters that the mean is over.
-        tally = (0 if state.tally is None else state.tally) + torch.ones_like(stats.n)
-        average = _mean(state.average, fitted, tally) if self.average else None
-        return dataclasses.replace(state, fitted=fitted, average=average, tally=tally)
+        tally = torch.ones_like(fitted.n)
+        if state.tally is not None:
+            tally = state.tally + tally
+        average = None
+        if self.average:
+            average = _mean(state.average, fitted, tally)
+        return dataclasses.replace(
+            state,
+            fitted=fitted,
+            average=average,
+            tally=tally,
+        )
 
 
 def _ridged(stats: GaussianStats, ridge: float) -> GaussianStats:
-    eye = torch.eye(
-        stats.mean.shape[1], dtype=stats.mean.dtype, device=stats.mean.device
-    )
-    return dataclasses.replace(
-        stats, scatter=stats.scatter + ridge * stats.n[:, None, None] * eye
-    )
+    added = ridge * over_matrices(stats.n) * eye_like(stats.mean)
+    return dataclasses.replace(stats, scatter=stats.scatter + added)
 
 
 def _mean(
-    before: GaussianStats | None, stats: GaussianStats, count: Tensor
+    before: GaussianStats | None,
+    stats: GaussianStats,
+    count: Tensor,
 ) -> GaussianStats:
     """The running mean of weights, means and covariances."""
     if before is None:
         return stats
     share = 1 / count
     n = torch.lerp(before.n, stats.n, share)
-    mean = torch.lerp(before.mean, stats.mean, share[:, None])
+    mean = torch.lerp(before.mean, stats.mean, over_vectors(share))
     covariance = torch.lerp(
-        before.covariance(), stats.covariance(), share[:, None, None]
+        before.covariance(),
+        stats.covariance(),
+        over_matrices(share),
     )
-    return GaussianStats(n, mean, n[:, None, None] * covariance)
+    return GaussianStats(n, mean, over_matrices(n) * covariance)
 
 
 @POLICIES

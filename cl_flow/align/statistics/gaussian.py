@@ -3,13 +3,23 @@
 Count, mean and centered scatter, merged exactly in any order.
 """
 
-__all__ = ["GaussianStats"]
+__all__ = ["GaussianStats", "LOG_2PI"]
 
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from cl_flow.align.statistics.algebra import (
+    eye_like,
+    outer,
+    over_matrices,
+    over_vectors,
+    positive,
+)
+
+LOG_2PI = math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -31,8 +41,13 @@ class GaussianStats:
 
     Example:
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-        >>> halves = GaussianStats.of(x[:40]).merge(GaussianStats.of(x[40:]))
-        >>> torch.allclose(halves.mean, GaussianStats.of(x).mean, atol=1e-6)
+        >>> whole = GaussianStats.of(x)
+        >>> merged = GaussianStats.of(x[:40]).merge(GaussianStats.of(x[40:]))
+        >>> merged
+        GaussianStats(components=1, dim=3, n=100)
+        >>> torch.allclose(merged.mean, whole.mean, atol=1e-6)
+        True
+        >>> torch.allclose(merged.scatter, whole.scatter, rtol=1e-4, atol=1e-4)
         True
     """
 
@@ -41,46 +56,60 @@ class GaussianStats:
     scatter: Tensor
 
     @classmethod
-    def empty(cls, k: int, dim: int, *, like: Tensor | None = None) -> "GaussianStats":
+    def empty(
+        cls,
+        k: int,
+        dim: int,
+        *,
+        like: Tensor | None = None,
+    ) -> "GaussianStats":
         """`k` components that have seen nothing."""
-        new = (torch.empty(0) if like is None else like).new_zeros
-        return cls(new(k), new(k, dim), new(k, dim, dim))
+        if like is None:
+            like = torch.empty(0)
+        n = like.new_zeros(k)
+        mean = like.new_zeros(k, dim)
+        scatter = like.new_zeros(k, dim, dim)
+        return cls(n, mean, scatter)
 
     @classmethod
-    def of(cls, x: Tensor, weights: Tensor | None = None) -> "GaussianStats":
-        """The statistics of points (N, D).
+    def of(
+        cls,
+        x: Tensor,
+        weights: Tensor | None = None,
+    ) -> "GaussianStats":
+        """The statistics of points, of one component or of several.
 
-        Of one component, or of K under responsibilities `weights` (N, K).
+        Args:
+            x: Points (N, D).
+            weights: Responsibilities (N, K) of K components; one component by default.
 
         Raises:
             ValueError: The points are no matrix, a weight is negative, or there are not
                 as many weights as points.
         """
-        weights = x.new_ones(len(x), 1) if weights is None else weights
-        if x.ndim != 2 or weights.ndim != 2 or len(weights) != len(x):
-            raise ValueError(
-                f"Expected points (N, D) and weights (N, K); got {tuple(x.shape)} and "
-                f"{tuple(weights.shape)}."
-            )
-        if (weights < 0).any():
-            raise ValueError(
-                f"Expected weights of 0 or more; got {weights.min().item():g}."
-            )
+        if weights is None:
+            weights = x.new_ones(len(x), 1)
+        _check_points(x, weights)
         n = weights.sum(0)
-        mean = weights.T @ x / n.clamp(min=torch.finfo(x.dtype).tiny)[:, None]
-        scatter = torch.stack([_scatter(x - m, w) for m, w in zip(mean, weights.T)])
-        return cls(n, mean, scatter)
+        sums = weights.T @ x
+        mean = sums / over_vectors(positive(n))
+        scatters = []
+        for m, w in zip(mean, weights.T):
+            centered = x - m
+            weighted = centered * over_vectors(w)
+            scatters.append(weighted.T @ centered)
+        return cls(n, mean, torch.stack(scatters))
 
     def __len__(self) -> int:
         return len(self.n)
 
     def __getitem__(self, k: int | slice | Tensor) -> "GaussianStats":
-        """The statistics of some components, as many as are selected.
-
-        Of one for an integer.
-        """
-        k = slice(k, k + 1) if isinstance(k, int) and k >= 0 else k
+        """The statistics of some components; an integer selects one."""
+        if isinstance(k, int) and k >= 0:
+            k = slice(k, k + 1)
         return GaussianStats(self.n[k], self.mean[k], self.scatter[k])
+
+    # ---- accumulating
 
     def merge(self, other: "GaussianStats") -> "GaussianStats":
         """Component by component the statistics of both together.
@@ -93,84 +122,94 @@ class GaussianStats:
         """
         if self.mean.shape != other.mean.shape:
             raise ValueError(
-                "Expected statistics of one shape (K, D); got "
-                f"{tuple(self.mean.shape)} and {tuple(other.mean.shape)}."
+                "Expected statistics of one shape (K, D); "
+                f"got {tuple(self.mean.shape)} and {tuple(other.mean.shape)}."
             )
         n = self.n + other.n
-        share = other.n / n.clamp(min=torch.finfo(n.dtype).tiny)
+        share = other.n / positive(n)
         delta = other.mean - self.mean
-        between = (
-            (self.n * share)[:, None, None] * delta[:, :, None] * delta[:, None, :]
-        )
-        return GaussianStats(
-            n,
-            self.mean + share[:, None] * delta,
-            self.scatter + other.scatter + between,
-        )
+        mean = self.mean + over_vectors(share) * delta
+        weight = self.n * share
+        between = outer(over_vectors(weight) * delta, delta)
+        scatter = self.scatter + other.scatter + between
+        return GaussianStats(n, mean, scatter)
 
     def absorb(self, x: Tensor, weights: Tensor) -> "GaussianStats":
-        """Statistics with points (N, D) added by their responsibilities.
+        """Statistics with points added by their responsibilities.
 
-        `weights` (N, K).
+        Args:
+            x: Points (N, D).
+            weights: Responsibilities (N, K).
         """
-        return self.merge(GaussianStats.of(x, weights))
+        new = GaussianStats.of(x, weights)
+        return self.merge(new)
 
     def decay(self, factor: float | Tensor) -> "GaussianStats":
         """The same means and covariances with `factor` times the weight.
 
-        How much the past counts from now on.
+        It is how much the past counts from now on.
         """
-        factor = torch.as_tensor(
-            factor, dtype=self.n.dtype, device=self.n.device
-        ).expand_as(self.n)
-        return GaussianStats(
-            self.n * factor, self.mean, self.scatter * factor[:, None, None]
-        )
+        factor = torch.as_tensor(factor, dtype=self.n.dtype, device=self.n.device)
+        factor = factor.expand_as(self.n)
+        n = self.n * factor
+        scatter = self.scatter * over_matrices(factor)
+        return GaussianStats(n, self.mean, scatter)
 
     def inflated(self, factor: Tensor) -> "GaussianStats":
         """The same counts and means with `factor` (K,) times the covariances."""
-        return GaussianStats(self.n, self.mean, self.scatter * factor[:, None, None])
+        scatter = self.scatter * over_matrices(factor)
+        return GaussianStats(self.n, self.mean, scatter)
+
+    # ---- the Gaussians
 
     def covariance(self, *, shrinkage: float = 0.0) -> Tensor:
         """Covariances S/n (K, D, D), shrunk towards the sphere of equal trace.
 
         0 where n is 0.
         """
-        covariance = (
-            self.scatter
-            / self.n.clamp(min=torch.finfo(self.n.dtype).tiny)[:, None, None]
-        )
+        n = positive(self.n)
+        covariance = self.scatter / over_matrices(n)
         if not shrinkage:
             return covariance
-        level = covariance.diagonal(dim1=1, dim2=2).mean(1)
-        eye = torch.eye(
-            self.mean.shape[1], dtype=self.mean.dtype, device=self.mean.device
-        )
-        return (1 - shrinkage) * covariance + shrinkage * level[:, None, None] * eye
+        variances = covariance.diagonal(dim1=1, dim2=2)
+        level = over_matrices(variances.mean(1))
+        sphere = shrinkage * level * eye_like(self.mean)
+        return (1 - shrinkage) * covariance + sphere
 
-    def log_prob(self, x: Tensor, *, shrinkage: float = 0.0) -> Tensor:
-        """Log-density log N(x; m, S/n) (N, K) under every component.
-
-        Of points (N, D).
+    def log_prob(
+        self,
+        x: Tensor,
+        *,
+        shrinkage: float = 0.0,
+    ) -> Tensor:
+        """Log-density log N(x; m, S/n) (N, K) of points (N, D) under every component.
 
         Raises:
             ValueError: A covariance is singular: fewer points than dimensions, and no
                 shrinkage.
         """
         square, log_det = self.distances(x, shrinkage=shrinkage)
-        return -0.5 * (square + log_det + x.shape[1] * math.log(2 * math.pi))
+        constant = x.shape[1] * LOG_2PI
+        return -0.5 * (square + log_det + constant)
 
-    def distances(self, x: Tensor, *, shrinkage: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Squared Mahalanobis distances (N, K) and ln|S/n| (K,).
+    def distances(
+        self,
+        x: Tensor,
+        *,
+        shrinkage: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Squared Mahalanobis distances of points (N, D) to every component.
 
-        Of points (N, D) to every component.
+        Returns:
+            The distances (N, K), and ln|S/n| (K,).
         """
         factor = self._cholesky(shrinkage)
         delta = (x[None] - self.mean[:, None]).mT
-        square = (
-            torch.linalg.solve_triangular(factor, delta, upper=False).square().sum(1)
-        )
-        return square.T, 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        white = torch.linalg.solve_triangular(factor, delta, upper=False)
+        square = white.square().sum(1)
+        diagonal = factor.diagonal(dim1=1, dim2=2)
+        log_det = 2 * diagonal.log().sum(1)
+        return square.T, log_det
 
     def sample(
         self,
@@ -183,19 +222,24 @@ class GaussianStats:
 
         The generator lives on the CPU, so devices draw the same.
         """
-        shape = (len(self), n, self.mean.shape[1])
-        noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype).to(
-            self.mean.device
+        mean = self.mean[:, None]
+        k, dim = self.mean.shape
+        noise = torch.randn(
+            (k, n, dim),
+            generator=generator,
+            dtype=mean.dtype,
         )
-        return self.mean[:, None] + noise @ self._cholesky(shrinkage).mT
+        factor = self._cholesky(shrinkage)
+        return mean + noise.to(mean.device) @ factor.mT
 
     def _cholesky(self, shrinkage: float) -> Tensor:
-        factor, failed = torch.linalg.cholesky_ex(self.covariance(shrinkage=shrinkage))
+        covariance = self.covariance(shrinkage=shrinkage)
+        factor, failed = torch.linalg.cholesky_ex(covariance)
         if failed.any():
             singular = failed.nonzero().flatten().tolist()
             raise ValueError(
-                "Expected covariances of full rank; got singular ones of components "
-                f"{singular}. Pass shrinkage > 0."
+                "Expected covariances of full rank; "
+                f"got singular ones of components {singular}. Pass shrinkage > 0."
             )
         return factor
 
@@ -206,13 +250,26 @@ class GaussianStats:
         Of a symmetric scatter one half and its diagonal.
         """
         k, dim = self.mean.shape
-        return k * (1 + dim + dim * (dim + 1) // 2) * self.mean.element_size()
+        half = dim * (dim + 1) // 2
+        return k * (1 + dim + half) * self.mean.element_size()
 
     def __repr__(self) -> str:
         dim = self.mean.shape[1]
         n = self.n.sum().item()
-        return f"GaussianStats(components={len(self)}, dim={dim}, n={n:.6g})"
+        facts = [
+            f"components={len(self)}",
+            f"dim={dim}",
+            f"n={n:.6g}",
+        ]
+        return f"GaussianStats({', '.join(facts)})"
 
 
-def _scatter(centered: Tensor, weights: Tensor) -> Tensor:
-    return (centered * weights[:, None]).T @ centered
+def _check_points(x: Tensor, weights: Tensor) -> None:
+    if x.ndim != 2 or weights.ndim != 2 or len(weights) != len(x):
+        raise ValueError(
+            "Expected points (N, D) and weights (N, K); "
+            f"got {tuple(x.shape)} and {tuple(weights.shape)}."
+        )
+    if (weights < 0).any():
+        lowest = weights.min().item()
+        raise ValueError(f"Expected weights of 0 or more; got {lowest:g}.")

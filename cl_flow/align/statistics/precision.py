@@ -5,20 +5,26 @@ A point costs O(D²).
 
 __all__ = ["PrecisionStats"]
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.statistics.algebra import (
+    eye_like,
+    outer,
+    over_matrices,
+    over_vectors,
+    positive,
+)
+from cl_flow.align.statistics.gaussian import LOG_2PI, GaussianStats
 
 
 @dataclass(frozen=True)
 class PrecisionStats:
     r"""Statistics with P = S⁻¹ and ln|S| in place of the scatter S.
 
-    As `GaussianStats` else.
+    They are used as `GaussianStats` are.
 
     A batch adds $U^\top U$ to the scatter, one row of U per point and one for the shift
     of the mean, so that by Woodbury's and Sylvester's identities
@@ -46,40 +52,46 @@ class PrecisionStats:
     def of_stats(cls, stats: GaussianStats) -> "PrecisionStats":
         """Those of components whose scatter has full rank."""
         factor = torch.linalg.cholesky(stats.scatter)
-        return cls(
-            stats.n, stats.mean, torch.cholesky_inverse(factor), _log_det(factor)
-        )
+        inverse = torch.cholesky_inverse(factor)
+        return cls(stats.n, stats.mean, inverse, _log_det(factor))
 
     def to_stats(self) -> GaussianStats:
         """With the scatter again."""
-        return GaussianStats(
-            self.n,
-            self.mean,
-            torch.cholesky_inverse(torch.linalg.cholesky(self.inverse)),
-        )
+        scatter = _inverse(self.inverse)
+        return GaussianStats(self.n, self.mean, scatter)
 
     def __len__(self) -> int:
         return len(self.n)
 
     def __getitem__(self, k: slice | Tensor) -> "PrecisionStats":
         """The statistics of some components."""
-        return PrecisionStats(self.n[k], self.mean[k], self.inverse[k], self.log_det[k])
+        return PrecisionStats(
+            self.n[k],
+            self.mean[k],
+            self.inverse[k],
+            self.log_det[k],
+        )
+
+    # ---- the Gaussians
 
     def inflated(self, factor: Tensor) -> "PrecisionStats":
         """The same counts and means with `factor` (K,) times the covariances."""
-        log_det = self.log_det + self.mean.shape[1] * factor.log()
-        return PrecisionStats(
-            self.n, self.mean, self.inverse / factor[:, None, None], log_det
-        )
+        dim = self.mean.shape[1]
+        inverse = self.inverse / over_matrices(factor)
+        log_det = self.log_det + dim * factor.log()
+        return PrecisionStats(self.n, self.mean, inverse, log_det)
 
     def distances(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared Mahalanobis distances (N, K) and ln|S/n| (K,).
+        """Squared Mahalanobis distances of points (N, D) to every component.
 
-        Of points (N, D) to every component.
+        Returns:
+            The distances (N, K), and ln|S/n| (K,).
         """
         delta = x[None] - self.mean[:, None]
-        square = ((delta @ self.inverse) * delta).sum(-1).T * self.n
-        return square, self.log_det - x.shape[1] * self.n.log()
+        turned = delta @ self.inverse
+        square = (turned * delta).sum(-1).T * self.n
+        log_det = self.log_det - x.shape[1] * self.n.log()
+        return square, log_det
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density log N(x; m, S/n) (N, K) under every component.
@@ -87,41 +99,51 @@ class PrecisionStats:
         Of points (N, D).
         """
         square, log_det = self.distances(x)
-        return -0.5 * (square + log_det + x.shape[1] * math.log(2 * math.pi))
+        constant = x.shape[1] * LOG_2PI
+        return -0.5 * (square + log_det + constant)
+
+    # ---- accumulating
 
     def absorb(self, x: Tensor, weights: Tensor) -> "PrecisionStats":
-        """Statistics with points (N, D) added by their responsibilities.
+        """Statistics with points added by their responsibilities.
 
-        `weights` (N, K).
+        Args:
+            x: Points (N, D).
+            weights: Responsibilities (N, K).
         """
         added = weights.sum(0)
         n = self.n + added
-        mean = weights.T @ x / added.clamp(min=torch.finfo(x.dtype).tiny)[:, None]
-        delta = mean - self.mean
-        shift = (self.n * added / n).sqrt()[:, None, None] * delta[:, None]
-        within = weights.T.sqrt()[:, :, None] * (x[None] - mean[:, None])
-        rows = shift if len(x) == 1 else torch.cat([within, shift], dim=1)
+        sums = weights.T @ x
+        new_mean = sums / over_vectors(positive(added))
+        delta = new_mean - self.mean
+        share = added / n
+        mean = self.mean + over_vectors(share) * delta
+        rows = _rows(x, weights, new_mean)
+        weight = (self.n * added / n).sqrt()
+        shift = over_matrices(weight) * delta[:, None]
+        rows = torch.cat([rows, shift], dim=1)
         inverse, log_det = _grown(self.inverse, self.log_det, rows)
-        return PrecisionStats(
-            n, self.mean + (added / n)[:, None] * delta, inverse, log_det
-        )
+        return PrecisionStats(n, mean, inverse, log_det)
 
     def add_outer(
-        self, n: Tensor, mean: Tensor, delta: Tensor, coefficient: Tensor
+        self,
+        n: Tensor,
+        mean: Tensor,
+        delta: Tensor,
+        coefficient: Tensor,
     ) -> "PrecisionStats":
         """Other counts and means, and a rank-one term on the scatters.
 
         It is `coefficient` (K,) times δδᵀ, δ (K, D).
         """
-        half = (self.inverse @ delta[:, :, None])[..., 0]
-        factor = 1 + coefficient * (delta * half).sum(-1)
-        inverse = (
-            self.inverse
-            - (coefficient / factor)[:, None, None]
-            * half[:, :, None]
-            * half[:, None, :]
-        )
-        return PrecisionStats(n, mean, inverse, self.log_det + factor.log())
+        half = self.inverse @ delta[:, :, None]
+        half = half[..., 0]
+        square = (delta * half).sum(-1)
+        factor = 1 + coefficient * square
+        weight = coefficient / factor
+        inverse = self.inverse - outer(over_vectors(weight) * half, half)
+        log_det = self.log_det + factor.log()
+        return PrecisionStats(n, mean, inverse, log_det)
 
     @property
     def nbytes(self) -> int:
@@ -130,31 +152,60 @@ class PrecisionStats:
         Of a symmetric matrix one half and its diagonal.
         """
         k, dim = self.mean.shape
-        return k * (2 + dim + dim * (dim + 1) // 2) * self.mean.element_size()
+        half = dim * (dim + 1) // 2
+        return k * (2 + dim + half) * self.mean.element_size()
 
     def __repr__(self) -> str:
         dim = self.mean.shape[1]
         n = self.n.sum().item()
-        return f"PrecisionStats(components={len(self)}, dim={dim}, n={n:.6g})"
+        facts = [
+            f"components={len(self)}",
+            f"dim={dim}",
+            f"n={n:.6g}",
+        ]
+        return f"PrecisionStats({', '.join(facts)})"
 
 
-def _grown(inverse: Tensor, log_det: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _rows(x: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
+    """Rows (K, N, D) whose scatter is that of weighted points around their mean.
+
+    A single point has none.
+    """
+    if len(x) == 1:
+        return x.new_empty(len(mean), 0, x.shape[1])
+    centered = x[None] - mean[:, None]
+    root = weights.T.sqrt()
+    return root[:, :, None] * centered
+
+
+def _grown(
+    inverse: Tensor,
+    log_det: Tensor,
+    rows: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Inverse and log-determinant of S + UᵀU for rows U (K, R, D).
 
     By rank R, or by inversion where R reaches D.
     """
-    if rows.shape[1] >= rows.shape[2]:
-        scatter = (
-            torch.cholesky_inverse(torch.linalg.cholesky(inverse)) + rows.mT @ rows
-        )
+    n_rows, dim = rows.shape[1:]
+    if n_rows >= dim:
+        scatter = _inverse(inverse) + rows.mT @ rows
         factor = torch.linalg.cholesky(scatter)
         return torch.cholesky_inverse(factor), _log_det(factor)
     half = rows @ inverse
-    eye = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-    factor = torch.linalg.cholesky(eye + half @ rows.mT)
+    added = half @ rows.mT
+    factor = torch.linalg.cholesky(eye_like(added) + added)
     half = torch.linalg.solve_triangular(factor, half, upper=False)
-    return inverse - half.mT @ half, log_det + _log_det(factor)
+    inverse = inverse - half.mT @ half
+    return inverse, log_det + _log_det(factor)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Inverses of symmetric positive matrices (K, D, D)."""
+    factor = torch.linalg.cholesky(matrix)
+    return torch.cholesky_inverse(factor)
 
 
 def _log_det(factor: Tensor) -> Tensor:
-    return 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    diagonal = factor.diagonal(dim1=1, dim2=2)
+    return 2 * diagonal.log().sum(1)

@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 from sklearn.mixture import GaussianMixture
 
 from cl_flow.align import POLICIES, GaussianStats, PrecisionStats, learn_mixture
-from cl_flow.align.mixtures.engine import chi2_quantile
+from cl_flow.align.mixtures import chi2_quantile
 from cl_flow.align.mixtures.gated import Gated
 from cl_flow.align.mixtures.merging import equality
 from cl_flow.align.mixtures.stepwise import Stepwise
