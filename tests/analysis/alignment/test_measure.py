@@ -1,18 +1,13 @@
-"""Aligners on a run in a second: what is measured, planted illnesses, and the way to a
-conclusion.
-"""
+"""Aligners on a run in a second, and the samplers that stand in for its patches."""
 
 import dataclasses
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from analysis.alignment.conclude import alignment_table
 from analysis.alignment.measure import ALL, _Bench, _distance, _law, measure_alignment
 from analysis.alignment.samplers import SAMPLERS, sampler_auc
-from analysis.alignment.say import summarise_alignment
 from analysis.scoring import Scoring
 from cl_flow import Run, RunConfig, fit
 from cl_flow.align import GaussianStats
@@ -136,99 +131,6 @@ def test_a_run_without_old_classes_is_refused(tiny, tmp_path):
         ValueError, match="task after task and keeps its centers.*1 steps"
     ):
         measure_alignment(joint)
-
-
-# ---- conclusions
-
-
-def planted(**shift: float) -> pd.DataFrame:
-    """A table whose approaches score old anomalies so much higher."""
-    rng = np.random.default_rng(0)
-    rows, labels = [], np.repeat([0, 1], 150)
-    noise = rng.normal(size=300)
-    for key, up in shift.items():
-        aligner, _, head = key.partition("__")
-        for task, category in enumerate("ab"):
-            rows.append(
-                (
-                    aligner,
-                    head,
-                    task,
-                    category,
-                    "image_auroc",
-                    "product",
-                    np.nan,
-                    labels,
-                    noise + up * labels,
-                )
-            )
-        rows.append((aligner, head, 0, "a", "center_error", "", up, None, None))
-        rows.append((aligner, head, 0, "a", "symmetric_kl", "", up, None, None))
-    columns = [
-        "aligner",
-        "head",
-        "task",
-        "category",
-        "metric",
-        "part",
-        "value",
-        "labels",
-        "scores",
-    ]
-    return pd.DataFrame(rows, columns=columns).assign(
-        run="r", strategy="finetune", n_bytes=1, seconds=0.0
-    )
-
-
-def test_shares_and_gaps_are_relative_to_none_oracle_and_joint():
-    table = alignment_table(
-        planted(none=0.0, sdc__means=0.6, refit__means=1.0, refit__full=2.0, joint=3.0)
-    )
-    at = table.set_index(["aligner", "head"])
-    assert (
-        at.loc[("none", ""), "share"] == 0 and at.loc[("refit", "full"), "share"] == 1
-    )
-    assert (
-        0
-        < at.loc[("sdc", "means"), "share_low"]
-        <= at.loc[("sdc", "means"), "share"]
-        < 1
-    )
-    assert (
-        at.loc[("joint", ""), "gap"] == 0 and at.loc[("sdc", "means"), "gap_high"] < 0
-    )
-    assert at.loc[
-        ("sdc", "means"), ["center_error_low", "center_error_high"]
-    ].tolist() == [0.6, 0.6]
-    assert (
-        table["aligner"].iloc[0] == "joint"
-        and at.loc[("sdc", "means"), "center_error"] == 0.6
-    )
-
-
-def test_there_is_no_share_of_a_gain_that_is_none():
-    table = alignment_table(
-        planted(none=1.0, sdc__means=1.1, refit__means=1.0, refit__full=1.0, joint=1.2)
-    )
-    assert table["share"].isna().all() and table["gap"].notna().all()
-
-
-@pytest.mark.parametrize(("none", "means", "full", "words"), [
-    (0.0, 3.0, 3.0, "centers alone are the culprit"),
-    (0.0, 1.0, 3.0, "means and covariances together"),
-    (0.0, 1.0, 1.5, "some of it is forgotten"),
-    (3.0, 3.0, 3.0, "no loss to attribute"),
-])  # fmt: skip
-def test_the_decision_rule_says_what_was_planted(none, means, full, words):
-    table = alignment_table(
-        planted(
-            none=none, sdc__means=0.6, refit__means=means, refit__full=full, joint=3.0
-        )
-    )
-    text = summarise_alignment(table)
-    assert words in text and "the best aligner is `sdc` (means)" in text
-    with pytest.raises(ValueError, match="rows of none, joint and refit"):
-        summarise_alignment(table[table["aligner"] != "joint"])
 
 
 # ---- samplers

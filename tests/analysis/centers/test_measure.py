@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import spearmanr
 
 from analysis.centers.conclude import nearest_centers, similarity_correlations
 from analysis.centers.measure import center_distances, center_drift, similarity
@@ -27,28 +26,6 @@ def run(tiny, tmp_path_factory):
 def untrained(tiny, tmp_path_factory):
     config = tiny.replace(train=dataclasses.replace(tiny.train, epochs=0))
     return fit(config, folder=tmp_path_factory.mktemp("runs"), progress=False)
-
-
-@pytest.fixture
-def pairs():
-    """Five categories after one step: centers as far apart as looks, but for one pair."""
-    rng = np.random.default_rng(0)
-    names = list("abcde")
-    rows = [
-        (x, y, rng.uniform(1, 9)) for i, x in enumerate(names) for y in names[i + 1 :]
-    ]
-    frame = pd.DataFrame(rows, columns=["category", "other", "feature_distance"])
-    frame = frame.assign(
-        center_distance=frame["feature_distance"] + rng.normal(0, 2, len(frame)),
-        placed=5.0,
-    )
-    frame = frame.assign(
-        change=frame["center_distance"] - frame["placed"],
-        step=0,
-        level="mean",
-        strategy="finetune",
-    )
-    return frame.assign(task=0, other_task=0)
 
 
 def square(table, step, level, value="distance"):
@@ -134,42 +111,6 @@ def test_likeness_is_the_distance_of_mean_features(run):
     assert (table["category"] < table["other"]).all()
 
 
-def test_correlation_is_spearmans_and_a_resample_repeats_categories(pairs):
-    table = similarity_correlations(pairs, resampling=Resampling(n_resamples=400))
-    row = table[
-        (table["x"] == "feature_distance") & (table["y"] == "center_distance")
-    ].iloc[0]
-    assert row["rho"] == pytest.approx(
-        spearmanr(pairs["feature_distance"], pairs["center_distance"]).statistic
-    )
-    samples = brute_force(pairs, 400)
-    np.testing.assert_allclose(
-        [row["low"], row["high"]], np.nanquantile(samples, [0.025, 0.975]), atol=1e-9
-    )
-    assert table.loc[table["x"] == "placed", "rho"].isna().all()
-
-
-def brute_force(pairs, n_resamples):
-    """Every drawn pair as a row of its own."""
-    names = list("abcde")
-    draws = np.random.default_rng(0).multinomial(5, np.full(5, 0.2), size=n_resamples)
-    times = [dict(zip(names, draw)) for draw in draws]
-    out = []
-    for n in times:
-        rows = pairs.loc[
-            pairs.index.repeat(
-                [n[a] * n[b] for a, b in zip(pairs["category"], pairs["other"])]
-            )
-        ]
-        constant = rows["feature_distance"].nunique() < 2
-        out.append(
-            np.nan
-            if constant
-            else spearmanr(rows["feature_distance"], rows["center_distance"]).statistic
-        )
-    return out
-
-
 def test_few_categories_have_no_interval(run):
     table = similarity_correlations(
         similarity(run), resampling=Resampling(n_resamples=50)
@@ -181,21 +122,6 @@ def test_few_categories_have_no_interval(run):
     ).all()
 
 
-def test_nearest_centers_and_lookalikes(pairs):
-    pairs = pairs.assign(center_distance=9.0, feature_distance=9.0)
-    pairs.loc[0, "center_distance"] = 1.0  # a and b lie close
-    pairs.loc[[0, 1], "feature_distance"] = [
-        3.0,
-        2.0,
-    ]  # to a, c looks more alike than b
-    table = nearest_centers(pairs).set_index("category")
-    assert list(table.index) == list("abcde")
-    assert table.loc[
-        "a", ["nearest", "distance", "lookalike", "rank", "n"]
-    ].tolist() == ["b", 1.0, "c", 2, 4]
-    assert table.loc["b", ["nearest", "lookalike", "rank"]].tolist() == ["a", "a", 1]
-
-
 def test_the_sentence_holds_the_numbers(run, untrained):
     sentence = summarise_centers(similarity(run), center_drift(run))
     nearest = nearest_centers(similarity(run))
@@ -205,10 +131,3 @@ def test_the_sentence_holds_the_numbers(run, untrained):
     assert "undefined" in summarise_centers(
         similarity(untrained), center_drift(untrained)
     )
-
-
-def test_wrong_input_is_named(pairs):
-    with pytest.raises(KeyError, match="level '7'; known: mean"):
-        nearest_centers(pairs, level="7")
-    with pytest.raises(ValueError, match="one strategy; got finetune, joint"):
-        nearest_centers(pd.concat([pairs, pairs.assign(strategy="joint")]))
