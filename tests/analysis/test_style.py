@@ -111,7 +111,8 @@ def test_three_files_and_a_manifest_with_the_same_bytes_each_time(tmp_path):
 
 def test_another_process_gives_the_same_bytes(tmp_path):
     code = (
-        "f = Figure(figsize=(3, 2)); a = f.subplots(); a.plot([0, 1], [1, 0.8], marker='s'); a.set_title('−é');"
+        "f = Figure(figsize=(3, 2)); a = f.subplots(); "
+        "a.plot([0, 1], [1, 0.8], marker='s'); a.set_title('−é');"
         "save_figure(f, 'line', folder, facts={'b': 1, 'a': 2})"
     )
     exec(
@@ -119,7 +120,8 @@ def test_another_process_gives_the_same_bytes(tmp_path):
         {"Figure": Figure, "save_figure": save_figure, "folder": tmp_path / "here"},
     )
     there = (
-        "import sys; from matplotlib.figure import Figure; from analysis.style import save_figure;"
+        "import sys; from matplotlib.figure import Figure; "
+        "from analysis.style import save_figure;"
         f"folder = sys.argv[1]; {code}"
     )
     root = Path(analysis.__file__).parent.parent

@@ -1,4 +1,4 @@
-"""The estimators under scikit-learn's own checks, and against the engine they stand on."""
+"""Mixtures under scikit-learn's own checks, and against the engine they stand on."""
 
 import numpy as np
 import pytest

@@ -106,10 +106,14 @@ def test_budget_names_the_best_of_each_size(table):
 
 
 def test_samplers_have_a_point_per_category_and_level():
-    told = pd.DataFrame({
-        "sampler": ["real"] * 4 + ["nominal"] * 4, "category": list("abab") * 2, "level": [0, 0, 1, 1] * 2,
-        "value": [0.5, 0.52, 0.48, 0.5, 0.9, 0.95, 0.97, 0.98],
-    })  # fmt: skip
+    told = pd.DataFrame(
+        {
+            "sampler": ["real"] * 4 + ["nominal"] * 4,
+            "category": list("abab") * 2,
+            "level": [0, 0, 1, 1] * 2,
+            "value": [0.5, 0.52, 0.48, 0.5, 0.9, 0.95, 0.97, 0.98],
+        }
+    )
     ax = plot_samplers(told, ax=plt.subplots()[1])
     assert sum(len(dots.get_offsets()) for dots in ax.collections) == 8
     assert [label.get_text() for label in ax.get_yticklabels()] == [

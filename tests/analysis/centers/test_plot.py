@@ -1,5 +1,7 @@
 """Plots of planted centers: what is drawn, where, in which colour."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,10 +20,12 @@ TASK = {"ant": 0, "bee": 0, "cat": 1}
 @pytest.fixture
 def distances():
     """Two categories 5 apart, then a third at 2.7 from both."""
-    rows = [
-        (step, "mean", TASK[a], a, TASK[b], b, 0.0 if a == b else 5.0 if TASK[a] == TASK[b] else 2.7)
-        for step, names in enumerate((["ant", "bee"], ["ant", "bee", "cat"])) for a in names for b in names
-    ]  # fmt: skip
+    rows = []
+    for step, names in enumerate((["ant", "bee"], ["ant", "bee", "cat"])):
+        for a, b in product(names, names):
+            apart = 5.0 if TASK[a] == TASK[b] else 2.7
+            distance = 0.0 if a == b else apart
+            rows.append((step, "mean", TASK[a], a, TASK[b], b, distance))
     columns = ["step", "level", "task", "category", "other_task", "other", "distance"]
     return pd.DataFrame(rows, columns=columns).assign(
         run="r", strategy="finetune", seed=0
@@ -151,8 +155,6 @@ def test_wrong_input_is_named(distances, pairs, correlated):
         plot_center_distances(
             pd.concat([distances, distances.assign(strategy="joint")])
         )
-    with pytest.raises(
-        ValueError,
-        match="one correlation of feature_distance and center_distance at step 0; got 0",
-    ):
+    words = "one correlation of feature_distance and center_distance at step 0; got 0"
+    with pytest.raises(ValueError, match=words):
         plot_similarity(pairs, correlated[:0])

@@ -1,5 +1,7 @@
 """Plots of planted tables: what is drawn, where, in which colour."""
 
+from itertools import product
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -20,23 +22,16 @@ from analysis.style import task_color
 @pytest.fixture
 def evaluated() -> pd.DataFrame:
     """Three tasks of two categories; each loses .1 a step after it is learnt."""
-    rows = [
-        ("run", "finetune", 0, t, j, f"c{j}{i}", metric, "product", "category", 0.9 - 0.1 * (t - j) + 0.02 * i)
-        for t in range(3) for j in range(t + 1) for i in range(2) for metric in ("image_auroc", "pixel_auroc")
-    ]  # fmt: skip
-    columns = [
-        "run",
-        "strategy",
-        "seed",
-        "step",
-        "task",
-        "category",
-        "metric",
-        "part",
-        "given",
-        "value",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    rows = []
+    for t, j, i in product(range(3), range(3), range(2)):
+        for metric in ("image_auroc", "pixel_auroc"):
+            if j <= t:
+                value = 0.9 - 0.1 * (t - j) + 0.02 * i
+                rows.append((t, j, f"c{j}{i}", metric, value))
+    columns = ["step", "task", "category", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns).assign(
+        run="run", strategy="finetune", seed=0, part="product", given="category"
+    )
 
 
 def test_matrix_shows_every_measurement_and_leaves_the_rest_white():

@@ -1,6 +1,6 @@
-"""Pictures of planted patches: who is hollow, who is a star, who is faint, and in which
-colour.
-"""
+"""Pictures of planted patches: who is hollow, a star, or faint, and in which colour."""
+
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,15 @@ LABELS = ("normal", "anomalous", "center")
 
 @pytest.fixture
 def embedded():
-    """Two tasks of two categories over three steps; the second task is learnt at step
-    1.
-    """
-    rows = [
-        (step, task, f"{'ab'[task]}{i}", label, step >= task, step + 4.0 * task + i, float(LABELS.index(label)))
-        for step in range(3) for task in range(2) for i in range(2) for label in LABELS
-        if label != "center" or step >= task
-    ]  # fmt: skip
+    """Two tasks of two categories over three steps; the second is learnt at step 1."""
+    rows = []
+    for step, task, i in product(range(3), range(2), range(2)):
+        known = step >= task
+        for y, label in enumerate(LABELS):
+            if known or label != "center":
+                x = step + 4.0 * task + i
+                name = f"{'ab'[task]}{i}"
+                rows.append((step, task, name, label, known, x, float(y)))
     columns = ["step", "task", "category", "label", "known", "x", "y"]
     return pd.DataFrame(rows, columns=columns).assign(
         run="r", method="aligned", space="latents"
@@ -35,9 +36,12 @@ def embedded():
 
 @pytest.fixture
 def drift():
-    rows = [(m, s, step, value) for m, s, value in [
-        ("aligned", "features", 0.1), ("aligned", "latents", 0.2), ("independent", "features", 0.9)
-    ] for step in (1, 2)]  # fmt: skip
+    values = [
+        ("aligned", "features", 0.1),
+        ("aligned", "latents", 0.2),
+        ("independent", "features", 0.9),
+    ]
+    rows = [(m, s, step, value) for m, s, value in values for step in (1, 2)]
     return pd.DataFrame(rows, columns=["method", "space", "step", "drift"])
 
 

@@ -1,5 +1,7 @@
 """Plots of planted expansions: what is drawn, where, in which colour."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,44 +17,35 @@ PARTS = ("logp", "entropy", "product")
 @pytest.fixture
 def drops() -> pd.DataFrame:
     rows = [
-        (place, "all", "category", part, added, category, 0.9, 0.9 + change, change, change - 0.05, change + 0.05)
-        for place, change in PLACES.items() for part in PARTS for added in (3, 6) for category in ("a", "b", "mean")
-    ]  # fmt: skip
-    columns = [
-        "placement",
-        "entropy",
-        "given",
-        "part",
-        "added",
-        "category",
-        "before",
-        "after",
-        "change",
-        "low",
-        "high",
+        (place, part, added, category, PLACES[place])
+        for place, part, added, category in product(
+            PLACES, PARTS, (3, 6), ("a", "b", "mean")
+        )
     ]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["placement", "part", "added", "category", "change"]
+    frame = pd.DataFrame(rows, columns=columns).assign(before=0.9)
+    return frame.assign(
+        entropy="all",
+        given="category",
+        after=0.9 + frame["change"],
+        low=frame["change"] - 0.05,
+        high=frame["change"] + 0.05,
+    )
 
 
 @pytest.fixture
 def expanded() -> pd.DataFrame:
-    keys = ("category", "all")
     rows = [
-        (run, place, added, *keys, category, "image_auroc", "product", 0.9 + added * change / 10 + run / 100)
-        for run in (0, 1) for place, change in PLACES.items() for added in (0, 3, 6) for category in ("a", "b")
-    ]  # fmt: skip
-    columns = [
-        "run",
-        "placement",
-        "added",
-        "given",
-        "entropy",
-        "category",
-        "metric",
-        "part",
-        "value",
+        (run, place, added, category, 0.9 + added * PLACES[place] / 10 + run / 100)
+        for run, place, added, category in product((0, 1), PLACES, (0, 3, 6), "ab")
     ]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["run", "placement", "added", "category", "value"]
+    return pd.DataFrame(rows, columns=columns).assign(
+        given="category",
+        entropy="all",
+        metric="image_auroc",
+        part="product",
+    )
 
 
 def test_each_placement_has_its_mean_and_interval_at_each_part(drops):

@@ -17,22 +17,19 @@ SPLIT |= {"learned": 0.9, "final": 0.5, "drop": 0.4}
 @pytest.fixture
 def terms() -> pd.DataFrame:
     rows = [
-        ("finetune", 4, "category", "product", task, category, term, value, value - 0.02, value + 0.03)
-        for task, category in ((0, "ant"), (1, "bee")) for term, value in SPLIT.items()
-    ]  # fmt: skip
-    columns = [
-        "strategy",
-        "step",
-        "given",
-        "part",
-        "task",
-        "category",
-        "term",
-        "value",
-        "low",
-        "high",
+        (task, category, term, value)
+        for task, category in enumerate(("ant", "bee"))
+        for term, value in SPLIT.items()
     ]
-    return pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=["task", "category", "term", "value"])
+    return frame.assign(
+        strategy="finetune",
+        step=4,
+        given="category",
+        part="product",
+        low=frame["value"] - 0.02,
+        high=frame["value"] + 0.03,
+    )
 
 
 def test_the_waterfall_falls_from_learnt_to_now(terms):
@@ -95,13 +92,12 @@ def test_families_are_a_line_and_the_affine_one_beside_it():
     names = ("none", "means", "full", "affine")
     rows = [
         ("category", "product", name, flow, 0.5 + i / 10, 0.45 + i / 10, 0.55 + i / 10)
-        for flow in ("old", "new", "untrained") for i, name in enumerate(names) if (flow, name) != ("untrained", "none")
-    ]  # fmt: skip
-    ax = plot_families(
-        pd.DataFrame(
-            rows, columns=["given", "part", "family", "flow", "value", "low", "high"]
-        )
-    )
+        for flow in ("old", "new", "untrained")
+        for i, name in enumerate(names)
+        if (flow, name) != ("untrained", "none")
+    ]
+    columns = ["given", "part", "family", "flow", "value", "low", "high"]
+    ax = plot_families(pd.DataFrame(rows, columns=columns))
     lines = {
         line.get_label(): line
         for line in ax.lines

@@ -2,6 +2,8 @@
 missing is named.
 """
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,22 +12,16 @@ from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_vol
 
 
 def test_transplants_are_lines_over_blocks():
-    rows = [
-        (task, category, side, blocks, centers, "image_auroc", "product", 0.5 + blocks / 10 + task / 100)
-        for task in (0, 1) for category in "ab" for side in ("first", "last") for blocks in range(4)
-        for centers in ("old", "full")
-    ]  # fmt: skip
-    columns = [
-        "task",
-        "category",
-        "side",
-        "blocks",
-        "centers",
-        "metric",
-        "part",
-        "value",
-    ]
-    ax = plot_transplant(pd.DataFrame(rows, columns=columns), task=1)
+    hybrids = pd.DataFrame(
+        product((0, 1), "ab", ("first", "last"), range(4), ("old", "full")),
+        columns=["task", "category", "side", "blocks", "centers"],
+    )
+    hybrids = hybrids.assign(
+        metric="image_auroc",
+        part="product",
+        value=0.5 + hybrids["blocks"] / 10 + hybrids["task"] / 100,
+    )
+    ax = plot_transplant(hybrids, task=1)
     lines = {
         line.get_label(): line
         for line in ax.lines
@@ -41,21 +37,23 @@ def test_transplants_are_lines_over_blocks():
     )
     assert lines["first blocks, old centers"].get_linestyle() == "--"
     with pytest.raises(ValueError, match="task=4; there are: 0, 1"):
-        plot_transplant(pd.DataFrame(rows, columns=columns), task=4)
+        plot_transplant(hybrids, task=4)
 
 
 @pytest.fixture
 def moves() -> pd.DataFrame:
     fits = [
         (task, level, "images", "all", name, value + level / 10)
-        for task in (0, 1) for level in (0, 1)
+        for task in (0, 1)
+        for level in (0, 1)
         for name, value in (("rigid", 0.2), ("affine", 0.5), ("class_affine", 0.8))
-    ]  # fmt: skip
+    ]
     parts = [
         (task, level, "images", name, quantity, value)
-        for task, name in ((0, "ant"), (1, "bee")) for level in (0, 1)
+        for task, name in ((0, "ant"), (1, "bee"))
+        for level in (0, 1)
         for quantity, value in (("mixture", -2.0), ("volume", 0.5), ("logp", -1.5))
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(
         fits + parts,
         columns=["task", "level", "source", "category", "quantity", "value"],

@@ -1,5 +1,7 @@
 """Plots of planted recovery curves: what is drawn, where, in which colour and line."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,11 +22,12 @@ STEPS = (0, 1, 10, 100)
 
 @pytest.fixture
 def curves() -> pd.DataFrame:
-    rows = [
-        (step, probe, "both", 5, task, n, start + 0.1 * i - task)
-        for step in (1, 3) for probe, start in PROBES.items()
-        for task in ((0, step) if probe in ("forgotten", "sham") else (0,)) for i, n in enumerate(STEPS)
-    ]  # fmt: skip
+    rows = []
+    for step, probe in product((1, 3), PROBES):
+        tasks = (0, step) if probe in ("forgotten", "sham") else (0,)
+        for task, (i, n) in product(tasks, enumerate(STEPS)):
+            value = PROBES[probe] + 0.1 * i - task
+            rows.append((step, probe, "both", 5, task, n, value))
     rows += [(step, "learned", "none", 0, 0, 0, 0.95) for step in (1, 3)]
     frame = pd.DataFrame(
         rows, columns=["step", "probe", "update", "shots", "task", "n_steps", "value"]
