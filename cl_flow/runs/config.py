@@ -129,9 +129,13 @@ class RunConfig:
     @property
     def name(self) -> str:
         """Folder name: readable, then eight digits of the identity's digest."""
+        return self.named(self.identity())
+
+    def named(self, identity: Mapping[str, Any]) -> str:
+        """Folder name for an identity at hand; to make one reads the images' folder."""
         dataset = self.folder.name if self.dataset == "folder" else self.dataset
         strategy = STRATEGIES.current(self.strategy)
-        digest = digest_of(self.identity(), 8)
+        digest = digest_of(identity, 8)
         return f"{dataset}-{strategy}-s{self.seed_model}-{digest}"
 
 

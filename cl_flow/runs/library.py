@@ -41,9 +41,10 @@ def find_run(config: RunConfig, folder: Path) -> Path | None:
         config: Of the run.
         folder: Folder of all runs.
     """
-    name = config.name
+    identity = config.identity()
+    name = config.named(identity)
+    data = identity["data"]
     wanted = _contents(config, config.all_options)
-    data = config.identity()["data"]
     changed = []
     for place in _candidates(folder, name, config.seed_model):
         stored, facts = _read(place, strict=place.name == name)
@@ -68,10 +69,11 @@ def find_run(config: RunConfig, folder: Path) -> Path | None:
 
 def free_place(config: RunConfig, folder: Path) -> Path:
     """Folder for a new run: the config's name, numbered where another run has it."""
-    place = folder / config.name
+    name = config.name
+    place = folder / name
     number = 2
     while (place / "run.json").is_file():
-        place = folder / f"{config.name}-{number}"
+        place = folder / f"{name}-{number}"
         number += 1
     return place
 

@@ -77,7 +77,8 @@ def test_another_config_is_not_taken_for_it(old):
 
 
 def test_two_configs_of_one_name_are_two_runs(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(RunConfig, "name", "tiny-finetune-s0-00000000")
+    same = "tiny-finetune-s0-00000000"
+    monkeypatch.setattr(RunConfig, "named", lambda config, identity: same)
     one = Run.at(tiny, folder=tmp_path)
     other = Run.at(tiny.replace(whiten=8), folder=tmp_path)
     assert one.folder != other.folder
