@@ -144,7 +144,7 @@ def fwt(R: ArrayLike, baseline: ArrayLike) -> float:
 def compare_conventions(R: ArrayLike, joint: ArrayLike | None = None) -> pd.DataFrame:
     """Return every summary of R side by side.
 
-    Among them the different quantities published as "forgetting" or "FM".
+    They include the different quantities published as "forgetting" or "FM".
 
     Read it before comparing two papers: rows of one R differ in sign, in the state a
     task is compared with and in the tasks averaged over, and only rows that agree in

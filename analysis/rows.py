@@ -8,7 +8,7 @@ from cl_flow.paths import ASSETS
 
 
 def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows that hold the given values, compared as text.
+    """Rows that hold the given values, compared as text.
 
     Values that no row holds are an error.
 
@@ -29,7 +29,7 @@ def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
 
 
 def matching(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows that hold the given values, or none.
+    """Rows that hold the given values, which may be none.
 
     Example:
         >>> rows = pd.DataFrame({"part": ["logp", "product"], "value": [0.6, 0.9]})
@@ -77,7 +77,7 @@ def beside(
 
 
 def load_reference(name: str) -> pd.DataFrame:
-    """A published table to show beside ours, from `data/reference`.
+    """Published table to show beside ours, from `data/reference`.
 
     Args:
         name: File name without suffix, such as `slides_task_table` (its README says

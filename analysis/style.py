@@ -80,7 +80,7 @@ def task_color(task: int) -> str:
 
 
 def dotted_line(ax: Axes, *, x: float | None = None, y: float | None = None) -> None:
-    """Draw a thin dotted line behind the data, upright at x or level at y."""
+    """Draw a dotted line behind the data, upright at x or level at y."""
     style = {"color": "0.6", "lw": 1.5, "ls": ":", "zorder": 0}
     if x is not None:
         ax.axvline(x, **style)
@@ -108,7 +108,7 @@ def save_figure(
 ) -> list[Path]:
     """Write a figure as PDF, SVG and PNG into `folder`.
 
-    And under `name` in its MANIFEST.json what it was drawn from.
+    The MANIFEST.json there tells under `name` what it was drawn from.
 
     The same figure and facts give the same bytes in every run. A reader sees each file
     old or new, never half, and notebooks that save into one folder at the same time

@@ -89,7 +89,7 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
         return self._state.log_prob(self._checked(X)).numpy()
 
     def score(self, X: ArrayLike, y: object = None) -> float:
-        """The mean of ln p(x)."""
+        """Mean of ln p(x)."""
         return float(self.score_samples(X).mean())
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:

@@ -143,7 +143,7 @@ def plot_alignment(
 ) -> Axes:
     """Image AUROC on the old tasks of every approach, the best on top.
 
-    With its interval over test images.
+    Bars are intervals over test images.
 
     How to read it: the vertical lines are the run as it is, what means and what
     covariances could give back at most, and the joint model. No marker passes the

@@ -16,7 +16,7 @@ NOT_FREE = ("none", "joint", "refit", "exemplars")
 def summarise_alignment(table: pd.DataFrame) -> str:
     """Paragraph on what post-hoc alignment gives back, and why it stops there.
 
-    And on how far the joint model is.
+    It also says how far the joint model is.
 
     Args:
         table: Of `alignment_table`.

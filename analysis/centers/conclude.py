@@ -70,7 +70,7 @@ def similarity_correlations(
 ) -> pd.DataFrame:
     """Spearman's correlations of looks, placement and center distance.
 
-    Over pairs of categories, after each step.
+    They are taken over pairs of categories, after each step.
 
     Center distance against looks is the question; against the distance at placement is
     its rival; and the `change` since placement against looks is what training alone may
@@ -137,7 +137,7 @@ def pair_rows(values: dict[str, np.ndarray], names: Sequence[str]) -> pd.DataFra
 
 
 def of_one_strategy(pairs: pd.DataFrame, level: str) -> pd.DataFrame:
-    """The pairs of one level, averaged over runs."""
+    """Pairs of one level, averaged over runs of one strategy."""
     refuse_strategies(pairs)
     rows = pairs[pairs["level"] == level]
     if rows.empty:

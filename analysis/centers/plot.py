@@ -35,7 +35,7 @@ def plot_center_distances(
 ) -> Axes:
     """Distance between every two centers after one step.
 
-    Names in the colour of their task, lines between tasks.
+    Names have the colour of their task; lines part the tasks.
 
     How to read it: the dark cells are the classes that lie close. The colours mean the
     same at every step of the table. HGAD places centers 5 apart.

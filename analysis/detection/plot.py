@@ -81,7 +81,7 @@ def plot_task_curves(
 ) -> Axes:
     """Metric of each task after every step, one line a task.
 
-    With several seeds the band spans them.
+    The band spans the seeds where there are several.
 
     How to read it: each line begins where its task is learnt. A line that falls is
     forgetting; the short bar at the right end is what joint training reaches on that
@@ -242,21 +242,18 @@ def plot_strategies(
         **look,
     )
     for x, name in enumerate(strategies):
-        mean = matching(means, strategy=name)["value"].mean()
-        ax.plot(
-            [x - 0.3, x + 0.3],
-            [mean, mean],
-            color="black",
-            lw=4,
-            zorder=3,
-        )
-        ax.annotate(f"{mean:.2f}", (x + 0.32, mean), va="center", ha="left")
+        _mean_bar(ax, x, matching(means, strategy=name)["value"].mean())
     dotted_line(ax, y=0.5)
     ax.set(
         xlabel="", ylabel=LABELS.get(metric, metric), xlim=(-0.5, len(strategies) - 0.3)
     )
     _task_legend(ax)
     return ax
+
+
+def _mean_bar(ax: Axes, x: float, mean: float) -> None:
+    ax.plot([x - 0.3, x + 0.3], [mean, mean], color="black", lw=4, zorder=3)
+    ax.annotate(f"{mean:.2f}", (x + 0.32, mean), va="center", ha="left")
 
 
 def plot_losses(

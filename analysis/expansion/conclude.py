@@ -125,9 +125,9 @@ def expansion_table(
     placement: str = "tile",
     part: str = "product",
 ) -> pd.DataFrame:
-    """Each category of the first task, just learnt and expanded for the second.
+    """AUROC of the first task's categories, just learnt and expanded.
 
-    In the slides' form; a mean over runs.
+    The table has the slides' form, and means over runs.
 
     Args:
         expanded: A table of `expansion`, with image and pixel AUROC.

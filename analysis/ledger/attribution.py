@@ -62,9 +62,9 @@ def ledger_states(family: str) -> dict[str, State]:
 
 
 def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
-    r"""Split the drop from `learned` to `final` in four terms that add up to it.
+    r"""Split the drop from `learned` to `final` in four terms.
 
-    They do so whatever the values are.
+    They add up to it, whatever the values are.
 
     $$A_0 - A_T = \underbrace{A_1 - A_T}_{\text{confusion}}
     + \underbrace{A_2 - A_1}_{\text{center drift}}
@@ -99,7 +99,7 @@ def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _above(start: Value, end: Value, level: Value) -> Value:
-    """Part of a rise that lies above a level; all of it where there is no rise."""
+    """Part of a rise that lies above a level; 1 where nothing rises."""
     rise = np.asarray(end - start)
     covered = np.clip(level - start, 0, np.maximum(rise, 0))
     return 1 - covered / np.where(rise > 0, rise, 1)

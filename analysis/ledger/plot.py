@@ -50,7 +50,7 @@ def plot_waterfall(
     given: str = "category",
     **kwargs: Any,
 ) -> Axes:
-    """Waterfall from what a task reached to what is left of it, term by term.
+    """Waterfall from what a task reached down to what is left, by terms.
 
     How to read it: each bar falls by its term, with the interval of the term at its
     end; a hatched bar rises, which is a gain. The coloured bars come back when
@@ -106,7 +106,7 @@ def _falling_bar(
     term: pd.Series,
     options: dict[str, Any],
 ) -> float:
-    """A bar that falls from a level by a term, its interval at its end.
+    """A bar that falls from a level by a term, with the term's interval.
 
     Returns:
         The level that it ends at.
@@ -162,16 +162,7 @@ def plot_ledger(
     wide = rows.pivot(index="category", columns="term", values="value")
     values = wide.loc[rows["category"].unique()]
     y = np.arange(len(values))
-    lost = np.zeros(len(values))
-    gained = np.zeros(len(values))
-    for name, color in TERM_COLORS.items():
-        look = {"color": color, "height": 0.7, **kwargs}
-        loss = values[name].clip(lower=0.0).to_numpy()
-        gain = values[name].clip(upper=0.0).to_numpy()
-        ax.barh(y, loss, left=lost, **{"label": name, **look})
-        ax.barh(y, gain, left=gained, **look)
-        lost += loss
-        gained += gain
+    _stacked_bars(ax, values, kwargs)
     drop = {
         "ms": 8,
         "mfc": "white",
@@ -194,6 +185,21 @@ def plot_ledger(
     if legend:
         legend_beside(ax)
     return ax
+
+
+def _stacked_bars(ax: Axes, values: pd.DataFrame, options: dict[str, Any]) -> None:
+    """A bar per row: its losses to the right, its gains to the left."""
+    y = np.arange(len(values))
+    lost = np.zeros(len(values))
+    gained = np.zeros(len(values))
+    for name, color in TERM_COLORS.items():
+        look = {"color": color, "height": 0.7, **options}
+        loss = values[name].clip(lower=0.0).to_numpy()
+        gain = values[name].clip(upper=0.0).to_numpy()
+        ax.barh(y, loss, left=lost, **{"label": name, **look})
+        ax.barh(y, gain, left=gained, **look)
+        lost += loss
+        gained += gain
 
 
 def plot_families(
@@ -241,7 +247,7 @@ def plot_families(
 
 
 def _refits(ax: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
-    """A line through the families that hold each other, a point for the affine map."""
+    """A line through nested families, and a point for the affine map."""
     is_nested = rows["family"] != "affine"
     nested = rows[is_nested]
     ax.plot(nested["x"], nested["value"], **style)

@@ -80,12 +80,9 @@ def verdict(
         **training,
     )
     what = "the earlier tasks" if task is None else f"task {task + 1}"
-    sentences = [
-        f"{judged.name.capitalize()}: {judged.because}. {_drop(what, terms)}",
-        *_refits(terms, share),
-        *(f"{TRAINING[key]} {value!r} (first task)" for key, value in training.items()),
-    ]
-    return judged._replace(sentence="; ".join(sentences) + ".")
+    numbers = [_drop(what, terms), *_refits(terms, share), *_regained(training)]
+    opening = f"{judged.name.capitalize()}: {judged.because}"
+    return judged._replace(sentence=f"{opening}. {'; '.join(numbers)}.")
 
 
 def _training(recovered: pd.DataFrame) -> dict[str, Interval]:
@@ -122,3 +119,9 @@ def _refits(terms: Mapping[str, Interval], share: Interval) -> list[str]:
     if np.isfinite(share.value):
         sentences.insert(0, f"the spurious share is {share!r}")
     return sentences
+
+
+def _regained(training: Mapping[str, Interval]) -> list[str]:
+    return [
+        f"{TRAINING[key]} {value!r} (first task)" for key, value in training.items()
+    ]

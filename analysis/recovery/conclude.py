@@ -57,7 +57,7 @@ def recovery_changes(
 ) -> pd.DataFrame:
     """Change of image AUROC from the first to the last number of steps.
 
-    With a paired bootstrap interval.
+    Its interval is a paired bootstrap over test images.
 
     Args:
         recovered: A table of `recovery`; the other arguments are those of
@@ -130,7 +130,7 @@ def savings(
 
 
 def _curve_weights(group: pd.DataFrame, probe: str) -> np.ndarray:
-    """Weights (2, n) of the rows in two means over the curves of a probe.
+    """Weights (2, n) of the rows in two means of a probe.
 
     The first is the mean before the first step, the second over ln(1 + steps).
     """
@@ -153,7 +153,7 @@ def _trapezoid(x: np.ndarray) -> np.ndarray:
 
 
 def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.DataFrame:
-    """Image AUROC at the last number of steps on either half of the test images.
+    """Image AUROC after the last step on either half of the images.
 
     A half holds every other image of each label.
 
@@ -204,9 +204,9 @@ def recovery_table(
     shots: int | None = None,
     part: str = "product",
 ) -> pd.DataFrame:
-    """Each category of the first task: learnt, after task 2, after the few shots.
+    """Metrics of the first task's categories: learnt, forgotten, recovered.
 
-    In the slides' form.
+    The table has the slides' form: just learnt, after task 2, after the few shots.
 
     Args:
         recovered: A table of `recovery` from step 1.
@@ -246,7 +246,7 @@ def image_counts(
     part: str,
     resampling: Resampling,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The rows of image AUROC and their resamples."""
+    """Rows of image AUROC, and their resamples."""
     rows = matching(
         recovered,
         metric="image_auroc",
