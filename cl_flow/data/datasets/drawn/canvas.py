@@ -1,6 +1,7 @@
 """Tools to draw with.
 
-a posed plane, distance fields on it, smooth noise, and a scene painted layer by layer.
+They are a posed plane, distance fields on it, smooth noise, and a scene that is painted
+layer by layer.
 
 A point of the plane is a complex number, in pixels from the image centre: x to the
 right, y down. A distance field gives each pixel its signed distance (pixels) to an
@@ -35,6 +36,7 @@ __all__ = [
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.random import Generator
@@ -51,11 +53,7 @@ Plane = NDArray[np.complex64]
 
 _LIGHT = (-0.48, -0.60, 0.64)
 # Between the light and the viewer: what the normal of a highlight points at.
-_HALFWAY = (
-    -0.265,
-    -0.331,
-    0.906,
-)
+_HALFWAY = (-0.265, -0.331, 0.906)
 
 
 @dataclass
@@ -78,9 +76,8 @@ class Scene:
         The colour is (3,) or (H, W, 3).
         """
         alpha = np.clip(0.5 - distance, 0, 1) * opacity
-        self.image += alpha[..., None] * (
-            np.asarray(colour, dtype=np.float32) - self.image
-        )
+        change = np.asarray(colour, dtype=np.float32) - self.image
+        self.image += alpha[..., None] * change
 
     def shadow(
         self, distance: np.ndarray, *, depth: float = 0.45, reach: float = 5.0
@@ -89,7 +86,9 @@ class Scene:
 
         Most where they touch it.
         """
-        self.image *= (1 - depth * np.exp(-np.maximum(distance, 0) / reach))[..., None]
+        outside = np.maximum(distance, 0)
+        shade = depth * np.exp(-outside / reach)
+        self.image *= (1 - shade)[..., None]
 
     def place(self, colour: Colour, distance: np.ndarray) -> None:
         """Paint a part of the object: what defects may lie on."""
@@ -105,7 +104,8 @@ def posed(
     By at most so many radians, pixels, and this share.
     """
     angle, dx, dy, scale = rng.uniform(-1, 1, 4) * (turn, shift, shift, zoom)
-    return turned(PLANE - complex(dx, dy), angle) / float(1 + scale)
+    moved = PLANE - complex(dx, dy)
+    return turned(moved, angle) / float(1 + scale)
 
 
 def turned(plane: Plane, angle: float) -> Plane:
@@ -122,26 +122,25 @@ def box(
     """
     dx = np.abs(plane.real) - width + corner
     dy = np.abs(plane.imag) - height + corner
-    return (
-        np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
-        + np.minimum(np.maximum(dx, dy), 0)
-        - corner
-    )
+    outside = np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
+    inside = np.minimum(np.maximum(dx, dy), 0)
+    return outside + inside - corner
 
 
 def segment(plane: Plane, start: complex, end: complex) -> np.ndarray:
     """Distance to a line segment, (H, W)."""
-    start, along = complex(start), complex(end - start)
+    start = complex(start)
+    along = complex(end - start)
     offset = plane - start
-    share = np.clip((offset * along.conjugate()).real / abs(along) ** 2, 0, 1)
+    projected = (offset * along.conjugate()).real
+    share = np.clip(projected / abs(along) ** 2, 0, 1)
     return np.abs(offset - share * along)
 
 
 def path(plane: Plane, points: Sequence[complex]) -> np.ndarray:
     """Distance to an open polyline, (H, W)."""
-    return np.minimum.reduce(
-        [segment(plane, a, b) for a, b in zip(points, points[1:], strict=False)]
-    )
+    distances = [segment(plane, start, end) for start, end in pairwise(points)]
+    return np.minimum.reduce(distances)
 
 
 def fold(value: np.ndarray, period: float) -> np.ndarray:
@@ -165,14 +164,11 @@ def clouds(
     wide, high = (cell, cell) if np.isscalar(cell) else cell
     total = np.zeros((SIZE, SIZE), dtype=np.float32)
     for octave in range(octaves):
-        rows, columns = (
-            max(2, int(np.ceil(SIZE * 2**octave / size)) + 1) for size in (high, wide)
-        )
-        knots = Image.fromarray(rng.standard_normal((rows, columns), dtype=np.float32))
-        total += (
-            np.asarray(knots.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-            * 0.6**octave
-        )
+        width = SIZE * 2**octave
+        lattice = [max(2, int(np.ceil(width / size)) + 1) for size in (high, wide)]
+        knots = Image.fromarray(rng.standard_normal(lattice, dtype=np.float32))
+        noise = knots.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+        total += np.asarray(noise) * 0.6**octave
     return (total - total.mean()) / (total.std() + 1e-6)
 
 
@@ -181,9 +177,8 @@ def traced(noise: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Noise that turns with an object.
     """
-    return map_coordinates(
-        noise, [y + SIZE / 2, x + SIZE / 2], order=1, mode="grid-wrap"
-    )
+    places = [y + SIZE / 2, x + SIZE / 2]
+    return map_coordinates(noise, places, order=1, mode="grid-wrap")
 
 
 def finest(rng: Generator) -> np.ndarray:
@@ -196,9 +191,8 @@ def tinted(colour: Colour, brightness: np.ndarray) -> np.ndarray:
 
     The colour is (3,) or (H, W, 3).
     """
-    return np.asarray(colour, dtype=np.float32) * brightness[..., None].astype(
-        np.float32
-    )
+    level = brightness[..., None].astype(np.float32)
+    return np.asarray(colour, dtype=np.float32) * level
 
 
 def dome(distance: np.ndarray, radius: float) -> np.ndarray:
@@ -223,32 +217,32 @@ def moulded(
         shine: Grey levels of the brightest highlight.
         ambient: Share of the light that comes from everywhere.
     """
-    down, right = np.gradient(height)
-    upright = 1 / np.sqrt(1 + right * right + down * down)
-    x, y, z = _LIGHT
-    diffuse = np.maximum((z - right * x - down * y) * upright, 0) / z
+    facing = _towards(height, _LIGHT)
+    diffuse = facing / _LIGHT[2]
     body = tinted(colour, ambient + (1 - ambient) * diffuse)
     if shine:
-        x, y, z = _HALFWAY
-        highlight = np.maximum((z - right * x - down * y) * upright, 0)
+        highlight = _towards(height, _HALFWAY)
         body += (shine * highlight**16)[..., None]
     return body
+
+
+def _towards(height: np.ndarray, direction: tuple[float, float, float]) -> np.ndarray:
+    """Cosine (H, W) between a height field's normals and a direction, at least 0."""
+    x, y, z = direction
+    down, right = np.gradient(height)
+    upright = 1 / np.sqrt(1 + right * right + down * down)
+    return np.maximum((z - right * x - down * y) * upright, 0)
 
 
 def backdrop(
     rng: Generator, colour: Colour, *, rough: float = 2.0, cell: float = 24.0
 ) -> Scene:
-    """An empty scene.
-
-    a plain ground with faint clouds of `rough` grey levels.
-    """
-    ground = (
-        np.asarray(colour, dtype=np.float32) + (rough * clouds(rng, cell))[..., None]
-    )
-    return Scene(
-        ground + (0.5 * rough * finest(rng))[..., None],
-        np.zeros((SIZE, SIZE), dtype=np.float32),
-    )
+    """An empty scene: a plain ground with faint clouds of `rough` grey levels."""
+    ground = np.asarray(colour, dtype=np.float32)
+    ground = ground + (rough * clouds(rng, cell))[..., None]
+    ground = ground + (0.5 * rough * finest(rng))[..., None]
+    uncovered = np.zeros((SIZE, SIZE), dtype=np.float32)
+    return Scene(ground, uncovered)
 
 
 _GLYPHS = {
@@ -262,16 +256,15 @@ _GLYPHS = {
 
 
 def written(plane: Plane, text: str, size: float) -> np.ndarray:
-    """Distance to the strokes of a text centred on the origin.
+    """Distance (H, W) to the strokes of a text centred on the origin.
 
-    a letter is `size` wide and 1.6 `size` high, (H, W).
-
-    Exact near the text, and 9 pixels from afar.
+    A letter is `size` wide and 1.6 `size` high. The distance is exact near the text,
+    and 9 pixels from afar.
     """
     width = len(text) * 1.5 - 0.5
-    near = (np.abs(plane.real) < width * size / 2 + 6) & (
-        np.abs(plane.imag) < 0.8 * size + 6
-    )
+    beside = np.abs(plane.real) < width * size / 2 + 6
+    level = np.abs(plane.imag) < 0.8 * size + 6
+    near = beside & level
     local = plane[near] / size + (width / 2 + 0.8j)
     distance = np.full(plane.shape, 9, dtype=np.float32)
     strokes = [path(local - 1.5 * i, _GLYPHS[letter]) for i, letter in enumerate(text)]

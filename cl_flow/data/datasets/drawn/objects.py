@@ -25,6 +25,7 @@ from numpy.random import Generator
 
 from cl_flow.data.datasets.drawn.canvas import (
     PLANE,
+    Colour,
     Scene,
     backdrop,
     box,
@@ -63,33 +64,38 @@ def bottle(
     x = p.real
     y = p.imag
     half = 8.5 + 15.5 * smooth((y + 31) / 26)
-    outline = np.maximum(np.abs(x) - half, box(p - 2j, 40, 55, corner=4))
-    scene.shadow(np.hypot(x / 1.1, (y - 57) * 4) - 22, depth=0.35, reach=10)
+    side = np.abs(x) - half
+    outline = np.maximum(side, box(p - 2j, 40, 55, corner=4))
+    foot = np.hypot(x / 1.1, (y - 57) * 4) - 22
+    scene.shadow(foot, depth=0.35, reach=10)
     across = np.clip(x / half, -1, 1)
     round_ = np.sqrt(1 - across**2)
-    filled = smooth((y - level + 22) / 1.5)[..., None]
-    glass = (1 - filled) * np.array((118, 168, 122)) + filled * (
-        np.array((38, 96, 52)) + hue
-    )
+    filled = smooth((y - level + 22) / 1.5)
+    glass = _mixed((118, 168, 122), np.array((38, 96, 52)) + hue, filled)
     scene.place(tinted(glass, glow * (0.45 + 0.6 * round_)), outline)
-    _label(
-        scene,
-        turned(p - 22j, label_turn),
-        np.maximum(outline, np.abs(x) - half + 0.5),
-        round_,
-        logo,
-    )
-    shine = np.exp(-(((across + 0.6) / 0.10) ** 2)) + 0.45 * np.exp(
-        -(((across - 0.72) / 0.07) ** 2)
-    )
+    wrapped = np.maximum(outline, side + 0.5)
+    _label(scene, turned(p - 22j, label_turn), wrapped, round_, logo)
+    left = np.exp(-(((across + 0.6) / 0.10) ** 2))
+    right = np.exp(-(((across - 0.72) / 0.07) ** 2))
+    shine = left + 0.45 * right
     scene.paint((236, 244, 236), outline + 3, opacity=0.55 * shine)
-    scene.place(
-        tinted((74, 120, 84), 0.5 + 0.7 * round_), box(p + 50j, 10.2, 1.8, corner=1.5)
-    )
-    if capped:
-        ridges = 0.62 + 0.5 * round_ + 0.10 * np.cos(x * 2.2)
-        scene.place(tinted((176, 38, 40), ridges), box(p + 53.5j, 10, 5.2, corner=2))
+    _neck(scene, p, round_, capped)
     return scene
+
+
+def _mixed(first: Colour, second: Colour, share: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) from the first to the second as the share (H, W) rises."""
+    share = share[..., None]
+    return (1 - share) * np.asarray(first) + share * np.asarray(second)
+
+
+def _neck(scene: Scene, p: np.ndarray, round_: np.ndarray, capped: bool) -> None:
+    lip = box(p + 50j, 10.2, 1.8, corner=1.5)
+    scene.place(tinted((74, 120, 84), 0.5 + 0.7 * round_), lip)
+    if capped:
+        ridges = 0.62 + 0.5 * round_ + 0.10 * np.cos(p.real * 2.2)
+        cap = box(p + 53.5j, 10, 5.2, corner=2)
+        scene.place(tinted((176, 38, 40), ridges), cap)
 
 
 def _label(
@@ -98,20 +104,19 @@ def _label(
     paper = 0.62 + 0.4 * round_
     edge = np.maximum(outline, np.abs(p.imag) - 17)
     scene.paint(tinted((238, 226, 196), paper), edge)
-    for y, half in ((-14, 1.4), (14, 1.4)):
-        scene.paint(
-            tinted((160, 44, 40), paper), np.maximum(edge, np.abs(p.imag - y) - half)
-        )
+
+    def print_(colour: Colour, shape: np.ndarray) -> None:
+        scene.paint(tinted(colour, paper), np.maximum(edge, shape))
+
+    for y in (-14, 14):
+        print_((160, 44, 40), np.abs(p.imag - y) - 1.4)
     if logo:
-        scene.paint(tinted((44, 92, 58), paper), np.maximum(edge, np.abs(p + 3j) - 7))
-        scene.paint(
-            tinted((238, 226, 196), paper),
-            np.maximum(edge, path(p, (-4 - 1j, -3j + 1, 3 - 6j)) - 1.1),
-        )
-        scene.paint(
-            tinted((70, 60, 54), paper),
-            np.maximum(edge, segment(p, -10 + 8j, 10 + 8j) - 0.9),
-        )
+        print_((44, 92, 58), np.abs(p + 3j) - 7)
+        print_((238, 226, 196), path(p, (-4 - 1j, -3j + 1, 3 - 6j)) - 1.1)
+        print_((70, 60, 54), segment(p, -10 + 8j, 10 + 8j) - 0.9)
+
+
+_INSULATION = ((94, 150, 62), (52, 98, 176), (134, 82, 52))
 
 
 def cable(
@@ -135,25 +140,18 @@ def cable(
     """
     p = posed(rng, turn=0.06, shift=1)
     scene = backdrop(rng, (168, 160, 148), rough=4)
-    scene.shadow(np.abs(p) - 56)
-    scene.place(
-        moulded((92, 92, 96), dome(np.abs(np.abs(p) - 52.5) - 4.5, 4), shine=40),
-        np.abs(p) - 57,
-    )
-    scene.place(np.array((62, 60, 58)) + 6 * clouds(rng, 6)[..., None], np.abs(p) - 48)
-    centres = 25.8 * np.exp(2j * np.pi * np.arange(3) / 3 - 0.5j * np.pi) + rng.normal(
-        0, 0.6, (3, 2)
-    ) @ (1, 1j)
+    _sheath(rng, scene, np.abs(p))
+    directions = np.exp(2j * np.pi * np.arange(3) / 3 - 0.5j * np.pi)
+    centres = 25.8 * directions + rng.normal(0, 0.6, (3, 2)) @ (1, 1j)
     turns = np.exp(1j * rng.uniform(-np.pi, np.pi, 3))
-    colours = np.array(((94, 150, 62), (52, 98, 176), (134, 82, 52))) + rng.normal(
-        0, 5, (3, 3)
-    )
+    colours = np.array(_INSULATION) + rng.normal(0, 5, (3, 3))
     if swapped is not None:
         colours[swapped] = colours[(swapped + 1) % 3]
     wire = np.abs(p[..., None] - centres).argmin(2)
     q = ((p - centres[wire]) * turns[wire]).astype(np.complex64)
     ring = np.abs(np.abs(q) - 16.8) - 5
-    scene.place(moulded(colours[wire], dome(ring, 5), shine=70), np.abs(q) - 21)
+    insulation = moulded(colours[wire], dome(ring, 5), shine=70)
+    scene.place(insulation, np.abs(q) - 21)
     _strands(scene, q, clouds(rng, 3), hollow=wire == hollow)
     if loose is not None:
         strand = np.where(wire == loose, segment(q, 0, bend) - 3, 9)
@@ -162,18 +160,26 @@ def cable(
     return scene
 
 
+def _sheath(rng: Generator, scene: Scene, radius: np.ndarray) -> None:
+    scene.shadow(radius - 56)
+    rim = dome(np.abs(radius - 52.5) - 4.5, 4)
+    scene.place(moulded((92, 92, 96), rim, shine=40), radius - 57)
+    mottle = 6 * clouds(rng, 6)[..., None]
+    scene.place(np.array((62, 60, 58)) + mottle, radius - 48)
+
+
 def _strands(
     scene: Scene, q: np.ndarray, noise: np.ndarray, *, hollow: np.ndarray
 ) -> None:
     bundle = np.abs(q) - 13
     scene.paint((42, 26, 18), bundle)
     pitch = 4.4
-    row = 4.4 * 3**0.5
-    near = [
-        np.hypot(fold(q.real - s * pitch / 2, pitch), fold(q.imag - s * row / 2, row))
-        for s in (0, 1)
-    ]
-    strand = np.minimum(*near) - pitch / 2 + 0.1
+    row = pitch * 3**0.5
+    straight = np.hypot(fold(q.real, pitch), fold(q.imag, row))
+    x = q.real - pitch / 2
+    y = q.imag - row / 2
+    staggered = np.hypot(fold(x, pitch), fold(y, row))
+    strand = np.minimum(straight, staggered) - pitch / 2 + 0.1
     copper = np.array((214, 132, 78)) + 9 * noise[..., None]
     shown = np.where(hollow, 9, np.maximum(strand, bundle + 0.5))
     scene.paint(moulded(copper, dome(strand, pitch / 2), shine=60), shown)
@@ -205,21 +211,22 @@ def capsule(
     y = p.imag
     squeeze = dent * np.exp(-(((x - dent_at) / 9) ** 2))
     seam = x + 4 + 0.6 * (y / 18) ** 2
-    outline = (
-        box(p, length, 19.5, corner=19.5) + squeeze - 0.8 * smooth(-seam / 1.5) + 0.8
-    )
-    scene.shadow(box(p - (2 + 3j), length, 19.5, corner=19.5), depth=0.5, reach=6)
-    tone = smooth(seam / 1.2)[..., None]
-    colour = (1 - tone) * np.array((46, 40, 42)) + tone * (
-        np.array((214, 88, 38)) + hue
-    )
+    body = box(p, length, 19.5, corner=19.5)
+    outline = body + squeeze - 0.8 * smooth(-seam / 1.5) + 0.8
+    below = box(p - (2 + 3j), length, 19.5, corner=19.5)
+    scene.shadow(below, depth=0.5, reach=6)
+    orange = np.array((214, 88, 38)) + hue
+    colour = _mixed((46, 40, 42), orange, smooth(seam / 1.2))
     height = dome(outline, 19.5)
     scene.place(moulded(colour, height, shine=90), outline)
-    scene.paint((20, 14, 12), np.maximum(np.abs(seam) - 0.5, outline + 1), opacity=0.6)
-    streak = np.exp(-(((y + 9.5) / 2) ** 2)) * smooth((length - 14 - np.abs(x)) / 8)
+    joint = np.maximum(np.abs(seam) - 0.5, outline + 1)
+    scene.paint((20, 14, 12), joint, opacity=0.6)
+    ends = smooth((length - 14 - np.abs(x)) / 8)
+    streak = np.exp(-(((y + 9.5) / 2) ** 2)) * ends
     scene.paint((255, 250, 245), outline + 3, opacity=0.5 * streak)
-    ink = written(turned(p - complex(24, 2 + roll), print_turn), text, 6.5)
-    scene.paint((240, 232, 224), np.maximum(ink - 1.1, outline + 1), opacity=0.95)
+    line = turned(p - complex(24, 2 + roll), print_turn)
+    ink = written(line, text, 6.5) - 1.1
+    scene.paint((240, 232, 224), np.maximum(ink, outline + 1), opacity=0.95)
     return scene
 
 
@@ -238,39 +245,41 @@ def hazelnut(rng: Generator, *, misprint: float | None = None) -> Scene:
     hue = rng.normal(0, 6, 3)
     wave = rng.uniform(-3, 3)
     scene = backdrop(rng, (30, 29, 31), rough=3)
-    lean = np.angle(p * 1j)
-    radius = 44 * (
-        1
-        + 0.10 * np.exp(-((lean / 0.28) ** 2))
-        - 0.05 * smooth((np.abs(lean) - 2.2) / 0.6)
-    )
-    outline = np.abs(p.real / plump + 1j * p.imag) - radius
-    across = np.clip(p.real / np.sqrt(np.maximum(47**2 - p.imag**2, 60)), -1.2, 1.2)
-    streaks = traced(clouds(rng, (2.5, 60), octaves=2), across * 46, p.imag)
-    shell = tinted(
-        np.array((160, 92, 42)) + hue, 1 + 0.13 * streaks + 0.03 * finest(rng)
-    )
-    shell = shell * (1 - 0.16 * smooth((-p.imag - 20) / 22))[..., None]
+    outline = _nut_outline(p, plump)
+    shell = _shell(rng, p, hue)
     height = dome(outline, 44)
     scene.place(moulded(shell, height, shine=34, ambient=0.3), outline)
-    edge = (
-        cap
-        - 0.006 * p.real**2
-        - p.imag
-        + 1.2 * traced(clouds(rng, 6), p.real, p.imag)
-        + wave * p.real / 60
-    )
-    base = tinted(
-        (206, 172, 124), 1 + 0.09 * traced(clouds(rng, 3, octaves=2), p.real, p.imag)
-    )
+    frayed = 1.2 * traced(clouds(rng, 6), p.real, p.imag)
+    edge = cap - 0.006 * p.real**2 - p.imag + frayed + wave * p.real / 60
+    blotches = traced(clouds(rng, 3, octaves=2), p.real, p.imag)
+    base = tinted((206, 172, 124), 1 + 0.09 * blotches)
     scene.paint(moulded(base, height, ambient=0.35), np.maximum(edge, outline + 0.5))
-    scene.paint(
-        (84, 46, 20), np.maximum(np.abs(edge) - 0.8, outline + 0.5), opacity=0.55
-    )
+    border = np.maximum(np.abs(edge) - 0.8, outline + 0.5)
+    scene.paint((84, 46, 20), border, opacity=0.55)
     if misprint is not None:
-        ink = written(turned(p + 8j, misprint), "175", 7)
-        scene.paint((226, 222, 216), np.maximum(ink - 1.2, outline + 4), opacity=0.9)
+        ink = written(turned(p + 8j, misprint), "175", 7) - 1.2
+        scene.paint((226, 222, 216), np.maximum(ink, outline + 4), opacity=0.9)
     return scene
+
+
+def _nut_outline(p: np.ndarray, plump: float) -> np.ndarray:
+    """Distance (H, W) to a hazelnut, pointed at the tip and flat at the base."""
+    lean = np.angle(p * 1j)
+    tip = 0.10 * np.exp(-((lean / 0.28) ** 2))
+    flat = 0.05 * smooth((np.abs(lean) - 2.2) / 0.6)
+    radius = 44 * (1 + tip - flat)
+    return np.abs(p.real / plump + 1j * p.imag) - radius
+
+
+def _shell(rng: Generator, p: np.ndarray, hue: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) of a shell with streaks that follow its roundness."""
+    half = np.sqrt(np.maximum(47**2 - p.imag**2, 60))
+    across = np.clip(p.real / half, -1.2, 1.2)
+    streaks = traced(clouds(rng, (2.5, 60), octaves=2), across * 46, p.imag)
+    brightness = 1 + 0.13 * streaks + 0.03 * finest(rng)
+    shell = tinted(np.array((160, 92, 42)) + hue, brightness)
+    dusk = 0.16 * smooth((-p.imag - 20) / 22)
+    return shell * (1 - dusk)[..., None]
 
 
 def metal_nut(
@@ -291,32 +300,34 @@ def metal_nut(
     tone = rng.normal(0, 5)
     scene = backdrop(rng, (64, 66, 72), rough=4)
     lean = np.angle(turned(p, at))
+    around = np.angle(p)
     pushed = np.abs(p) + dent * np.exp(-((lean / 0.26) ** 2))
-    hexagon = pushed * np.cos(fold(np.angle(p) + np.pi / 6, np.pi / 3)) - 46
+    sector = fold(around + np.pi / 6, np.pi / 3)
+    hexagon = pushed * np.cos(sector) - 46
     outline = np.maximum(hexagon, pushed - 52)
     if bite:
         jags = traced(clouds(rng.spawn(1)[0], 5), p.real, p.imag)
-        outline = np.maximum(
-            outline, bite - np.abs(p - complex(52 * np.exp(1j * at))) + 1.2 * jags
-        )
+        rim = complex(52 * np.exp(1j * at))
+        outline = np.maximum(outline, bite - np.abs(p - rim) + 1.2 * jags)
     scene.shadow(outline, depth=0.6, reach=5)
-    height = np.minimum(
-        dome(outline, 4), 0.55 * np.maximum(51 - pushed, 0)
-    ) + np.minimum(dome(outline, 3), 3)
-    brushed = 1 + 0.05 * traced(
-        clouds(rng, (2, 90), octaves=2), np.abs(p) * 2 - 60, np.angle(p) * 20
-    )
-    steel = tinted(np.array((168, 170, 176)) + tone, brushed)
-    sheen = 1 + 0.13 * np.cos(2 * np.angle(p) + 0.9)
+    chamfer = 0.55 * np.maximum(51 - pushed, 0)
+    edge = np.minimum(dome(outline, 3), 3)
+    height = np.minimum(dome(outline, 4), chamfer) + edge
+    marks = traced(clouds(rng, (2, 90), octaves=2), np.abs(p) * 2 - 60, around * 20)
+    steel = tinted(np.array((168, 170, 176)) + tone, 1 + 0.05 * marks)
+    sheen = 1 + 0.13 * np.cos(2 * around + 0.9)
     scene.place(tinted(moulded(steel, height, shine=36), sheen), outline)
-    hole = np.abs(p - eccentric)
-    bowl = np.clip((hole - 21) / 7, 0, 1) * 5
-    scene.paint(
-        moulded((140, 142, 148), bowl + 0.9 * np.cos(hole * 2.1), shine=60), hole - 28
-    )
-    scene.paint((34, 35, 38), hole - 20.5)
-    scene.cover *= np.clip(hole - 20, 0, 1)
+    _bore(scene, np.abs(p - eccentric))
     return scene
+
+
+def _bore(scene: Scene, radius: np.ndarray) -> None:
+    """Paint a threaded hole, and take it out of the object."""
+    bowl = np.clip((radius - 21) / 7, 0, 1) * 5
+    thread = 0.9 * np.cos(radius * 2.1)
+    scene.paint(moulded((140, 142, 148), bowl + thread, shine=60), radius - 28)
+    scene.paint((34, 35, 38), radius - 20.5)
+    scene.cover *= np.clip(radius - 20, 0, 1)
 
 
 def pill(
@@ -343,17 +354,18 @@ def pill(
     outline = (np.hypot(p.real / 52, p.imag / 34) - 1) * 36
     if bite:
         rim = complex(52 * np.cos(at), 34 * np.sin(at))
-        outline = np.maximum(
-            outline, bite - np.abs(p - rim) + 1.3 * clouds(rng.spawn(1)[0], 5)
-        )
+        jags = clouds(rng.spawn(1)[0], 5)
+        outline = np.maximum(outline, bite - np.abs(p - rim) + 1.3 * jags)
     scene.shadow(outline, depth=-0.3, reach=6)
-    chalk = np.array((224, 220, 212)) + (2.5 * clouds(rng, 4, octaves=2))[..., None]
-    red = smooth((speckles - 1.55) / 0.5)[..., None]
-    chalk = (1 - 0.75 * red) * chalk + 0.75 * red * np.array((178, 66, 56))
+    mottle = 2.5 * clouds(rng, 4, octaves=2)
+    chalk = np.array((224, 220, 212)) + mottle[..., None]
+    red = smooth((speckles - 1.55) / 0.5)
+    chalk = _mixed(chalk, (178, 66, 56), 0.75 * red)
     letters = written(turned(p, text_turn), text, 11.5) - 1.9
     height = dome(outline, 13) - 0.8 * depth * dome(letters, 2)
     face = moulded(chalk, height, ambient=0.35)
-    scene.place(face * (1 - 0.13 * np.clip(0.5 - letters, 0, 1))[..., None], outline)
+    groove = 0.13 * np.clip(0.5 - letters, 0, 1)
+    scene.place(face * (1 - groove)[..., None], outline)
     return scene
 
 
@@ -380,33 +392,24 @@ def screw(
     scene = backdrop(rng, (198, 199, 201), rough=2)
     x = p.real
     y = p.imag - bend * np.maximum((x - 22) / 36, 0) ** 2
-    threaded = smooth((x + 22) / 3) * (
-        1 - smooth((x - stripped[0]) / 2) * smooth((stripped[1] - x) / 2)
-    )
+    bald = smooth((x - stripped[0]) / 2) * smooth((stripped[1] - x) / 2)
+    threaded = smooth((x + 22) / 3) * (1 - bald)
     core = 5.6 * smooth((61 - x) / 22 + 0.05)
     crest = 0.5 + 0.5 * np.cos((x + 0.42 * y) * 2 * np.pi / 6.2 + phase)
     half = core + threaded * 3.6 * crest * smooth((60 - x) / 14)
-    half = np.where(x < -42, 5.5 + 11.0 * np.clip((-42 - x) / 11, 0, 1), half)
-    outline = np.maximum((np.abs(y) - half) * 0.8, np.maximum(x - tip, -58 - x))
-    scene.shadow(
-        np.maximum((np.abs(y - 1) - core - 2.2) * 0.9, np.maximum(x - tip, -58 - x)),
-        depth=0.35,
-        reach=2.5,
-    )
+    head = 5.5 + 11.0 * np.clip((-42 - x) / 11, 0, 1)
+    half = np.where(x < -42, head, half)
+    ends = np.maximum(x - tip, -58 - x)
+    outline = np.maximum((np.abs(y) - half) * 0.8, ends)
+    below = (np.abs(y - 1) - core - 2.2) * 0.9
+    scene.shadow(np.maximum(below, ends), depth=0.35, reach=2.5)
     round_ = np.sqrt(np.clip(1 - (y / np.maximum(half, 1)) ** 2, 0, 1))
     height = half * round_ + threaded * 1.6 * crest
     height = np.where(x < -53.5, 9 * round_, height)
-    grain = 1 + 0.03 * finest(rng)
-    scene.place(
-        moulded(
-            tinted(np.array((190, 168, 116)) + tone, grain),
-            height,
-            shine=80,
-            ambient=0.4,
-        ),
-        outline,
-    )
-    scene.paint((92, 78, 48), np.maximum(np.abs(x + 53.5) - 0.5, outline), opacity=0.7)
+    brass = tinted(np.array((190, 168, 116)) + tone, 1 + 0.03 * finest(rng))
+    scene.place(moulded(brass, height, shine=80, ambient=0.4), outline)
+    rim = np.maximum(np.abs(x + 53.5) - 0.5, outline)
+    scene.paint((92, 78, 48), rim, opacity=0.7)
     return scene
 
 
@@ -438,32 +441,36 @@ def toothbrush(
     """
     p = posed(rng, turn=0.04, shift=1)
     scene = backdrop(rng, (34, 36, 44), rough=2)
-    head = np.minimum(
-        box(p + 10j, 27, 50, corner=20), box(p - 60j, 9, 24, corner=4) - 2
-    )
+    neck = box(p - 60j, 9, 24, corner=4) - 2
+    head = np.minimum(box(p + 10j, 27, 50, corner=20), neck)
     scene.place(moulded((214, 218, 222), dome(head, 7), shine=30), head)
+    empty = _TUFTS[slice(*bare)]
     standing = np.zeros((9, 4), dtype=bool)
-    standing[tuple(np.transpose(_TUFTS))] = True
-    for tuft in _TUFTS[slice(*bare)]:
-        standing[tuft] = False
-    centres = 11.8 * (np.arange(4) - 1.5) + 10.6j * (np.arange(9)[:, None] - 5)
+    for tuft in _TUFTS:
+        standing[tuft] = tuft not in empty
+    across = 11.8 * (np.arange(4) - 1.5)
+    centres = across + 10.6j * (np.arange(9)[:, None] - 5)
     centres = centres + rng.normal(0, 0.35, (9, 4, 2)) @ (1, 1j)
     row = np.clip(np.rint(p.imag / 10.6) + 5, 0, 8).astype(int)
     column = np.clip(np.rint(p.real / 11.8 + 1.5), 0, 3).astype(int)
     q = (p - centres[row, column]).astype(np.complex64)
-    distance = np.where(
-        standing[row, column], np.abs(q) - 5.3 + 0.25 * clouds(rng, 2), 9
-    )
-    for tuft in _TUFTS[slice(*bare)]:
+    tufts = np.abs(q) - 5.3 + 0.25 * clouds(rng, 2)
+    distance = np.where(standing[row, column], tufts, 9)
+    for tuft in empty:
         scene.paint((120, 124, 130), np.abs(p - centres[tuft]) - 4.2)
         scene.paint((58, 60, 66), np.abs(p - centres[tuft] - 0.5 - 0.5j) - 3.4)
     scene.shadow(distance, depth=0.4, reach=1.6)
-    bristles = tinted(_BRISTLES[(row + column % 2) % 4], 0.97 + 0.12 * finest(rng))
+    bristles = tinted(_bristle(row, column), 0.97 + 0.12 * finest(rng))
     scene.place(moulded(bristles, dome(distance, 3.5)), distance)
     if splayed is not None:
-        row, column = _TUFTS[splayed]
-        _splay(scene, p - centres[row, column], _BRISTLES[(row + column % 2) % 4], lean)
+        tuft = _TUFTS[splayed]
+        _splay(scene, p - centres[tuft], _bristle(*tuft), lean)
     return scene
+
+
+def _bristle(row: int | np.ndarray, column: int | np.ndarray) -> np.ndarray:
+    """Colour (..., 3) of the tufts, staggered from column to column."""
+    return _BRISTLES[(row + column % 2) % 4]
 
 
 def _splay(scene: Scene, q: np.ndarray, colour: np.ndarray, lean: complex) -> None:
@@ -499,23 +506,21 @@ def transistor(
     seat = rng.uniform(-1.5, 1.5)
     tone = rng.normal(0, 4)
     p = p - seat
-    tab = np.maximum(box(p + 44j, 25, 12, corner=3), 6 - np.abs(p + 46j))
+    eye = 6 - np.abs(p + 46j)
+    tab = np.maximum(box(p + 44j, 25, 12, corner=3), eye)
     scene.shadow(box(p + 19j, 26, 36, corner=3), depth=0.5, reach=4)
     for leg, x in enumerate((-15, 0, 15)):
         end = length if leg == cut else 58
         sway = rng.normal(0, 0.4) + (bend if leg == bent else 0)
         _leg(scene, p - x, sway, end)
-    brushed = tinted(
-        np.array((182, 184, 188)) + tone, 1 + 0.035 * clouds(rng, (40, 1.5))
-    )
+    marks = 1 + 0.035 * clouds(rng, (40, 1.5))
+    brushed = tinted(np.array((182, 184, 188)) + tone, marks)
     scene.place(moulded(brushed, dome(tab, 2.5), shine=20), tab)
     case = box(p + 11j, 26, 23, corner=2.5)
     grit = tinted((58, 57, 60), 1 + 0.05 * finest(rng))
     scene.place(moulded(grit, dome(case, 4), shine=50), case)
-    scene.paint(
-        moulded((46, 45, 48), dome(np.abs(p - (-19 - 27j)) - 2.6, 3) * -1),
-        np.abs(p - (-19 - 27j)) - 2.6,
-    )
+    dimple = np.abs(p - (-19 - 27j)) - 2.6
+    scene.paint(moulded((46, 45, 48), -dome(dimple, 3)), dimple)
     scene.paint((176, 174, 168), written(p + 14j, text, 6) - 0.8, opacity=0.85)
     scene.paint((176, 174, 168), segment(p, -11, 11) - 0.7, opacity=0.7)
     return scene
@@ -525,10 +530,9 @@ def _board(rng: Generator) -> Scene:
     scene = backdrop(rng, (184, 158, 112), rough=4, cell=10)
     pitch = 15
     origin = complex(*rng.uniform(-1, 1, 2))
-    hole = np.hypot(
-        fold(PLANE.real - origin.real, pitch),
-        fold(PLANE.imag - origin.imag - 6.5, pitch),
-    )
+    dx = fold(PLANE.real - origin.real, pitch)
+    dy = fold(PLANE.imag - origin.imag - 6.5, pitch)
+    hole = np.hypot(dx, dy)
     scene.paint((170, 112, 62), hole - 4.4, opacity=0.8)
     scene.paint((40, 32, 26), hole - 2.5)
     return scene
@@ -538,9 +542,10 @@ def _leg(scene: Scene, q: np.ndarray, sway: float, end: float) -> None:
     y = q.imag
     x = q.real - sway * smooth((y - 18) / 26)
     half = 3.4 - 1.2 * smooth((y - 22) / 2)
-    leg = np.maximum(np.abs(x) - half, np.maximum(8 - y, y - end))
+    sides = np.abs(x) - half
+    leg = np.maximum(sides, np.maximum(8 - y, y - end))
     scene.shadow(np.maximum(leg, -y + 10), depth=0.5, reach=2)
-    scene.place(moulded((192, 194, 198), dome(np.abs(x) - half, 2.2), shine=60), leg)
+    scene.place(moulded((192, 194, 198), dome(sides, 2.2), shine=60), leg)
 
 
 def zipper(
@@ -572,12 +577,11 @@ def zipper(
         y = p.imag - phase - row * pitch / 2
         number = np.rint(y / pitch).astype(int)
         q = (facing * p.real - 5 + 1j * (y - pitch * number)).astype(np.complex64)
-        gone = (
-            (missing[0] <= number) & (number < missing[1])
-            if row == side
-            else np.zeros_like(y, dtype=bool)
-        )
-        crooked = (bent, bent + 1) if bent is not None and row == side else ()
+        gone = np.zeros_like(y, dtype=bool)
+        crooked = ()
+        if row == side:
+            gone = (missing[0] <= number) & (number < missing[1])
+            crooked = () if bent is None else (bent, bent + 1)
         _teeth(scene, q, gone | np.isin(number, crooked), shine[row, number % 32])
         for tooth in crooked:
             q = facing * p.real - 9 + 1j * (y - pitch * tooth)
@@ -588,13 +592,11 @@ def zipper(
 def _tape(rng: Generator, p: np.ndarray) -> Scene:
     scene = backdrop(rng, (206, 205, 202), rough=2)
     edge = np.abs(p.real) - 50
-    threads = np.cos(p.real * 2 * np.pi / 4) * np.cos(
-        (p.imag + 2 * (np.round(p.real / 4) % 2)) * 2 * np.pi / 4
-    )
-    cloth = tinted(
-        (58, 62, 84),
-        1 + 0.20 * threads + 0.06 * clouds(rng, 3) + 0.05 * clouds(rng, (3, 60)),
-    )
+    column = np.round(p.real / 4)
+    along = p.imag + 2 * (column % 2)
+    threads = np.cos(p.real * 2 * np.pi / 4) * np.cos(along * 2 * np.pi / 4)
+    weave = 1 + 0.20 * threads + 0.06 * clouds(rng, 3)
+    cloth = tinted((58, 62, 84), weave + 0.05 * clouds(rng, (3, 60)))
     scene.shadow(edge, depth=0.4, reach=3)
     scene.place(cloth, edge)
     cord = np.abs(np.abs(p.real) - 17.5) - 3.5
@@ -609,6 +611,5 @@ def _teeth(
     shape = np.minimum(box(q - 2.5, 8, 2.1, corner=1.4), np.abs(q + 4) - 3.0)
     shape = np.where(gone, 9, shape)
     scene.shadow(shape, depth=0.55, reach=1.2)
-    scene.place(
-        moulded(tinted((190, 154, 80), tone), dome(shape, 2.4), shine=90), shape
-    )
+    brass = tinted((190, 154, 80), tone)
+    scene.place(moulded(brass, dome(shape, 2.4), shine=90), shape)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from cl_flow.data.datasets import COLUMNS, DATASETS
 from cl_flow.data.datasets.drawn.categories import CATEGORIES
-from cl_flow.data.datasets.drawn.synthetic import SIZES, draw
+from cl_flow.data.datasets.drawn.drawing import draw
+from cl_flow.data.datasets.drawn.synthetic import SIZES
 from cl_flow.data.datasets.mvtec import CATEGORIES as MVTEC
 
 PAIRS = [
