@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 from analysis.alignment.conclude import ERRORS
 from analysis.experiments import table
 from analysis.scoring import Scoring, measure, task_of
-from cl_flow.align.aligners import ALIGNERS, HEADS, KEPT, Evidence, frames_of
+from cl_flow.align.affine import HEADS, frames_of
+from cl_flow.align.aligners import ALIGNERS, KEPT, Evidence
 from cl_flow.align.evidence import carried, gathered, realigned, with_latents
 from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
 from cl_flow.align.refits import refit

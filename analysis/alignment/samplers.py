@@ -5,6 +5,7 @@ Can a classifier tell them from the images' own?
 
 __all__ = ["SAMPLERS", "sampler_auc"]
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from analysis.experiments import table
 from analysis.metrics import image_auroc
+from cl_flow.align.draws import inverted_at_random_cells, mixture_draws
 from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
 from cl_flow.data.features import Features
 from cl_flow.devices import pick_device
@@ -180,15 +182,13 @@ def nominal(
 
     As the model has it.
     """
-    (k,), z = model.class_ids([category]).tolist(), []
+    ids = model.class_ids([category]).tolist()
+    z = []
     for level in model.levels:
-        weights = level.mixture.psi[k].detach().softmax(0).cpu()
-        centers = level.mixture.components()[k].detach()
-        which = torch.multinomial(weights, n, replacement=True, generator=generator)
-        z.append(
-            centers[which.to(centers.device)]
-            + torch.randn(n, level.dim, generator=generator).to(centers)
+        draws = mixture_draws(
+            level.mixture, ids, n, generator=generator, truncation=math.inf
         )
+        z.append(draws[0])
     return _inverted(model, z, generator)
 
 
@@ -205,15 +205,13 @@ def _feature_draws(
     return [x[0] for x in laws.sample(n, generator=generator)]
 
 
-@torch.no_grad()
 def _inverted(
     model: FlowModel, z: Sequence[Tensor], generator: torch.Generator
 ) -> list[Tensor]:
     """Latents back through the flow, at cells drawn uniformly."""
     out = []
     for level, latents in zip(model.levels, z):
-        cells = torch.randint(
-            len(level.codes), (len(latents),), generator=generator
-        ).to(level.codes.device)
-        out.append(level.inverse(latents.to(level.codes), cells)[0])
+        latents = latents.to(level.codes)
+        patches, _ = inverted_at_random_cells(level, latents, generator=generator)
+        out.append(patches)
     return out

@@ -11,25 +11,43 @@ __all__ = [
     "POLICIES",
     "Evidence",
     "GaussianStats",
+    "Gaussians",
     "MixtureState",
     "PrecisionStats",
+    "carried",
+    "feature_gaussians",
+    "gathered",
+    "inverted_patches",
+    "latent_gaussians",
     "learn_mixture",
+    "mixture_draws",
     "moments",
+    "moved",
     "natural_step",
+    "pool_gaussians",
+    "realigned",
     "refit",
 ]
 
 import warnings
 from typing import Any
 
-from cl_flow.align import heads  # noqa: F401  (each enrols what it holds)
-from cl_flow.align.aligners import ALIGNERS, HEADS, KEPT, Evidence
-from cl_flow.align.mixtures import gated, merging, stepwise  # noqa: F401  (each enrols what it holds)
-from cl_flow.align.mixtures.engine import POLICIES, MixtureState, learn_mixture
+# Those imported whole enrol what they hold.
+from cl_flow.align import heads, stand_ins  # noqa: F401
+from cl_flow.align.affine import HEADS, moved
+from cl_flow.align.aligners import ALIGNERS, KEPT, Evidence
+from cl_flow.align.draws import inverted_patches, mixture_draws
+from cl_flow.align.evidence import carried, gathered, realigned
+from cl_flow.align.laws import (
+    Gaussians,
+    feature_gaussians,
+    latent_gaussians,
+    pool_gaussians,
+)
+from cl_flow.align.mixtures import POLICIES, MixtureState, learn_mixture
 from cl_flow.align.natural_gradient import moments, natural_step
 from cl_flow.align.refits import FAMILIES, refit
-from cl_flow.align.statistics.gaussian import GaussianStats
-from cl_flow.align.statistics.precision import PrecisionStats
+from cl_flow.align.statistics import GaussianStats, PrecisionStats
 
 
 def __getattr__(name: str) -> Any:

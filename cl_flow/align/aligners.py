@@ -3,20 +3,7 @@
 Their evidence needs no image of an old class.
 """
 
-__all__ = [
-    "ALIGNERS",
-    "Aligner",
-    "Evidence",
-    "HEADS",
-    "KEPT",
-    "Law",
-    "centers",
-    "frames_of",
-    "moved",
-    "pushed",
-    "transport",
-    "transported",
-]
+__all__ = ["ALIGNERS", "Aligner", "Evidence", "KEPT", "Law", "Map", "Pair"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_flow.align.mixtures.engine import MixtureState
+from cl_flow.align.affine import centers, moved
 from cl_flow.align.refits import refit
+from cl_flow.align.statistics.algebra import eye_like
 from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.model.mixture import Mixture
 from cl_flow.registry import Registry
 
 ALIGNERS: Registry = Registry("aligner")
-HEADS = ("means", "full")
 
-# Of old classes; the others, nothing.
+# Aligner -> what it keeps of old classes; the others keep nothing.
 KEPT = {
     "refit": "images",
     "transport": "latents",
@@ -88,14 +75,17 @@ class Evidence:
         Raises:
             ValueError: With the names of what is missing.
         """
+        values = [getattr(self, name) for name in names]
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
+            expected = ", ".join(names)
+            absent = ", ".join(missing)
             raise ValueError(
-                f"Expected evidence with {', '.join(names)}; got none of "
-                f"{', '.join(missing)}."
+                f"Expected evidence with {expected}; got none of {absent}."
             )
-        values = [getattr(self, name) for name in names]
-        return values[0] if len(values) == 1 else values
+        if len(values) == 1:
+            return values[0]
+        return values
 
 
 Aligner = Callable[..., Mixture]
@@ -105,80 +95,16 @@ Aligner = Callable[..., Mixture]
 """
 
 
-def moved(
-    mixture: Mixture,
-    classes: tuple[int, ...],
-    weight: Tensor,
-    bias: Tensor,
-    *,
-    head: str = "full",
-) -> Mixture:
-    r"""Mixture after the latents of some classes moved by z′ = Az + b.
-
-    With the head `full` the class moves along, shape and all: a class that looks at u =
-    Wz + c then looks at $WA^{-1}z' + c - WA^{-1}b$, and its density at z′ is that at z
-    over |det A|. With `means` only its main center goes where the map takes it, and
-    everything else of the class goes with the center.
-
-    Args:
-        mixture: What it was.
-        classes: Ids of the classes that moved (n,).
-        weight: A (n, D, D).
-        bias: b (n, D).
-        head: `"means"` or `"full"`.
-
-    Raises:
-        KeyError: Unknown head.
-    """
-    if head not in HEADS:
-        raise KeyError(f"Unknown head {head!r}; known: {', '.join(HEADS)}.")
-    ids = list(classes)
-    mu = mixture.mu.detach().clone()
-    weight = weight.to(mu)
-    bias = bias.to(mu)
-    if head == "means" and mixture.frames is None:
-        mu[ids] = (weight @ mu[ids, :, None])[..., 0] + bias
-        return mixture.replace(mu=mu)
-    W, c = (values.clone() for values in frames_of(mixture))
-    if head == "means":
-        z = centers(mixture)[ids]
-        c[ids] -= (W[ids] @ ((weight @ z[..., None])[..., 0] + bias - z)[..., None])[
-            ..., 0
-        ]
-        return mixture.framed(W, c)
-    W[ids] = torch.linalg.solve(weight.mT, W[ids].mT).mT
-    c[ids] -= (W[ids] @ bias[..., None])[..., 0]
-    return mixture.framed(W, c)
-
-
-def frames_of(mixture: Mixture) -> Pair:
-    """The frames, identities where there are none.
-
-    Weights (K, D, D) and biases (K, D).
-    """
-    if mixture.frames is not None:
-        return mixture.frames
-    mu = mixture.mu.detach()
-    return torch.eye(mixture.dim).to(mu).repeat(len(mu), 1, 1), torch.zeros_like(mu)
-
-
-def centers(mixture: Mixture) -> Tensor:
-    """Main centers (K, D) among the latents.
-
-    There u = Wz + b is mu.
-    """
-    if mixture.frames is None:
-        return mixture.mu.detach()
-    weight, bias = mixture.frames
-    return torch.linalg.solve(weight, (mixture.mu - bias).detach()[..., None])[..., 0]
-
-
 # ---- nothing, and the oracle
 
 
 @ALIGNERS
 def identity(
-    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+    mixture: Mixture,
+    evidence: Evidence,
+    *,
+    head: str = "full",
+    shrinkage: float = 1e-3,
 ) -> Mixture:
     """The mixture as it is."""
     return mixture
@@ -186,7 +112,11 @@ def identity(
 
 @ALIGNERS("refit")
 def refit_images(
-    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+    mixture: Mixture,
+    evidence: Evidence,
+    *,
+    head: str = "full",
+    shrinkage: float = 1e-3,
 ) -> Mixture:
     """Every class refitted to latents of its own images.
 
@@ -201,18 +131,37 @@ def refit_images(
 
 @ALIGNERS
 def mean_shift(
-    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+    mixture: Mixture,
+    evidence: Evidence,
+    *,
+    head: str = "full",
+    shrinkage: float = 1e-3,
 ) -> Mixture:
-    """Move every old class by the mean drift of the new task's patches."""
+    """Move every old class by the mean drift of the new task's patches.
+
+    Example:
+        >>> from cl_flow.align import ALIGNERS, Evidence
+        >>> mixture = Mixture(2, n_components=1).expand(2, init="orthogonal")
+        >>> z = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
+        >>> evidence = Evidence(classes=(0,), drift=(z, z + 3.0))
+        >>> after = ALIGNERS["mean_shift"](mixture, evidence, head="means")
+        >>> step = after.mu - mixture.mu
+        >>> step.detach().round().tolist()
+        [[3.0, 3.0], [0.0, 0.0]]
+    """
     before, after = _drift(evidence)
-    return _along(
-        mixture, evidence, torch.eye(mixture.dim), (after - before).mean(0), head
-    )
+    shift = (after - before).mean(0)
+    weight = torch.eye(mixture.dim)
+    return _along(mixture, evidence, weight, shift, head)
 
 
 @ALIGNERS
 def procrustes(
-    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+    mixture: Mixture,
+    evidence: Evidence,
+    *,
+    head: str = "full",
+    shrinkage: float = 1e-3,
 ) -> Mixture:
     """Move every old class by the best rigid map of new patches.
 
@@ -223,18 +172,22 @@ def procrustes(
         https://doi.org/10.1007/BF02289451
     """
     before, after = _drift(evidence)
-    left, _, right = torch.linalg.svd(
-        (after - after.mean(0)).T @ (before - before.mean(0))
-    )
+    start = before.mean(0)
+    goal = after.mean(0)
+    cross = (after - goal).T @ (before - start)
+    left, _, right = torch.linalg.svd(cross)
     rotation = left @ right
-    return _along(
-        mixture, evidence, rotation, after.mean(0) - rotation @ before.mean(0), head
-    )
+    shift = goal - rotation @ start
+    return _along(mixture, evidence, rotation, shift, head)
 
 
 @ALIGNERS
 def sdc(
-    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+    mixture: Mixture,
+    evidence: Evidence,
+    *,
+    head: str = "full",
+    shrinkage: float = 1e-3,
 ) -> Mixture:
     r"""Semantic drift compensation.
 
@@ -248,22 +201,21 @@ def sdc(
         https://arxiv.org/abs/2004.00440
     """
     before, after = _drift(evidence)
-    near = torch.cdist(
-        centers(mixture)[list(evidence.classes)].to(before), before
-    ).square()
-    shift = (-near / (2 * mixture.dim)).softmax(1) @ (after - before)
-    return moved(
-        mixture,
-        evidence.classes,
-        torch.eye(mixture.dim).repeat(len(shift), 1, 1),
-        shift,
-        head=head,
-    )
+    mu = centers(mixture)[list(evidence.classes)]
+    square = torch.cdist(mu.to(before), before).square()
+    near = (-square / (2 * mixture.dim)).softmax(1)
+    shift = near @ (after - before)
+    weight = torch.eye(mixture.dim).repeat(len(shift), 1, 1)
+    return moved(mixture, evidence.classes, weight, shift, head=head)
 
 
 @ALIGNERS
 def ldc(
-    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
+    mixture: Mixture,
+    evidence: Evidence,
+    *,
+    head: str = "full",
+    shrinkage: float = 1e-3,
 ) -> Mixture:
     """Learnable drift compensation.
 
@@ -275,15 +227,16 @@ def ldc(
         https://arxiv.org/abs/2407.08536
     """
     before, after = _drift(evidence)
-    x = before - before.mean(0)
-    y = after - after.mean(0)
+    start = before.mean(0)
+    goal = after.mean(0)
+    x = before - start
+    y = after - goal
     gram = x.T @ x
-    eye = torch.eye(mixture.dim).to(x)
-    ridge = shrinkage * gram.diagonal().mean() * eye
+    level = gram.diagonal().mean()
+    ridge = shrinkage * level * eye_like(x)
     weight = torch.linalg.solve(gram + ridge, x.T @ y + ridge).T
-    return _along(
-        mixture, evidence, weight, after.mean(0) - weight @ before.mean(0), head
-    )
+    shift = goal - weight @ start
+    return _along(mixture, evidence, weight, shift, head)
 
 
 def _drift(evidence: Evidence) -> Pair:
@@ -292,102 +245,14 @@ def _drift(evidence: Evidence) -> Pair:
 
 
 def _along(
-    mixture: Mixture, evidence: Evidence, weight: Tensor, bias: Tensor, head: str
+    mixture: Mixture,
+    evidence: Evidence,
+    weight: Tensor,
+    bias: Tensor,
+    head: str,
 ) -> Mixture:
     """All classes moved by one map."""
     n = len(evidence.classes)
-    return moved(
-        mixture, evidence.classes, weight.repeat(n, 1, 1), bias.repeat(n, 1), head=head
-    )
-
-
-# ---- by draws that stand for the old classes
-
-
-@ALIGNERS
-def transport(
-    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
-) -> Mixture:
-    """Refit to draws of latents, carried from the old flow to the new.
-
-    They go back through the old flow and forward through the new one.
-    """
-    return refit(mixture, *transported(evidence), family=head, shrinkage=shrinkage)
-
-
-@ALIGNERS
-def pushforward(
-    mixture: Mixture, evidence: Evidence, *, head: str = "full", shrinkage: float = 1e-3
-) -> Mixture:
-    """Refit to draws of backbone features under the flow as it is.
-
-    Features never drift.
-    """
-    return refit(mixture, *pushed(evidence), family=head, shrinkage=shrinkage)
-
-
-def transported(evidence: Evidence) -> Pair:
-    """Latents of draws from the laws under the flow before.
-
-    Under the flow as it is, with their class ids.
-
-    Where the old flow's inverse explodes, as it does now and then where no patch ever
-    was, the draw is left out.
-    """
-    laws, flow, inverse = evidence.need("latents", "flow", "inverse")
-    z, y, cells = _class_draws(evidence, laws)
-    z = flow(inverse(z, cells), cells)
-    sane = torch.cat([_near_the_median(z[y == k]) for k in evidence.classes])
-    return z[sane], y[sane]
-
-
-def _near_the_median(z: Tensor, *, times: float = 5.0) -> Tensor:
-    """Latents (N,) within so many times the median distance from the median.
-
-    Of a Gaussian's draws, all are.
-    """
-    finite = z.isfinite().all(1)
-    distance = (z - z[finite].median(0).values).norm(dim=1)
-    return finite & (distance <= times * distance[finite].median())
-
-
-def pushed(evidence: Evidence) -> Pair:
-    """Latents and class ids of draws from the feature laws.
-
-    Under the flow as it is.
-    """
-    laws, flow = evidence.need("features", "flow")
-    x, y, cells = _class_draws(evidence, laws)
-    return flow(x, cells), y
-
-
-def _class_draws(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws of every class to align, class ids, and cells drawn uniformly.
-
-    No draw lies in a law's outer twentieth.
-    """
-    generator = torch.Generator().manual_seed(evidence.seed)
-    n = evidence.n_draws
-    draws = [_inner(law[k], n, generator) for k in evidence.classes]
-    y = torch.tensor(evidence.classes, device=draws[0].device).repeat_interleave(n)
-    cells = torch.randint(evidence.n_cells, (len(y),), generator=generator).to(y.device)
-    return torch.cat(draws), y, cells
-
-
-def _inner(
-    stats: GaussianStats, n: int, generator: torch.Generator, *, kept: float = 0.95
-) -> Tensor:
-    """`n` draws, the likeliest `kept` of more.
-
-    a flow was never trained on what lies far out, and inverts it badly.
-    """
-    state = MixtureState(_regular(stats))
-    draws, _ = state.sample(int(n / kept) + 1, generator=generator)
-    chosen = state.log_prob(draws).topk(n).indices
-    return draws[chosen]
-
-
-def _regular(stats: GaussianStats, *, shrinkage: float = 1e-3) -> GaussianStats:
-    """With covariances of full rank, in single precision too."""
-    covariance = stats.covariance(shrinkage=shrinkage)
-    return GaussianStats(stats.n, stats.mean, stats.n[:, None, None] * covariance)
+    weights = weight.repeat(n, 1, 1)
+    biases = bias.repeat(n, 1)
+    return moved(mixture, evidence.classes, weights, biases, head=head)

@@ -3,18 +3,22 @@
 __all__ = ["carried", "gathered", "realigned", "stitched", "with_latents"]
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from cl_flow.align import ALIGNERS, Evidence, GaussianStats
-from cl_flow.align.aligners import frames_of, transported
-from cl_flow.align.laws import Gaussians, joined
+from cl_flow.align.affine import frames_of
+from cl_flow.align.aligners import ALIGNERS, Evidence, Map, Pair
+from cl_flow.align.laws import Gaussians
+from cl_flow.align.stand_ins import transported
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.statistics.joining import joined
 from cl_flow.data.features import Features
 from cl_flow.model.flow import FlowModel, Level
 from cl_flow.model.mixture import Mixture
 
+# Patches of the newest task that show the drift.
 DRIFT_PATCHES = 4096
 
 
@@ -41,23 +45,25 @@ def gathered(
         n_draws: Latents to draw per class where they are drawn.
         seed: Seeds the draws.
     """
-    out = []
-    for i, (before, after) in enumerate(zip(old.levels, model.levels)):
+    evidence = []
+    pairs = zip(old.levels, model.levels)
+    for i, (before, after) in enumerate(pairs):
         x, cells = _some_patches(newest, i, after)
-        out.append(
-            Evidence(
-                classes=tuple(range(old.n_classes)),
-                drift=(before(x, cells)[0], after(x, cells)[0]),
-                features=_laws(features, i),
-                latents=_laws(latents, i),
-                flow=_forward(after),
-                inverse=_backward(before),
-                n_cells=len(after.codes),
-                n_draws=n_draws,
-                seed=seed + i,
-            )
+        then, _ = before(x, cells)
+        now, _ = after(x, cells)
+        known = Evidence(
+            classes=tuple(range(old.n_classes)),
+            drift=(then, now),
+            features=_laws(features, i),
+            latents=_laws(latents, i),
+            flow=_forward(after),
+            inverse=_backward(before),
+            n_cells=len(after.codes),
+            n_draws=n_draws,
+            seed=seed + i,
         )
-    return out
+        evidence.append(known)
+    return evidence
 
 
 def realigned(
@@ -73,10 +79,13 @@ def realigned(
     The old ones start from where they were before the task; the new ones stay as the
     task left them.
     """
-    return [
-        ALIGNERS[aligner](stitched(before, after), known, head=head)
-        for before, after, known in zip(old, new, evidence, strict=True)
-    ]
+    align = ALIGNERS[aligner]
+    levels = zip(old, new, evidence, strict=True)
+    out = []
+    for before, after, known in levels:
+        mixture = stitched(before, after)
+        out.append(align(mixture, known, head=head))
+    return out
 
 
 def stitched(old: Mixture, new: Mixture) -> Mixture:
@@ -84,58 +93,85 @@ def stitched(old: Mixture, new: Mixture) -> Mixture:
     k = old.n_classes
     rows = {}
     for name in ("mu", "delta", "psi"):
-        rows[name] = torch.cat([getattr(old, name), getattr(new, name)[k:]]).detach()
+        before = getattr(old, name)
+        after = getattr(new, name)[k:]
+        rows[name] = torch.cat([before, after]).detach()
     out = new.replace(**rows)
     if old.frames is new.frames is None:
         return out
-    frames = zip(frames_of(old), frames_of(new), strict=True)
-    return out.framed(*(torch.cat([before, after[k:]]) for before, after in frames))
+    before = frames_of(old)
+    after = frames_of(new)
+    weight = torch.cat([before.weight, after.weight[k:]])
+    bias = torch.cat([before.bias, after.bias[k:]])
+    return out.framed(weight, bias)
 
 
 @torch.no_grad()
 def carried(evidence: Sequence[Evidence]) -> Gaussians:
     """The latent laws after a task.
 
-    The moments of the old laws' draws, carried from the old flow into the new.
+    They are the moments of the old laws' draws, carried from the old flow into the new.
     """
     levels = []
     for known in evidence:
         z, y = transported(known)
-        levels.append(joined([GaussianStats.of(z[y == k]) for k in known.classes]))
+        parts = [GaussianStats.of(z[y == k]) for k in known.classes]
+        levels.append(joined(*parts))
     return Gaussians(levels)
 
 
 def with_latents(evidence: Sequence[Evidence], latents: Gaussians) -> list[Evidence]:
     """The evidence with other latent laws."""
-    return [
-        dataclasses.replace(known, latents=_laws(latents, i))
-        for i, known in enumerate(evidence)
-    ]
+    out = []
+    for i, known in enumerate(evidence):
+        laws = _laws(latents, i)
+        out.append(dataclasses.replace(known, latents=laws))
+    return out
 
 
 def _laws(kept: Gaussians | None, level: int) -> dict[int, GaussianStats] | None:
+    """Per class its components of one level."""
     if kept is None:
         return None
-    stats = kept.levels[level]
     m = kept.n_components
-    return {k: stats[k * m : (k + 1) * m] for k in range(kept.n_classes)}
+    stats = kept.levels[level]
+    laws = {}
+    for k in range(kept.n_classes):
+        rows = slice(k * m, (k + 1) * m)
+        laws[k] = stats[rows]
+    return laws
 
 
-def _forward(level: Level) -> Callable[[Tensor, Tensor], Tensor]:
-    return torch.no_grad()(lambda x, cells: level(x.to(level.codes), cells)[0])
+def _forward(level: Level) -> Map:
+    @torch.no_grad()
+    def flow(x: Tensor, cells: Tensor) -> Tensor:
+        z, _ = level(x.to(level.codes), cells)
+        return z
+
+    return flow
 
 
-def _backward(level: Level) -> Callable[[Tensor, Tensor], Tensor]:
-    return torch.no_grad()(lambda z, cells: level.inverse(z.to(level.codes), cells)[0])
+def _backward(level: Level) -> Map:
+    @torch.no_grad()
+    def inverse(z: Tensor, cells: Tensor) -> Tensor:
+        x, _ = level.inverse(z.to(level.codes), cells)
+        return x
+
+    return inverse
 
 
-def _some_patches(images: Features, i: int, level: Level) -> tuple[Tensor, Tensor]:
+def _some_patches(images: Features, i: int, level: Level) -> Pair:
     """Patches (N, D) of level i and their cells.
 
     They come from images spread evenly over those given.
     """
     n_cells = len(level.codes)
-    n = min(len(images), max(1, DRIFT_PATCHES // n_cells))
-    chosen = images.take(torch.linspace(0, len(images) - 1, n).round().long().numpy())
-    x = chosen.read()[i].flatten(0, 1).to(level.codes)
-    return x, torch.arange(n_cells, device=x.device).repeat(n)
+    enough = max(1, DRIFT_PATCHES // n_cells)
+    n = min(len(images), enough)
+    places = torch.linspace(0, len(images) - 1, n)
+    rows = places.round().long()
+    chosen = images.take(rows.numpy())
+    x = chosen.read()[i].flatten(0, 1)
+    x = x.to(level.codes)
+    cells = torch.arange(n_cells, device=x.device)
+    return x, cells.repeat(n)

@@ -1,29 +1,25 @@
 """Incremental mixtures as aligners.
 
-a class is learnt anew, batch by batch, from latents that stand for it.
+A class is learnt anew, batch by batch, from latents that stand for it.
 """
 
 __all__ = ["headed"]
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from cl_flow.align.aligners import (
-    ALIGNERS,
-    HEADS,
-    KEPT,
-    Evidence,
-    frames_of,
-    pushed,
-    transported,
-)
+from cl_flow.align.affine import HEADS
+from cl_flow.align.aligners import ALIGNERS, KEPT, Evidence
 from cl_flow.align.mixtures.engine import POLICIES, Policy, learn_mixture
+from cl_flow.align.one_class import with_frame, with_values
+from cl_flow.align.stand_ins import stand_ins_of
+from cl_flow.align.statistics.algebra import eye_like
 from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.model.mixture import Mixture
 
-# Latents of a class and room for components -> policy, batch.
 Maker = Callable[[Tensor, int], tuple[Policy, int]]
 
 
@@ -55,66 +51,41 @@ def headed(
         raise KeyError(f"Unknown head {head!r}; known: {', '.join(HEADS)}.")
     share = stats.n / stats.n.sum()
     mean = share @ stats.mean
-    order = (
-        share.argsort(descending=True)[: mixture.n_components - 1]
-        if len(stats) > 1
-        else share.new_empty(0).long()
-    )
-    root = torch.eye(mixture.dim).to(mean)
-    bias = torch.zeros_like(mean)
-    mu = mean
+    root = eye_like(mean)
     if head == "full":
-        within = GaussianStats(
-            stats.n.sum()[None], mean[None], stats.scatter.sum(0, keepdim=True)
-        )
-        factor = torch.linalg.cholesky(within.covariance(shrinkage=shrinkage)[0])
-        root = torch.linalg.inv(factor)
-        mu = mixture.mu[k].detach().to(mean)
-        bias = mu - root @ mean
+        root = _inverse_root(stats, mean, shrinkage)
+    heaviest = share.argsort(descending=True)
+    n_offsets = 0
+    if len(stats) > 1:
+        n_offsets = min(len(stats), mixture.n_components - 1)
+    order = heaviest[:n_offsets]
     delta = torch.zeros(mixture.delta.shape[1:]).to(mean)
+    delta[:n_offsets] = (stats.mean[order] - mean) @ root.T
     weights = torch.zeros(mixture.n_components).to(mean)
-    delta[: len(order)] = (stats.mean[order] - mean) @ root.T
-    weights[1 : 1 + len(order)] = share[order]
+    weights[1 : 1 + n_offsets] = share[order]
     weights[0] = (1 - weights.sum()).clamp(min=0.0)
-    return _with(mixture, k, mu, delta, weights.clamp(min=1e-6).log(), root, bias)
+    psi = weights.clamp(min=1e-6).log()
+    if head == "means":
+        out = with_values(mixture, k, mu=mean, delta=delta, psi=psi)
+        if mixture.frames is None:
+            return out
+        return with_frame(out, k, root, torch.zeros_like(mean))
+    out = with_values(mixture, k, delta=delta, psi=psi)
+    mu = mixture.mu[k].detach().to(mean)
+    return with_frame(out, k, root, mu - root @ mean)
 
 
-def _with(
-    mixture: Mixture,
-    k: int,
-    mu: Tensor,
-    delta: Tensor,
-    psi: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-) -> Mixture:
-    """The mixture with one class set; frames only where one is needed."""
-    rows = {
-        name: getattr(mixture, name).detach().clone() for name in ("mu", "delta", "psi")
-    }
-    for name, values in {"mu": mu, "delta": delta, "psi": psi}.items():
-        rows[name][k] = values.to(rows[name])
-    out = mixture.replace(**rows)
-    plain = bool(
-        (bias == 0).all() and torch.equal(weight, torch.eye(len(bias)).to(weight))
-    )
-    if plain and mixture.frames is None:
-        return out
-    W, c = (values.clone() for values in frames_of(mixture))
-    W[k], c[k] = weight.to(W), bias.to(c)
-    return out.framed(W, c)
+def _inverse_root(stats: GaussianStats, mean: Tensor, shrinkage: float) -> Tensor:
+    """Inverse root (D, D) of the covariance that components share."""
+    n = stats.n.sum()
+    scatter = stats.scatter.sum(0)
+    within = GaussianStats(n[None], mean[None], scatter[None])
+    covariance = within.covariance(shrinkage=shrinkage)[0]
+    factor = torch.linalg.cholesky(covariance)
+    return torch.linalg.inv(factor)
 
 
-def _stand_ins(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """Latents and class ids of the classes to align.
-
-    Drawn from features, else from latents, else of images.
-    """
-    if evidence.features is not None:
-        return pushed(evidence)
-    if evidence.latents is not None:
-        return transported(evidence)
-    return evidence.need("images")
+# ---- policies as aligners: latents of a class and room for components -> policy, batch
 
 
 def _enrol(name: str, maker: Maker) -> None:
@@ -125,12 +96,19 @@ def _enrol(name: str, maker: Maker) -> None:
         head: str = "full",
         shrinkage: float = 1e-3,
     ) -> Mixture:
-        z, y = _stand_ins(evidence)
+        z, y = stand_ins_of(evidence)
+        room = max(1, mixture.n_components - 1)
         for k in evidence.classes:
             own = z[y == k].double()
-            policy, batch = maker(own, max(1, mixture.n_components - 1))
-            components = learn_mixture(own, policy, batch=batch).components
-            mixture = headed(mixture, k, components, head=head, shrinkage=shrinkage)
+            policy, batch = maker(own, room)
+            state = learn_mixture(own, policy, batch=batch)
+            mixture = headed(
+                mixture,
+                k,
+                state.components,
+                head=head,
+                shrinkage=shrinkage,
+            )
         return mixture
 
     KEPT[name] = "features"
@@ -148,25 +126,32 @@ def _gated(name: str) -> Maker:
     """
 
     def maker(z: Tensor, room: int) -> tuple[Policy, int]:
-        spread = z.std(0, unbiased=False).clamp(min=1e-6)
-        return POLICIES[name](
-            spread=spread, prior=z.shape[1], min_age=float("inf"), max_components=room
-        ), 256
+        spread = z.std(0, unbiased=False)
+        policy = POLICIES[name](
+            spread=spread.clamp(min=1e-6),
+            prior=z.shape[1],
+            min_age=math.inf,
+            max_components=room,
+        )
+        return policy, 256
 
     return maker
 
 
 def _online_em(z: Tensor, room: int) -> tuple[Policy, int]:
     """Components of ten points per dimension, four at most, in small steps."""
-    n = max(1, min(room, 4, len(z) // (10 * z.shape[1])))
-    return POLICIES["online_em"](n_components=n, n_min=128, ridge=1e-4), 64
+    enough = len(z) // (10 * z.shape[1])
+    n = max(1, min(room, 4, enough))
+    policy = POLICIES["online_em"](n_components=n, n_min=128, ridge=1e-4)
+    return policy, 64
 
 
 def _merge(z: Tensor, room: int) -> tuple[Policy, int]:
     """Two arrivals."""
-    return POLICIES["merge"](max_components=min(room, 3), n_iter=20, ridge=1e-4), -(
-        -len(z) // 2
-    )
+    most = min(room, 3)
+    policy = POLICIES["merge"](max_components=most, n_iter=20, ridge=1e-4)
+    half = math.ceil(len(z) / 2)
+    return policy, half
 
 
 for _name in ("igmm", "igmn", "figmn"):

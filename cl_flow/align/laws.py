@@ -5,27 +5,28 @@ __all__ = [
     "SHRINKAGE",
     "TRUNCATION",
     "feature_gaussians",
-    "joined",
     "latent_gaussians",
-    "pushed",
+    "pool_gaussians",
 ]
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cl_flow.align import GaussianStats
+from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.statistics.joining import joined
 from cl_flow.data.features import Features
 from cl_flow.data.patches import PatchPool
-from cl_flow.model.flow import FlowModel
+from cl_flow.model.flow import FlowModel, Level
 
 SHRINKAGE = 1e-3
 # Standard deviations beyond which no coordinate is drawn: far out, the flow was never
 # trained.
 TRUNCATION = 2.5
 EM_STEPS = 20
+# Patches of a class that EM is run on.
 EM_PATCHES = 20_000
 
 
@@ -50,9 +51,11 @@ class Gaussians:
 
     def followed_by(self, other: "Gaussians") -> "Gaussians":
         """These classes and then those of another."""
-        return Gaussians(
-            [joined(pair) for pair in zip(self.levels, other.levels)], self.n_components
-        )
+        pairs = zip(self.levels, other.levels)
+        levels = [joined(mine, theirs) for mine, theirs in pairs]
+        return Gaussians(levels, self.n_components)
+
+    # ---- drawing
 
     def sample(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
         """Draw `n` latents or patches of each class and level (K, n, D).
@@ -62,38 +65,54 @@ class Gaussians:
         return [self._sample_level(stats, n, generator) for stats in self.levels]
 
     def _sample_level(
-        self, stats: GaussianStats, n: int, generator: torch.Generator
+        self,
+        stats: GaussianStats,
+        n: int,
+        generator: torch.Generator,
     ) -> Tensor:
         k = self.n_classes
         m = self.n_components
-        dim = stats.mean.shape[1]
         which = torch.multinomial(
-            stats.n.cpu().view(k, m), n, replacement=True, generator=generator
+            stats.n.cpu().view(k, m),
+            n,
+            replacement=True,
+            generator=generator,
         )
-        rows = (which + m * torch.arange(k)[:, None]).to(stats.mean.device)
-        noise = (
-            torch.empty(k, n, dim)
-            .normal_(generator=generator)
-            .clamp_(-TRUNCATION, TRUNCATION)
-        )
-        root = torch.linalg.cholesky(stats.covariance(shrinkage=SHRINKAGE))
-        out = stats.mean[rows]
-        noise = noise.to(out)
-        for row in range(k * m):
+        first = m * torch.arange(k)[:, None]
+        rows = (first + which).to(stats.mean.device)
+        draws = stats.mean[rows]
+        noise = torch.empty(draws.shape)
+        noise = noise.normal_(generator=generator)
+        noise = noise.clamp_(-TRUNCATION, TRUNCATION)
+        noise = noise.to(draws)
+        covariance = stats.covariance(shrinkage=SHRINKAGE)
+        roots = torch.linalg.cholesky(covariance)
+        for row, root in enumerate(roots):
             chosen = rows == row
-            out[chosen] += noise[chosen] @ root[row].T
-        return out
+            draws[chosen] += noise[chosen] @ root.T
+        return draws
 
     def bag(
-        self, n: int, n_cells: Sequence[int], *, generator: torch.Generator
+        self,
+        n: int,
+        n_cells: Sequence[int],
+        *,
+        generator: torch.Generator,
     ) -> PatchPool:
         """`n` draws of each class and level, at cells drawn uniformly."""
         x = [draws.flatten(0, 1) for draws in self.sample(n, generator=generator)]
-        cells = [
-            torch.randint(total, (len(level),), generator=generator).to(level.device)
-            for total, level in zip(n_cells, x)
-        ]
-        return PatchPool(x, cells, [torch.full((self.n_classes,), n)] * len(x))
+        cells = []
+        for total, level in zip(n_cells, x):
+            index = torch.randint(
+                total,
+                (len(level),),
+                generator=generator,
+            )
+            cells.append(index.to(level.device))
+        counts = torch.full((self.n_classes,), n)
+        return PatchPool(x, cells, [counts] * len(x))
+
+    # ---- keeping
 
     def tensors(self) -> dict[str, Tensor]:
         """As a strategy keeps them in `memory`.
@@ -102,31 +121,38 @@ class Gaussians:
         """
         out = {}
         for i, stats in enumerate(self.levels):
-            rows, columns = torch.tril_indices(*stats.scatter.shape[1:])
-            out |= {
-                f"n{i}": stats.n,
-                f"mean{i}": stats.mean,
-                f"scatter{i}": stats.scatter[:, rows, columns],
-            }
+            dim = stats.mean.shape[1]
+            rows, columns = torch.tril_indices(dim, dim)
+            out[f"n{i}"] = stats.n
+            out[f"mean{i}"] = stats.mean
+            out[f"scatter{i}"] = stats.scatter[:, rows, columns]
         return out
 
     @classmethod
     def stored(
-        cls, memory: Mapping[str, Tensor], n_components: int, device: torch.device
+        cls,
+        memory: Mapping[str, Tensor],
+        n_components: int,
+        device: torch.device,
     ) -> "Gaussians":
         """The inverse of `tensors`."""
         levels = []
         while f"mean{len(levels)}" in memory:
-            n, mean, half = (
-                memory[f"{name}{len(levels)}"].to(device)
-                for name in ("n", "mean", "scatter")
-            )
-            rows, columns = torch.tril_indices(mean.shape[1], mean.shape[1])
-            scatter = mean.new_zeros(*mean.shape, mean.shape[1])
+            i = len(levels)
+            n = memory[f"n{i}"].to(device)
+            mean = memory[f"mean{i}"].to(device)
+            half = memory[f"scatter{i}"].to(device)
+            k, dim = mean.shape
+            rows, columns = torch.tril_indices(dim, dim)
+            scatter = mean.new_zeros(k, dim, dim)
             scatter[:, rows, columns] = half
             scatter[:, columns, rows] = half
-            levels.append(GaussianStats(n, mean, scatter))
+            stats = GaussianStats(n, mean, scatter)
+            levels.append(stats)
         return cls(levels, n_components)
+
+
+# ---- fitting
 
 
 def feature_gaussians(
@@ -139,95 +165,109 @@ def feature_gaussians(
 ) -> Gaussians:
     """Each category's patches pooled over positions.
 
-    a Gaussian, or a small mixture by expectation–maximisation.
+    A Gaussian, or a small mixture by expectation–maximisation.
     """
     levels = []
-    for i, (level, (h, w)) in enumerate(zip(features.levels, features.grids)):
+    for i in range(len(features.levels)):
         parts = []
         for name in categories:
             images = features.where(category=name)
-            whole = _merged(
-                GaussianStats.of(x[i].flatten(0, 1).float().to(device))
-                for x in images.batches()
-            )
-            if n_components == 1:
-                parts.append(whole)
-                continue
-            chosen = torch.randperm(len(images) * h * w, generator=generator)[
-                :EM_PATCHES
-            ].numpy()
-            x = (
-                torch.from_numpy(
-                    level[images.rows[chosen // (h * w)], chosen % (h * w)]
-                )
-                .float()
-                .to(device)
-            )
-            parts.append(_mixture(x, whole, n_components, generator))
-        levels.append(joined(parts))
+            stats = _whole(images, i, device)
+            if n_components > 1:
+                x = _some_patches(images, i, generator).to(device)
+                stats = _mixture(x, stats, n_components, generator)
+            parts.append(stats)
+        levels.append(joined(*parts))
     return Gaussians(levels, n_components)
 
 
-@torch.no_grad()
-def latent_gaussians(
-    model: FlowModel, images: Features, categories: Sequence[str]
-) -> Gaussians:
-    """Each category's latents under the model, of whole images, as one Gaussian."""
-    per_class = [
-        list(_latent_stats(model, images.where(category=name))) for name in categories
-    ]
-    return Gaussians([joined(parts) for parts in zip(*per_class)])
+def _whole(images: Features, i: int, device: torch.device) -> GaussianStats:
+    """Statistics of all patches of one level."""
+    parts = []
+    for batch in images.batches():
+        x = batch[i].flatten(0, 1).float()
+        stats = GaussianStats.of(x.to(device))
+        parts.append(stats)
+    return _merged(parts)
 
 
-@torch.no_grad()
-def pushed(model: FlowModel, bag: PatchPool) -> Gaussians:
-    """The latents of each class's patches under the model, as one Gaussian."""
-    levels = []
-    for level, x, cells, counts in zip(model.levels, bag.x, bag.cells, bag.counts):
-        z, _ = level(x, cells)
-        levels.append(
-            joined([GaussianStats.of(part) for part in z.split(counts.tolist())])
-        )
-    return Gaussians(levels)
-
-
-def _latent_stats(model: FlowModel, images: Features) -> Iterator[GaussianStats]:
-    for i, level in enumerate(model.levels):
-        yield _merged(
-            GaussianStats.of(level(x[i].flatten(0, 1).to(level.codes))[0])
-            for x in images.batches()
-        )
+def _some_patches(images: Features, i: int, generator: torch.Generator) -> Tensor:
+    """At most `EM_PATCHES` patches (N, D) of one level, at random."""
+    h, w = images.grids[i]
+    n_cells = h * w
+    order = torch.randperm(len(images) * n_cells, generator=generator)
+    chosen = order[:EM_PATCHES].numpy()
+    rows = images.rows[chosen // n_cells]
+    patches = images.levels[i][rows, chosen % n_cells]
+    return torch.from_numpy(patches).float()
 
 
 def _mixture(
-    x: Tensor, whole: GaussianStats, m: int, generator: torch.Generator
+    x: Tensor,
+    whole: GaussianStats,
+    m: int,
+    generator: torch.Generator,
 ) -> GaussianStats:
     """M components of patches (N, D).
 
     Each also holds one patch's worth of the whole, so that none dies.
     """
-    prior = joined([whole.decay(1.0 / whole.n)] * m)
-    seeds = x[torch.randperm(len(x), generator=generator)[:m].to(x.device)]
-    weights = torch.nn.functional.one_hot(torch.cdist(x, seeds).argmin(1), m).to(x)
+    one = whole.decay(1.0 / whole.n)
+    prior = joined(*[one] * m)
+    chosen = torch.randperm(len(x), generator=generator)[:m]
+    seeds = x[chosen.to(x.device)]
+    nearest = torch.cdist(x, seeds).argmin(1)
+    weights = torch.nn.functional.one_hot(nearest, m).to(x)
     for _ in range(EM_STEPS):
         stats = GaussianStats.of(x, weights).merge(prior)
-        weights = (stats.log_prob(x, shrinkage=SHRINKAGE) + stats.n.log()).softmax(1)
+        log_p = stats.log_prob(x, shrinkage=SHRINKAGE) + stats.n.log()
+        weights = log_p.softmax(1)
     return stats
 
 
-def _merged(parts: Iterable[GaussianStats]) -> GaussianStats:
-    parts = iter(parts)
-    total = next(parts)
-    for part in parts:
+@torch.no_grad()
+def latent_gaussians(
+    model: FlowModel,
+    images: Features,
+    categories: Sequence[str],
+) -> Gaussians:
+    """Each category's latents under the model, of whole images, as one Gaussian."""
+    levels = []
+    for i, level in enumerate(model.levels):
+        parts = []
+        for name in categories:
+            own = images.where(category=name)
+            stats = _latent_stats(level, own, i)
+            parts.append(stats)
+        levels.append(joined(*parts))
+    return Gaussians(levels)
+
+
+def _latent_stats(level: Level, images: Features, i: int) -> GaussianStats:
+    parts = []
+    for batch in images.batches():
+        x = batch[i].flatten(0, 1)
+        z, _ = level(x.to(level.codes))
+        stats = GaussianStats.of(z)
+        parts.append(stats)
+    return _merged(parts)
+
+
+@torch.no_grad()
+def pool_gaussians(model: FlowModel, pool: PatchPool) -> Gaussians:
+    """The latents of each class's pooled patches under the model, as one Gaussian."""
+    levels = []
+    rows = zip(model.levels, pool.x, pool.cells, pool.counts)
+    for level, x, cells, counts in rows:
+        z, _ = level(x, cells)
+        own = z.split(counts.tolist())
+        parts = [GaussianStats.of(part) for part in own]
+        levels.append(joined(*parts))
+    return Gaussians(levels)
+
+
+def _merged(parts: Sequence[GaussianStats]) -> GaussianStats:
+    total = parts[0]
+    for part in parts[1:]:
         total = total.merge(part)
     return total
-
-
-def joined(parts: Sequence[GaussianStats]) -> GaussianStats:
-    """The components of all parts, one after the other."""
-    return GaussianStats(
-        *(
-            torch.cat([getattr(part, name) for part in parts])
-            for name in ("n", "mean", "scatter")
-        )
-    )

@@ -8,6 +8,7 @@ __all__ = ["MODES", "moments", "natural_step"]
 import torch
 from torch import Tensor
 
+from cl_flow.align.statistics.algebra import over_vectors, positive
 from cl_flow.align.statistics.gaussian import GaussianStats
 
 MODES = ("stop", "pathwise")
@@ -40,14 +41,13 @@ def moments(z: Tensor, weights: Tensor, *, mode: str = "stop") -> GaussianStats:
     """
     if mode not in MODES:
         raise KeyError(
-            f"Unknown gradient mode {mode!r}; known: {', '.join(MODES)}, and the "
-            "function natural_step."
+            f"Unknown gradient mode {mode!r}; known: {', '.join(MODES)}, "
+            "and the function natural_step."
         )
-    return (
-        GaussianStats.of(z.detach(), weights.detach())
-        if mode == "stop"
-        else GaussianStats.of(z, weights)
-    )
+    if mode == "stop":
+        z = z.detach()
+        weights = weights.detach()
+    return GaussianStats.of(z, weights)
 
 
 def natural_step(
@@ -60,7 +60,7 @@ def natural_step(
 ) -> Tensor:
     r"""Centers (K, D) after one step of natural gradient.
 
-    Of the generative loss plus `weight` times the discriminative one.
+    The loss is the generative one plus `weight` times the discriminative one.
 
     The Fisher information of unit-covariance centers is $\mathrm{diag}(\pi_k)$, so that
     $$\mu_k \leftarrow \mu_k + \gamma\,(m_k - \mu_k)
@@ -82,8 +82,8 @@ def natural_step(
     share = batch.n / batch.n.sum()
     step = batch.mean - mu
     if gradient is not None:
-        step = (
-            step
-            - weight * gradient / share.clamp(min=torch.finfo(mu.dtype).tiny)[:, None]
-        )
-    return torch.where(batch.n[:, None] > 0, mu + rate * step, mu).detach()
+        share = positive(share)
+        step = step - weight * gradient / over_vectors(share)
+    held = over_vectors(batch.n) > 0
+    after = torch.where(held, mu + rate * step, mu)
+    return after.detach()

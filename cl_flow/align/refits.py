@@ -5,13 +5,15 @@ As one could who still has their images, from a mere shift to any shape.
 
 __all__ = ["FAMILIES", "refit"]
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.align.affine import frames_of
+from cl_flow.align.one_class import with_frame, with_values
+from cl_flow.align.statistics.algebra import eye_like, positive
+from cl_flow.align.statistics.gaussian import LOG_2PI, GaussianStats
 from cl_flow.model.mixture import Mixture
 
 FAMILIES = ("means", "offsets", "diagonal", "full", "affine")
@@ -61,9 +63,9 @@ def refit(
       $u = W z + b$: what moved it by an affine map is undone, as far as the shape of
       the class tells one direction from another. Given responsibilities r, targets
       $t_n = \sum_m r_{nm} \mu_m$ and scatters $S = \sum \tilde z \tilde z^\top$,
-      $C = \sum \tilde t \tilde z^\top$, the
-      maximum of $N \log|\det W| - \tfrac12 \sum \|W z_n + b - t_n\|^2$ has the singular
-      vectors of $C S^{-1/2} = U \,\mathrm{diag}(k)\, V^\top$: $W = U
+      $C = \sum \tilde t \tilde z^\top$, the maximum of
+      $N \log|\det W| - \tfrac12 \sum \|W z_n + b - t_n\|^2$ has the singular vectors of
+      $C S^{-1/2} = U \,\mathrm{diag}(k)\, V^\top$: $W = U
       \,\mathrm{diag}\big(\tfrac12 (k + \sqrt{k^2 + 4N})\big)\, V^\top S^{-1/2}$. It is
       begun at the shift and at the map that whitens the latents and colours them as the
       class was; the likelier end is kept.
@@ -92,134 +94,158 @@ def refit(
     Raises:
         KeyError: Unknown family.
         ValueError: Latents of another shape, or not as many as classes ask for.
+
+    Example:
+        >>> mixture = Mixture(2, n_components=1).expand(2, init="orthogonal")
+        >>> z = 3 * torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+        >>> y = torch.zeros(500, dtype=torch.long)
+        >>> fitted = refit(mixture, z, y, family="full")
+        >>> likelihoods = [m.log_prob(z, y).mean() for m in (mixture, fitted)]
+        >>> likelihoods[1] > likelihoods[0]
+        tensor(True)
+        >>> torch.equal(fitted.mu[1], mixture.mu[1])
+        True
     """
     if family not in FAMILIES:
         raise KeyError(f"Unknown family {family!r}; known: {', '.join(FAMILIES)}.")
     if z.ndim != 2 or z.shape[1] != mixture.dim or not len(y) or len(z) % len(y):
         raise ValueError(
-            f"Expected latents (N, {mixture.dim}), N a multiple of {len(y)}; got "
-            f"{tuple(z.shape)}."
+            f"Expected latents (N, {mixture.dim}), N a multiple of {len(y)}; "
+            f"got {tuple(z.shape)}."
         )
     y = y.repeat_interleave(len(z) // len(y))
     out = mixture
     for k in y.unique().tolist():
         head = _head(mixture, k)
-        u = z[y == k].double() @ head.weight.T + head.bias
+        own = z[y == k].double()
+        u = own @ head.weight.T + head.bias
         fitted = _fit(head, u, family, shrinkage, n_iterations)
         out = _with_head(out, k, fitted, mu_moves=family in ("means", "offsets"))
     return out
 
 
 def _fit(
-    head: Head, u: Tensor, family: str, shrinkage: float, n_iterations: int
+    head: Head,
+    u: Tensor,
+    family: str,
+    shrinkage: float,
+    n_iterations: int,
 ) -> Head:
     """The class refitted to its latents as they look in its frame."""
-    mean = u.mean(0)
-    shift = mean - head.components[0]
     if family == "affine":
-        return _through(head, *_affine(head, u, shrinkage, n_iterations))
-    components = head.components + shift
-    log_weights = head.log_weights
-    root = torch.eye(len(mean)).to(u)
-    for name in FAMILIES[1 : FAMILIES.index(family) + 1]:
-        components, log_weights, root = _tied(
-            u, components, log_weights, root, name, shrinkage, n_iterations
-        )
+        weight, bias = _affine(head, u, shrinkage, n_iterations)
+        return _through(head, weight, bias)
+    mean = u.mean(0)
+    kept = head.components[0]
+    shift = mean - kept
+    tied = Tied(head.components + shift, head.log_weights, eye_like(u))
+    last = FAMILIES.index(family)
+    for name in FAMILIES[1 : last + 1]:
+        tied = _expectation_maximization(u, tied, name, shrinkage, n_iterations)
+    components, log_weights, root = tied
     if family in ("means", "offsets"):
         return head._replace(components=components, log_weights=log_weights)
-    kept = head.components[0]  # in the new frame the main center lies where it lay
-    moved = kept + (components - components[0]) @ root.T
-    return _through(
-        Head(moved, log_weights, head.weight, head.bias), root, kept - root @ mean
-    )
+    # In the new frame the main center lies where it lay.
+    offsets = components - components[0]
+    moved = kept + offsets @ root.T
+    head = head._replace(components=moved, log_weights=log_weights)
+    return _through(head, root, kept - root @ mean)
 
 
 def _through(head: Head, weight: Tensor, bias: Tensor) -> Head:
     """Class behind one more frame, in front of the one it has."""
-    return head._replace(weight=weight @ head.weight, bias=weight @ head.bias + bias)
+    return head._replace(
+        weight=weight @ head.weight,
+        bias=weight @ head.bias + bias,
+    )
 
 
 # ---- components that share a covariance
 
 
-def _tied(
+class Tied(NamedTuple):
+    """Components (M, D), log weights (M,) and the inverse root of their covariance."""
+
+    components: Tensor
+    log_weights: Tensor
+    root: Tensor
+
+
+def _expectation_maximization(
     u: Tensor,
-    components: Tensor,
-    log_weights: Tensor,
-    root: Tensor,
+    tied: Tied,
     family: str,
     shrinkage: float,
     n_iterations: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """EM over components, weights and the inverse root of their covariance.
+) -> Tied:
+    """EM over what a family lets change.
 
     The first component stays.
     """
+    components, log_weights, root = tied
     whole = GaussianStats.of(u)
     for _ in range(n_iterations):
         r = _responsibilities(u @ root.T, components @ root.T, log_weights)
-        n = r.sum(0).clamp(min=torch.finfo(u.dtype).tiny)
-        means = (r.T @ u) / n[:, None]
+        n = positive(r.sum(0))
+        sums = r.T @ u
+        means = sums / n[:, None]
         components = torch.cat([components[:1], means[1:]])
         log_weights = (n / n.sum()).log()
-        if family != "offsets":
-            root = _root(
-                whole, n, means, components[0], shrinkage, diagonal=family == "diagonal"
-            )
-    return components, log_weights, root
+        if family == "offsets":
+            continue
+        covariance = _within(whole, n, means, components[0], shrinkage)
+        if family == "diagonal":
+            root = covariance.diagonal().rsqrt().diag()
+        else:
+            root = _power(covariance, -0.5)
+    return Tied(components, log_weights, root)
 
 
-def _root(
+def _within(
     whole: GaussianStats,
     n: Tensor,
     means: Tensor,
     first: Tensor,
     shrinkage: float,
-    *,
-    diagonal: bool,
 ) -> Tensor:
-    """Inverse root (D, D) of the scatter within components.
+    """Covariance (D, D) within components.
 
-    It is the whole scatter less that between them.
+    Its scatter is the whole less that between them.
     """
     between = means - whole.mean
-    around_first = means[0] - first
-    scatter = (
-        whole.scatter[0]
-        - (between * n[:, None]).T @ between
-        + n[0] * torch.outer(around_first, around_first)
-    )
-    level = (
-        whole.covariance()[0]
-        .diagonal()
-        .mean()
-        .clamp(min=torch.finfo(torch.float32).tiny)
-    )
-    within = (1 - shrinkage) * scatter / whole.n + shrinkage * level * torch.eye(
-        len(scatter)
-    ).to(scatter)
-    return within.diagonal().rsqrt().diag() if diagonal else _power(within, -0.5)
+    weighted = between * n[:, None]
+    gap = means[0] - first
+    scatter = whole.scatter[0] - weighted.T @ between
+    scatter = scatter + n[0] * torch.outer(gap, gap)
+    level = whole.covariance()[0].diagonal().mean()
+    tiny = torch.finfo(torch.float32).tiny
+    sphere = shrinkage * level.clamp(min=tiny) * eye_like(scatter)
+    return (1 - shrinkage) * scatter / whole.n + sphere
 
 
 # ---- an affine map onto components that stay
 
 
 def _affine(
-    head: Head, u: Tensor, shrinkage: float, n_iterations: int
+    head: Head,
+    u: Tensor,
+    shrinkage: float,
+    n_iterations: int,
 ) -> tuple[Tensor, Tensor]:
-    """Likeliest affine map of latents onto the class as it is.
-
-    As a weight and a bias.
-    """
+    """Weight and bias of the likeliest affine map onto the class as it is."""
     stats = GaussianStats.of(u)
+    mean = stats.mean[0]
     covariance = stats.covariance(shrinkage=shrinkage)[0]
+    starts = (eye_like(u), _colouring(covariance, head))
     ends = []
-    for weight in (torch.eye(u.shape[1]).to(u), _colouring(covariance, head)):
-        bias = head.components[0] - weight @ stats.mean[0]
+    for weight in starts:
+        bias = head.components[0] - weight @ mean
         for _ in range(n_iterations):
-            weight, bias = _onto(head, u, weight, bias, stats.mean[0], covariance)
-        ends.append((_log_likelihood(head, u, weight, bias), weight, bias))
-    return max(ends, key=lambda end: end[0])[1:]
+            weight, bias = _onto(head, u, weight, bias, mean, covariance)
+        likelihood = _log_likelihood(head, u, weight, bias)
+        ends.append((likelihood, weight, bias))
+    _, weight, bias = max(ends, key=lambda end: end[0])
+    return weight, bias
 
 
 def _onto(
@@ -234,15 +260,16 @@ def _onto(
 
     The map that maximises the expected likelihood, in closed form.
     """
-    targets = (
-        _responsibilities(u @ weight.T + bias, head.components, head.log_weights)
-        @ head.components
-    )
+    seen = u @ weight.T + bias
+    r = _responsibilities(seen, head.components, head.log_weights)
+    targets = r @ head.components
+    goal = targets.mean(0)
+    cross = (targets - goal).T @ (u - mean) / len(u)
     inverse_root = _power(covariance, -0.5)
-    cross = (targets - targets.mean(0)).T @ (u - mean) / len(u)
     left, k, right = torch.linalg.svd(cross @ inverse_root)
-    weight = left @ torch.diag((k + (k.square() + 4).sqrt()) / 2) @ right @ inverse_root
-    return weight, targets.mean(0) - weight @ mean
+    stretch = (k + (k.square() + 4).sqrt()) / 2
+    weight = left @ torch.diag(stretch) @ right @ inverse_root
+    return weight, goal - weight @ mean
 
 
 def _colouring(covariance: Tensor, head: Head) -> Tensor:
@@ -250,13 +277,14 @@ def _colouring(covariance: Tensor, head: Head) -> Tensor:
 
     Whitening, then colouring.
     """
-    spread = GaussianStats.of(
-        head.components, head.log_weights.exp()[:, None]
-    ).covariance()[0]
+    weights = head.log_weights.exp()
+    spread = GaussianStats.of(head.components, weights[:, None])
+    between = spread.covariance()[0]
+    own = between + eye_like(between)
     root = _power(covariance, 0.5)
     inverse_root = _power(covariance, -0.5)
-    own = spread + torch.eye(len(spread)).to(spread)
-    return inverse_root @ _power(root @ own @ root, 0.5) @ inverse_root
+    colour = _power(root @ own @ root, 0.5)
+    return inverse_root @ colour @ inverse_root
 
 
 # ---- shared
@@ -267,45 +295,40 @@ def _responsibilities(u: Tensor, components: Tensor, log_weights: Tensor) -> Ten
 
     What all components share of the exponent is left out.
     """
-    own = log_weights - 0.5 * components.square().sum(1)
+    square = components.square().sum(1)
+    own = log_weights - 0.5 * square
     # Four times as fast as along rows of M.
-    return torch.addmm(own[:, None], components, u.T).softmax(0).T
+    log_p = torch.addmm(own[:, None], components, u.T)
+    return log_p.softmax(0).T
 
 
 def _log_likelihood(head: Head, u: Tensor, weight: Tensor, bias: Tensor) -> float:
     """Mean log-density of latents behind a frame."""
-    square = torch.cdist(u @ weight.T + bias, head.components).square()
-    inside = (head.log_weights - 0.5 * square).logsumexp(1).mean() - 0.5 * u.shape[
-        1
-    ] * math.log(2 * math.pi)
-    return (inside + torch.linalg.slogdet(weight).logabsdet).item()
+    seen = u @ weight.T + bias
+    square = torch.cdist(seen, head.components).square()
+    log_p = (head.log_weights - 0.5 * square).logsumexp(1)
+    constant = 0.5 * u.shape[1] * LOG_2PI
+    volume = torch.linalg.slogdet(weight).logabsdet
+    return (log_p.mean() - constant + volume).item()
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:
     """A power of a symmetric positive matrix."""
     values, vectors = torch.linalg.eigh(matrix)
-    return (
-        vectors * values.clamp(min=torch.finfo(values.dtype).tiny) ** exponent
-    ) @ vectors.T
+    powers = positive(values) ** exponent
+    return (vectors * powers) @ vectors.T
 
 
 def _head(mixture: Mixture, k: int) -> Head:
     """A class in double precision."""
-    dim = mixture.dim
-    like = mixture.mu
-    weight, bias = mixture.frames or (
-        torch.eye(dim).expand(mixture.n_classes, -1, -1),
-        torch.zeros(like.shape),
-    )
-    values = (
+    frames = frames_of(mixture)
+    head = Head(
         mixture.components()[k],
         mixture.psi[k].log_softmax(0),
-        weight[k],
-        bias[k],
+        frames.weight[k],
+        frames.bias[k],
     )
-    return Head(
-        *(value.to(device=like.device, dtype=torch.float64) for value in values)
-    )
+    return Head(*(value.double() for value in head))
 
 
 def _with_head(mixture: Mixture, k: int, head: Head, *, mu_moves: bool) -> Mixture:
@@ -313,23 +336,9 @@ def _with_head(mixture: Mixture, k: int, head: Head, *, mu_moves: bool) -> Mixtu
 
     One that only moves needs no frame.
     """
-    rows = {
-        name: getattr(mixture, name).detach().clone() for name in ("mu", "delta", "psi")
-    }
+    mu = head.components[0]
+    values = {"delta": head.components[1:] - mu, "psi": head.log_weights}
     if mu_moves:
-        rows["mu"][k] = head.components[0].to(rows["mu"])
-    rows["delta"][k] = (head.components[1:] - head.components[0]).to(rows["delta"])
-    rows["psi"][k] = head.log_weights.to(rows["psi"])
-    out = mixture.replace(**rows)
-    if mu_moves:
-        return out
-    dim = mixture.dim
-    like = rows["mu"]
-    weight, bias = mixture.frames or (
-        torch.eye(dim).repeat(len(like), 1, 1).to(like),
-        torch.zeros_like(like),
-    )
-    weight = weight.clone()
-    bias = bias.clone()
-    weight[k], bias[k] = head.weight.to(weight), head.bias.to(bias)
-    return out.framed(weight, bias)
+        return with_values(mixture, k, mu=mu, **values)
+    out = with_values(mixture, k, **values)
+    return with_frame(out, k, head.weight, head.bias)

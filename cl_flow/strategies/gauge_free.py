@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl_flow.align import GaussianStats
-from cl_flow.align.laws import SHRINKAGE, Gaussians, feature_gaussians, pushed
+from cl_flow.align.laws import SHRINKAGE, Gaussians, feature_gaussians, pool_gaussians
 from cl_flow.data.patches import Batch, PatchPool
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
@@ -74,7 +74,7 @@ class GaugeFree(Strategy):
         )
         self._running = [
             stats.decay(LAG * stats.mean.shape[1] / stats.n)
-            for stats in pushed(model, self._bag).levels
+            for stats in pool_gaussians(model, self._bag).levels
         ]
         return Rehearsal(
             balanced_share(model, task, self.ratio), self._bag.draw, taught=False
@@ -112,7 +112,8 @@ class GaugeFree(Strategy):
             generator=generator,
         )
         if self._bag is not None:
-            for level, moments in zip(model.levels, pushed(model, self._bag).levels):
+            seen = pool_gaussians(model, self._bag)
+            for level, moments in zip(model.levels, seen.levels):
                 level.mixture = _reframed(level.mixture, moments)
             new = Gaussians.stored(self.memory, 1, device).followed_by(new)
         self.memory = new.tensors()

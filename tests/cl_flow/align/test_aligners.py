@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from cl_flow.align import ALIGNERS, HEADS, Evidence, GaussianStats
-from cl_flow.align.aligners import centers, moved, pushed, transported
+from cl_flow.align.affine import centers, moved
 from cl_flow.align.heads import headed
+from cl_flow.align.stand_ins import pushed, transported
 from cl_flow.model.mixture import Mixture
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -7,7 +7,7 @@ import torch
 
 from cl_flow import Run, RunConfig, fit
 from cl_flow.align import ALIGNERS, KEPT, GaussianStats
-from cl_flow.align.aligners import centers
+from cl_flow.align.affine import centers
 from cl_flow.align.evidence import carried, gathered, stitched, with_latents
 from cl_flow.align.laws import latent_gaussians
 from cl_flow.model.mixture import Mixture
