@@ -213,8 +213,8 @@ class Scene:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Photographs of the scene, and the part that every pixel shows.
 
-        The images (normal + spoilt, 3, SIZE, SIZE) are in [0, 1]. The labels (normal + spoilt, SIZE, SIZE) are 0 for the backdrop, k for part k,
-        and -1 for a defect.
+        The images (normal + spoilt, 3, SIZE, SIZE) are in [0, 1]. The labels (normal +
+        spoilt, SIZE, SIZE) are 0 for the backdrop, k for part k, and -1 for a defect.
         """
         images = []
         labels = []

@@ -40,42 +40,44 @@ from torch.nn.functional import (
     softplus,
 )
 
-ARCHITECTURE, STAGES = "test_byobnet", (2, 3)
+ARCHITECTURE = "test_byobnet"
+STAGES = (2, 3)
 FILE = Path(__file__).with_name("test_byobnet.safetensors")
-STEPS, WARMUP, RATE, DECAY = 1400, 30, 3e-3, 0.02
-SCENES, FRESH, KEPT = 5, 2, 400
-"""Scenes in a step, those drawn anew, and the older ones others are taken from."""
-NORMAL, SPOILT, TEXTURES = 4, 4, 1000
+STEPS = 1400
+WARMUP = 30
+RATE = 3e-3
+DECAY = 0.02
+SCENES = 5
+"""Scenes in a step."""
+FRESH = 2
+"""Scenes of a step that are drawn anew."""
+KEPT = 400
+"""Scenes kept, from which the others of a step are taken."""
+NORMAL = 4
+SPOILT = 4
+TEXTURES = 1000
 SEED = 7
 
 log = logging.getLogger(__name__)
 
 
 class Album:
-    """Batches of photographs: some of new scenes, the others of scenes drawn before,
-    mirrored and recoloured anew.
+    """Batches of photographs, some of new scenes, the others of scenes drawn before.
+
+    They are mirrored and recoloured anew.
     """
 
     def __init__(self, rng: Generator) -> None:
-        self.rng, self.skins, self.pages = rng, Skins(rng, TEXTURES), []
+        self.rng = rng
+        self.skins = Skins(rng, TEXTURES)
+        self.pages = []
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (SCENES * 8, 3, H, W) in [0, 1] and labels (SCENES * 8, H, W); -1 is a
-        defect.
+        """Images (SCENES * 8, 3, H, W) in [0, 1] and labels (SCENES * 8, H, W).
+
+        The label of a defect is -1.
         """
-        fresh = SCENES if len(self.pages) < SCENES else FRESH
-        for _ in range(fresh):
-            images, labels = Scene(self.rng, self.skins).photographs(
-                self.rng, NORMAL, SPOILT
-            )
-            self.pages.append(((255 * images).byte(), labels))
-        older = (
-            self.rng.choice(len(self.pages) - fresh, SCENES - fresh, replace=False)
-            if fresh < SCENES
-            else []
-        )
-        chosen = self.pages[-fresh:] + [self.pages[i] for i in older]
-        self.pages = self.pages[-KEPT:]
+        chosen = self._turn()
         images, labels = (torch.cat(parts) for parts in zip(*chosen, strict=True))
         images = images[:, self.rng.permutation(3)].float() / 255
         if self.rng.random() < 0.5:
@@ -83,6 +85,21 @@ class Album:
         if self.rng.random() < 0.5:
             images, labels = images.transpose(2, 3), labels.transpose(1, 2)
         return images, labels
+
+    def _turn(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Photographs and labels of the scenes of a step, the new ones first."""
+        fresh = SCENES if len(self.pages) < SCENES else FRESH
+        for _ in range(fresh):
+            scene = Scene(self.rng, self.skins)
+            images, labels = scene.photographs(self.rng, NORMAL, SPOILT)
+            self.pages.append(((255 * images).byte(), labels))
+        chosen = self.pages[-fresh:]
+        if fresh < SCENES:
+            known = len(self.pages) - fresh
+            older = self.rng.choice(known, SCENES - fresh, replace=False)
+            chosen = chosen + [self.pages[i] for i in older]
+        self.pages = self.pages[-KEPT:]
+        return chosen
 
 
 def edges() -> torch.Tensor:
@@ -101,50 +118,47 @@ def edges() -> torch.Tensor:
 
 @torch.no_grad()
 def look(images: torch.Tensor, stride: int) -> torch.Tensor:
-    """What a cell looks like (B, 18, h, w): edge energies at three scales, then mean
-    and spread of three channels.
+    """Describe the looks of every cell, (B, 18, h, w).
+
+    Edge energies at three scales, then mean and spread of three channels.
     """
-    grey, energies, bank = images.mean(1, keepdim=True), [], edges()
+    grey = images.mean(1, keepdim=True)
+    bank = edges()
+    energies = []
     for octave in range(3):
         waves = conv2d(pad(grey, (3,) * 4, mode="reflect"), bank)
-        energies.append(
-            avg_pool2d(
-                (waves[:, ::2] ** 2 + waves[:, 1::2] ** 2 + 1e-5).sqrt(),
-                stride >> octave,
-            )
-        )
+        energy = waves[:, ::2] ** 2 + waves[:, 1::2] ** 2
+        energies.append(avg_pool2d((energy + 1e-5).sqrt(), stride >> octave))
         grey = avg_pool2d(grey, 2)
     mean = avg_pool2d(images, stride)
-    spread = (avg_pool2d(images**2, stride) - mean**2).clamp(min=1e-5).sqrt()
-    return torch.cat(
-        [(torch.cat(energies, 1) + 0.02).log(), mean, (spread + 0.02).log()], 1
-    )
+    variance = avg_pool2d(images**2, stride) - mean**2
+    spread = variance.clamp(min=1e-5).sqrt()
+    log_energies = (torch.cat(energies, 1) + 0.02).log()
+    return torch.cat([log_energies, mean, (spread + 0.02).log()], 1)
 
 
 class Cells:
-    """The features of one level by scene: support (E, n, C) of normal photographs,
-    query (E, n, C) of spoilt ones.
+    """Features of one level by scene, with what every cell shows.
+
+    Support (E, n, C) of normal photographs, query (E, n, C) of spoilt ones.
     """
 
     def __init__(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         channels, *grid = features.shape[1:]
         rows = features.flatten(2).transpose(1, 2).unflatten(0, (-1, NORMAL + SPOILT))
-        self.support, self.query = (
-            rows[:, :NORMAL].flatten(1, 2),
-            rows[:, NORMAL:].flatten(1, 2),
-        )
+        self.support = rows[:, :NORMAL].flatten(1, 2)
+        self.query = rows[:, NORMAL:].flatten(1, 2)
         labels = labels[:, None].float()
-        low, high = (
-            self._split(-adaptive_max_pool2d(-labels, grid)),
-            self._split(adaptive_max_pool2d(labels, grid)),
-        )
-        spoilt = self._split(adaptive_avg_pool2d((labels < 0).float(), grid))[1]
-        self.defect, self.clean = spoilt > (0.1 if grid[0] >= 16 else 0.05), spoilt == 0
-        self.parts, self.pure = (
-            low,
-            (low[0] == high[0], (low[1] == high[1]) & self.clean),
-        )
-        self.hardest = 64 if grid[0] >= 16 else 16
+        low = self._split(-adaptive_max_pool2d(-labels, grid))
+        high = self._split(adaptive_max_pool2d(labels, grid))
+        shares = adaptive_avg_pool2d((labels < 0).float(), grid)
+        _, spoilt = self._split(shares)
+        fine = grid[0] >= 16
+        self.defect = spoilt > (0.1 if fine else 0.05)
+        self.clean = spoilt == 0
+        self.parts = low
+        self.pure = (low[0] == high[0], (low[1] == high[1]) & self.clean)
+        self.hardest = 64 if fine else 16
 
     @staticmethod
     def _split(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,14 +167,14 @@ class Cells:
 
 
 def rank_loss(cells: Cells) -> torch.Tensor:
-    """Mean over defects and the hardest normal cells of softplus(2 (log d² of the
-    normal - log d² of the defect)).
+    """Inversions of order between defects and the hardest normal cells.
+
+    Their mean of softplus(2 (log d² of the normal - log d² of the defect)).
     """
     with torch.no_grad():
         nearest = torch.cdist(cells.query, cells.support).argmin(2)
-    distance = (
-        (cells.query - _take(cells.support, nearest)).square().mean(-1) + 1e-4
-    ).log()
+    offset = cells.query - _take(cells.support, nearest)
+    distance = (offset.square().mean(-1) + 1e-4).log()
     normal = distance.masked_fill(~cells.clean, -1e9).topk(cells.hardest, 1).values
     inversions = softplus(2 * (normal[:, None] - distance[..., None])).mean(-1)
     return (inversions * cells.defect).sum() / cells.defect.sum().clamp(min=1)
@@ -169,49 +183,43 @@ def rank_loss(cells: Cells) -> torch.Tensor:
 def part_loss(
     cells: Cells, sharpness: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Cross-entropy of the own part among sampled support cells of all scenes and
-    defects, a softmax of -d².
+    """Cross-entropy of the own part, a softmax of -d².
+
+    The candidates are sampled support cells of all scenes, and defects.
     """
 
     def sample(mask: torch.Tensor, count: int) -> torch.Tensor:
         return torch.multinomial(mask.float() + 1e-6, count, generator=generator)
 
-    anchor, other, wrong = (
-        sample(cells.pure[1], 48),
-        sample(cells.pure[0], 160),
-        sample(cells.defect, 24),
-    )
+    anchor = sample(cells.pure[1], 48)
+    other = sample(cells.pure[0], 160)
+    wrong = sample(cells.defect, 24)
     scene = 100 * torch.arange(len(anchor))[:, None]
     own = (cells.parts[1].gather(1, anchor) + scene).flatten()
+    theirs = (cells.parts[0].gather(1, other) + scene).flatten()
+    # -1 names a defect, -2 a cell drawn for want of defects, which does not count.
     marks = torch.where(cells.defect.gather(1, wrong), -1.0, -2.0)
-    name = torch.cat(
-        [(cells.parts[0].gather(1, other) + scene).flatten(), marks.flatten()]
-    )
+    name = torch.cat([theirs, marks.flatten()])
     anchors = _take(cells.query, anchor).flatten(0, 1)
-    candidates = torch.cat(
-        [
-            _take(cells.support, other).flatten(0, 1),
-            _take(cells.query, wrong).flatten(0, 1),
-        ]
-    )
-    squares = (
-        anchors.square().sum(1, keepdim=True)
-        - 2 * anchors @ candidates.T
-        + candidates.square().sum(1)
-    )
-    logits = (-sharpness.exp() * squares / anchors.shape[1]).masked_fill(
-        name == -2, -1e4
-    )
+    normal = _take(cells.support, other).flatten(0, 1)
+    spoilt = _take(cells.query, wrong).flatten(0, 1)
+    squares = _squared_distances(anchors, torch.cat([normal, spoilt]))
+    logits = -sharpness.exp() * squares / anchors.shape[1]
+    logits = logits.masked_fill(name == -2, -1e4)
     same = own[:, None] == name
     surprise = logits.logsumexp(1) - logits.masked_fill(~same, -1e4).logsumexp(1)
     return surprise[same.any(1)].mean()
 
 
+def _squared_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    own = x.square().sum(1, keepdim=True)
+    return own - 2 * x @ y.T + y.square().sum(1)
+
+
 def look_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Unexplained share of the variance, averaged over descriptors."""
-    return (
-        (predicted - target).square().mean((0, 2, 3)) / target.var((0, 2, 3))
-    ).mean()
+    unexplained = (predicted - target).square().mean((0, 2, 3))
+    return (unexplained / target.var((0, 2, 3))).mean()
 
 
 def _take(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -219,18 +227,18 @@ def _take(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def _schedule(step: int, steps: int) -> float:
-    """Factor of the learning rate: a short rise, level until 30 %, then a cosine to
-    zero.
+    """Factor of the learning rate.
+
+    A short rise, level until 30 %, then a cosine to zero.
     """
+    rise = min(1.0, (step + 1) / WARMUP)
     after = max(0.0, (step / steps - 0.3) / 0.7)
-    return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * after))
+    return rise * 0.5 * (1 + np.cos(np.pi * after))
 
 
 @torch.no_grad()
 def settle(model: nn.Module, batches: list[torch.Tensor]) -> None:
-    """Replace the running statistics of the normalisation layers by plain means over
-    the batches.
-    """
+    """Replace the layers' running statistics by plain means over the batches."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -241,24 +249,20 @@ def settle(model: nn.Module, batches: list[torch.Tensor]) -> None:
 
 
 def train(steps: int = STEPS, *, seed: int = SEED) -> nn.Module:
-    """Train from scratch; equal seeds give equal weights up to the rounding of the
-    machine.
+    """Train from scratch.
+
+    Equal seeds give equal weights up to the rounding of the machine.
     """
     torch.manual_seed(seed)
-    generator, album = (
-        torch.Generator().manual_seed(seed),
-        Album(np.random.default_rng(seed)),
-    )
+    generator = torch.Generator().manual_seed(seed)
+    album = Album(np.random.default_rng(seed))
     model = timm.create_model(ARCHITECTURE, features_only=True, out_indices=STAGES)
     model = model.to(memory_format=torch.channels_last).train()
-    mean, std = (
-        torch.tensor(model.pretrained_cfg[key])[:, None, None]
-        for key in ("mean", "std")
-    )
+    mean = torch.tensor(model.pretrained_cfg["mean"])[:, None, None]
+    std = torch.tensor(model.pretrained_cfg["std"])[:, None, None]
     strides = model.feature_info.reduction()
-    heads = nn.ModuleList(
-        nn.Conv2d(channels, 18, 1) for channels in model.feature_info.channels()
-    )
+    channels = model.feature_info.channels()
+    heads = nn.ModuleList(nn.Conv2d(width, 18, 1) for width in channels)
     sharpness = nn.Parameter(torch.ones(len(STAGES)))
     weights = [*model.parameters(), *heads.parameters(), sharpness]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
@@ -268,12 +272,10 @@ def train(steps: int = STEPS, *, seed: int = SEED) -> nn.Module:
         loss = torch.zeros(())
         for level, features in enumerate(model(images)):
             cells = Cells(features, labels)
-            loss = (
-                loss + rank_loss(cells) + part_loss(cells, sharpness[level], generator)
-            )
-            loss = loss + look_loss(
-                heads[level](features), look(images, strides[level])
-            )
+            parts = part_loss(cells, sharpness[level], generator)
+            loss = loss + rank_loss(cells) + parts
+            looks = look(images, strides[level])
+            loss = loss + look_loss(heads[level](features), looks)
         optimizer.param_groups[0]["lr"] = RATE * _schedule(step, steps)
         optimizer.zero_grad()
         loss.backward()
@@ -286,16 +288,16 @@ def train(steps: int = STEPS, *, seed: int = SEED) -> nn.Module:
 
 
 def save(model: nn.Module, path: Path) -> None:
-    """Write the trained tensors under the names of the whole architecture, floats in
-    half precision.
+    """Write the trained tensors in half precision.
+
+    They go under the names of the whole architecture.
     """
-    tensors = {
-        key.replace("stages_", "stages."): value.half()
-        if value.is_floating_point()
-        else value
-        for key, value in model.state_dict().items()
-    }
-    save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+    tensors = {}
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            value = value.half()
+        tensors[key.replace("stages_", "stages.")] = value.contiguous()
+    save_file(tensors, path)
 
 
 if __name__ == "__main__":
