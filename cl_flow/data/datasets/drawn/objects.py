@@ -105,15 +105,15 @@ def _label(
     edge = np.maximum(outline, np.abs(p.imag) - 17)
     scene.paint(tinted((238, 226, 196), paper), edge)
 
-    def print_(colour: Colour, shape: np.ndarray) -> None:
+    def stamp(colour: Colour, shape: np.ndarray) -> None:
         scene.paint(tinted(colour, paper), np.maximum(edge, shape))
 
     for y in (-14, 14):
-        print_((160, 44, 40), np.abs(p.imag - y) - 1.4)
+        stamp((160, 44, 40), np.abs(p.imag - y) - 1.4)
     if logo:
-        print_((44, 92, 58), np.abs(p + 3j) - 7)
-        print_((238, 226, 196), path(p, (-4 - 1j, -3j + 1, 3 - 6j)) - 1.1)
-        print_((70, 60, 54), segment(p, -10 + 8j, 10 + 8j) - 0.9)
+        stamp((44, 92, 58), np.abs(p + 3j) - 7)
+        stamp((238, 226, 196), path(p, (-4 - 1j, -3j + 1, 3 - 6j)) - 1.1)
+        stamp((70, 60, 54), segment(p, -10 + 8j, 10 + 8j) - 0.9)
 
 
 _INSULATION = ((94, 150, 62), (52, 98, 176), (134, 82, 52))
