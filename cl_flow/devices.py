@@ -12,10 +12,7 @@ import torch
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Within it torch computes on `n` processor threads.
-
-    Afterwards on as many as before.
-    """
+    """Let torch compute on `n` processor threads, and then on as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
@@ -41,4 +38,8 @@ def one_thread(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
     """The device asked for; by default the GPU when there is one."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device:
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("cpu")

@@ -174,7 +174,7 @@ def feature_gaussians(
             images = features.where(category=name)
             stats = _whole(images, i, device)
             if n_components > 1:
-                x = _some_patches(images, i, generator).to(device)
+                x = _em_patches(images, i, generator).to(device)
                 stats = _mixture(x, stats, n_components, generator)
             parts.append(stats)
         levels.append(joined(*parts))
@@ -191,7 +191,7 @@ def _whole(images: Features, i: int, device: torch.device) -> GaussianStats:
     return _merged(parts)
 
 
-def _some_patches(images: Features, i: int, generator: torch.Generator) -> Tensor:
+def _em_patches(images: Features, i: int, generator: torch.Generator) -> Tensor:
     """At most `EM_PATCHES` patches (N, D) of one level, at random."""
     h, w = images.grids[i]
     n_cells = h * w

@@ -72,7 +72,7 @@ def transported(evidence: Evidence) -> Pair:
     and then where no patch ever was, the draw is left out.
     """
     laws, flow, inverse = evidence.need("latents", "flow", "inverse")
-    z, y, cells = _drawn(evidence, laws)
+    z, y, cells = _class_draws(evidence, laws)
     x = inverse(z, cells)
     z = flow(x, cells)
     sane = [_near_the_median(z[y == k]) for k in evidence.classes]
@@ -83,7 +83,7 @@ def transported(evidence: Evidence) -> Pair:
 def pushed(evidence: Evidence) -> Pair:
     """Latents and class ids of draws from the feature laws, under the flow as it is."""
     laws, flow = evidence.need("features", "flow")
-    x, y, cells = _drawn(evidence, laws)
+    x, y, cells = _class_draws(evidence, laws)
     return flow(x, cells), y
 
 
@@ -99,7 +99,7 @@ def _near_the_median(z: Tensor) -> Tensor:
     return finite & (distance <= most)
 
 
-def _drawn(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
+def _class_draws(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
     """Draws of every class to align, class ids, and cells drawn uniformly.
 
     No draw lies in a law's outer twentieth.

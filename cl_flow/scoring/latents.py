@@ -3,7 +3,7 @@
 Many mixtures can then be held against it without running it again.
 """
 
-__all__ = ["Latents", "encode", "encoded", "through"]
+__all__ = ["Latents", "Patches", "encode", "encoded", "through"]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +15,9 @@ from torch import Tensor
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread
 from cl_flow.model.flow import FlowModel, Level
+
+# Patches (images, S, D), or their latents and log-determinants (images, S).
+Patches = Tensor | tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,22 @@ class Latents(Features):
     log_dets: tuple[np.ndarray, ...] = ()
 
     def batches(self, size: int = 32) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """Batches of latents (images, S, D) and log-determinants, per level.
+        """Batches of latents and log-determinants, in consecutive order.
 
-        The latter (images, S); in consecutive order.
+        Args:
+            size: Images at a time.
+
+        Yields:
+            Per level the latents (images, S, D) and log-determinants (images, S).
         """
         for start in range(0, len(self), size):
-            rows = self.rows[start : start + size]
-            log_dets = [
-                torch.from_numpy(np.asarray(level[rows])) for level in self.log_dets
-            ]
-            yield list(zip(self.read(slice(start, start + size)), log_dets))
+            chosen = slice(start, start + size)
+            rows = self.rows[chosen]
+            log_dets = []
+            for level in self.log_dets:
+                values = np.asarray(level[rows])
+                log_dets.append(torch.from_numpy(values))
+            yield list(zip(self.read(chosen), log_dets))
 
 
 @torch.inference_mode()
@@ -61,29 +70,33 @@ def encode(model: FlowModel, features: Features) -> Latents:
             "Expected a model with one flow for all classes; got one whose flow "
             "depends on the class."
         )
-    batches = [
-        [(z.cpu(), d.cpu()) for z, d in batch] for batch in encoded(model, features)
-    ]
-    shapes = [(len(features), len(level.codes)) for level in model.levels]
-    z, log_dets = (
-        [
-            torch.cat([batch[i][j] for batch in batches]).view(*shape, -1).numpy()
-            for i, shape in enumerate(shapes)
-        ]
-        for j in (0, 1)
-    )
+    batches = []
+    for batch in encoded(model, features):
+        kept = [(z.cpu(), log_det.cpu()) for z, log_det in batch]
+        batches.append(kept)
+    levels = []
+    log_dets = []
+    by_level = zip(*batches)
+    for level, pairs in zip(model.levels, by_level, strict=True):
+        shape = (len(features), len(level.codes))
+        z, log_det = (torch.cat(parts) for parts in zip(*pairs))
+        levels.append(z.view(*shape, -1).numpy())
+        log_dets.append(log_det.view(shape).numpy())
     samples = features.samples.reset_index(drop=True)
     return Latents(
         samples,
-        tuple(z),
+        tuple(levels),
         features.grids,
         np.arange(len(samples)),
-        log_dets=tuple(d[..., 0] for d in log_dets),
+        log_dets=tuple(log_dets),
     )
 
 
 def encoded(
-    model: FlowModel, features: Features, *, size: int = 32
+    model: FlowModel,
+    features: Features,
+    *,
+    size: int = 32,
 ) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Encode images batch by batch.
 
@@ -91,13 +104,16 @@ def encoded(
     on the model's device.
     """
     for batch in features.batches(size):
-        yield [through(level, x) for level, x in zip(model.levels, batch)]
+        pairs = zip(model.levels, batch)
+        yield [through(level, x) for level, x in pairs]
 
 
 def through(
-    level: Level, x: Tensor | tuple[Tensor, Tensor], y: Tensor | None = None
+    level: Level,
+    x: Patches,
+    y: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Latents (N, D) and log-determinants (N,) of patches (images, S, D).
+    """Latents (N, D) and log-determinants (N,) of patches, image after image.
 
     Latents and theirs pass as they are.
 
@@ -109,5 +125,8 @@ def through(
     """
     if isinstance(x, tuple):
         z, log_det = x
-        return z.flatten(0, 1).to(level.codes), log_det.flatten().to(level.codes)
-    return level(x.flatten(0, 1).to(level.codes), y=y)
+        z = z.flatten(0, 1).to(level.codes)
+        log_det = log_det.flatten().to(level.codes)
+        return z, log_det
+    patches = x.flatten(0, 1).to(level.codes)
+    return level(patches, y=y)

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+# Images at a time.
+BATCH = 32
+
 
 def anomaly_maps(
     levels: list[Tensor],
@@ -17,32 +20,41 @@ def anomaly_maps(
     size: tuple[int, int],
     sigma: float,
 ) -> Tensor:
-    """Patch scores (n, S) per level as maps.
-
-    Upsampled, summed over levels, smoothed (n, H, W), on the CPU.
+    """Maps of patch scores: upsampled, summed over levels, smoothed.
 
     One small matrix per side does the first and the last, where the scores are; beside
     the maps themselves it takes memory for a few images.
+
+    Args:
+        levels: Scores (n, S) of each level.
+        grids: Height and width of each level's feature map.
+        size: Height and width of the maps.
+        sigma: Standard deviation of the smoothing in pixels of the map.
+
+    Returns:
+        Maps (n, H, W) on the CPU.
 
     Example:
         >>> patches = torch.zeros(1, 16)
         >>> patches[0, 5] = 1.0
         >>> maps = anomaly_maps([patches], [(4, 4)], (8, 8), sigma=0.0)
-        >>> maps.shape, maps[0, :4, :4].sum() > maps[0, 4:, 4:].sum()
-        (torch.Size([1, 8, 8]), tensor(True))
+        >>> maps.shape
+        torch.Size([1, 8, 8])
+        >>> maps[0, :4, :4].sum() > maps[0, 4:, 4:].sum()
+        tensor(True)
     """
     maps = torch.empty(len(levels[0]), *size)
-    sides = [
-        [_resampler(*side, sigma).to(values) for side in zip(grid, size)]
-        for values, grid in zip(levels, grids)
-    ]
-    for start in range(0, len(maps), 32):
+    sides = []
+    for values, grid in zip(levels, grids):
+        rows, columns = (_resampler(*side, sigma) for side in zip(grid, size))
+        sides.append((rows.to(values), columns.to(values)))
+    for start in range(0, len(maps), BATCH):
+        chosen = slice(start, start + BATCH)
         total = 0.0
         for values, grid, (rows, columns) in zip(levels, grids, sides):
-            total = (
-                total + rows @ values[start : start + 32].reshape(-1, *grid) @ columns.T
-            )
-        maps[start : start + 32] = total
+            images = values[chosen].reshape(-1, *grid)
+            total = total + rows @ images @ columns.T
+        maps[chosen] = total
     return maps
 
 
@@ -52,12 +64,28 @@ def maps_of_set(
     size: tuple[int, int],
     sigma: float,
 ) -> Tensor:
-    # Precise near 0, where entropies lie.
-    anomaly = [-torch.expm1(values - values.max()) for values in levels]
-    return (
-        anomaly_maps(anomaly, grids, size, sigma)
-        - anomaly_maps(anomaly, grids, size, 0.0).min()
-    )
+    """Maps of patch normalities by the published protocol.
+
+    A level's maximum over all images counts as normal, and so does the smallest value
+    of the unsmoothed maps.
+
+    Args:
+        levels: Normalities (n, S) of each level.
+        grids: Height and width of each level's feature map.
+        size: Height and width of the maps.
+        sigma: Standard deviation of the smoothing in pixels of the map.
+
+    Returns:
+        Maps (n, H, W) on the CPU.
+    """
+    anomalies = []
+    for values in levels:
+        gap = values - values.max()
+        # Precise near 0, where entropies lie.
+        anomalies.append(-torch.expm1(gap))
+    maps = anomaly_maps(anomalies, grids, size, sigma)
+    unsmoothed = anomaly_maps(anomalies, grids, size, 0.0)
+    return maps - unsmoothed.min()
 
 
 @cache
@@ -67,6 +95,8 @@ def _resampler(n_in: int, n_out: int, sigma: float) -> Tensor:
     Bilinear (corners aligned), followed by a Gaussian; its rows sum to 1.
     """
     eye = torch.eye(n_in, dtype=torch.float64)[:, None]
-    up = F.interpolate(eye, size=n_out, mode="linear", align_corners=True)[:, 0].numpy()
-    smooth = gaussian_filter1d(up, sigma, axis=1) if sigma else up
-    return torch.as_tensor(smooth.T.copy(), dtype=torch.float32)
+    up = F.interpolate(eye, size=n_out, mode="linear", align_corners=True)
+    columns = up[:, 0].numpy()
+    if sigma:
+        columns = gaussian_filter1d(columns, sigma, axis=1)
+    return torch.as_tensor(columns.T.copy(), dtype=torch.float32)

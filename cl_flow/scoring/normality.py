@@ -1,9 +1,18 @@
-"""Normality of patches: likelihood, and certainty of their class."""
+"""Normality of patches: likelihood, and certainty of their class.
 
-__all__ = ["all_factors"]
+A patch is normal by two factors, higher is more normal. The first is its log-likelihood
+under the class y of its image, log p(x|y)/D. The second is how certain its class is
+among all of them, the negative entropy Σ_k p_k log p_k of the class posterior.
+
+An image's class is given, or is the likeliest. Where the flow differs from task to
+task, each image is seen by the view of its class (`cl_flow.model.class_views`).
+"""
+
+__all__ = ["Certainty", "normality_of"]
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,118 +20,180 @@ from torch import Tensor
 from cl_flow.data.features import Features
 from cl_flow.model.class_views import views
 from cl_flow.model.flow import FlowModel, Level
-from cl_flow.scoring.latents import through
+from cl_flow.model.mixture import Mixture
+from cl_flow.scoring.latents import Patches, through
 
-# Per level patches, or latents and their log-determinants.
-LevelBatch = list[Tensor] | list[tuple[Tensor, Tensor]]
+BATCH = 32
+
+# Models, each with the ids of the classes it is for.
+Views = Sequence[tuple[FlowModel, Tensor]]
 
 
-def all_factors(
+@dataclass(frozen=True)
+class Certainty:
+    """Certainty of a class among some of them.
+
+    Args:
+        classes: Ids of the classes that enter it (k,); all by default.
+        unit: Entropy that counts as 1.
+    """
+
+    classes: Tensor | None = None
+    unit: float = 1.0
+
+    @classmethod
+    def among(
+        cls,
+        model: FlowModel,
+        known: Sequence[str] | None,
+        *,
+        per_log_k: bool,
+    ) -> "Certainty":
+        """Certainty among known categories, or among all of a model.
+
+        With `per_log_k` it is divided by its largest value among so many.
+        """
+        classes = None
+        n_classes = model.n_classes
+        if known is not None:
+            classes = model.class_ids(known)
+            n_classes = len(known)
+        # A single class has no entropy to divide.
+        if not per_log_k or n_classes <= 1:
+            return cls(classes)
+        return cls(classes, math.log(n_classes))
+
+    def of(self, mixture: Mixture, z: Tensor) -> Tensor:
+        """Σ_k p_k log p_k (N,) of latents (N, D): 0 is certain."""
+        negentropy = mixture.negentropy(z, classes=self.classes)
+        return negentropy / self.unit
+
+
+def normality_of(
     model: FlowModel,
     features: Features,
+    certainty: Certainty,
+    *,
     given: str | None,
-    known: Sequence[str] | None,
-    per_log_k: bool,
 ) -> tuple[list[Tensor], Tensor]:
-    """Both factors of every image (n, 2, S), per level.
+    """Both factors of every patch, and the class of every image.
 
-    And the class of each image (n,).
+    Args:
+        model: The model.
+        features: Images, or their latents under the model's flow.
+        certainty: The second factor.
+        given: `"category"` takes the classes from there; None finds the likeliest.
+
+    Returns:
+        Per level the factors (n, 2, S), and the class ids (n,) on the CPU.
     """
-    ids = None if given is None else model.class_ids(list(features.samples["category"]))
     parts = views(model)
+    given_ids: Sequence[Tensor] = ()
+    if given is not None:
+        names = list(features.samples["category"])
+        given_ids = model.class_ids(names).split(BATCH)
     factors = []
     classes = []
-    for i, batch in enumerate(features.batches()):
-        y = _route(parts, batch) if ids is None else ids[32 * i : 32 * i + 32]
-        factors.append(_factors_of(parts, batch, y, known, per_log_k))
+    for i, batch in enumerate(features.batches(BATCH)):
+        if given is None:
+            y = _likeliest(parts, batch)
+        else:
+            y = given_ids[i]
+        values = _by_views(parts, batch, y, certainty)
+        factors.append(values)
         classes.append(y)
-    return [torch.cat(level) for level in zip(*factors)], torch.cat(classes).cpu()
+    levels = [torch.cat(level) for level in zip(*factors)]
+    return levels, torch.cat(classes).cpu()
 
 
-def _factors_of(
-    parts: Sequence[tuple[FlowModel, Tensor]],
-    batch: LevelBatch,
+# ---- the factors of a batch: per level (n, 2, S)
+
+
+def _by_views(
+    parts: Views,
+    batch: list[Patches],
     y: Tensor,
-    known: Sequence[str] | None,
-    per_log_k: bool,
+    certainty: Certainty,
 ) -> list[Tensor]:
-    """`_factors` of every image under the view of its class."""
+    """Factors of every image under the view of its class."""
+    first, _ = parts[0]
     if len(parts) == 1:
-        return _factors(parts[0][0], batch, y, known, per_log_k)
-    out = [
-        torch.empty(len(y), 2, len(level.codes), device=y.device)
-        for level in parts[0][0].levels
-    ]
+        return _by_model(first, batch, y, certainty)
+    out = []
+    for level in first.levels:
+        empty = torch.empty(len(y), 2, len(level.codes), device=y.device)
+        out.append(empty)
     for model, classes in parts:
         mine = torch.isin(y, classes)
-        if mine.any():
-            values = _factors(
-                model,
-                [_chosen(x, mine.cpu()) for x in batch],
-                y[mine],
-                known,
-                per_log_k,
-            )
-            for level, part in zip(out, values):
-                level[mine] = part
+        if not mine.any():
+            continue
+        own = [_chosen(x, mine.cpu()) for x in batch]
+        values = _by_model(model, own, y[mine], certainty)
+        for level, part in zip(out, values):
+            level[mine] = part
     return out
 
 
-def _chosen(
-    x: Tensor | tuple[Tensor, Tensor], images: Tensor
-) -> Tensor | tuple[Tensor, Tensor]:
-    return tuple(values[images] for values in x) if isinstance(x, tuple) else x[images]
-
-
-def _factors(
+def _by_model(
     model: FlowModel,
-    batch: LevelBatch,
+    batch: list[Patches],
     y: Tensor,
-    known: Sequence[str] | None,
-    per_log_k: bool,
+    certainty: Certainty,
 ) -> list[Tensor]:
-    """Both factors of a batch, stacked (n, 2, S), per level.
-
-    log p(x|y)/D and Σ p log p.
-    """
-    classes = None if known is None else model.class_ids(known)
-    n_classes = model.n_classes if known is None else len(known)
-    # A single class has no entropy to divide.
-    unit = math.log(n_classes) if per_log_k and n_classes > 1 else 1.0
+    """Factors of every image under one model."""
     out = []
     for level, x in zip(model.levels, batch):
         z, log_det = through(level, x, y)
-        logp = (level.mixture.log_prob(z, y) + log_det) / level.dim
-        certainty = level.mixture.negentropy(z, classes=classes) / unit
-        out.append(torch.stack([f.view(len(y), -1) for f in (logp, certainty)], 1))
+        log_prob = level.mixture.log_prob(z, y) + log_det
+        likelihood = log_prob / level.dim
+        sure = certainty.of(level.mixture, z)
+        both = [values.view(len(y), -1) for values in (likelihood, sure)]
+        out.append(torch.stack(both, dim=1))
     return out
 
 
-def _route(parts: Sequence[tuple[FlowModel, Tensor]], batch: LevelBatch) -> Tensor:
+def _chosen(x: Patches, images: Tensor) -> Patches:
+    if isinstance(x, tuple):
+        z, log_det = x
+        return z[images], log_det[images]
+    return x[images]
+
+
+# ---- the class of an image
+
+
+def _likeliest(parts: Views, batch: list[Patches]) -> Tensor:
     """The class of highest mean log-likelihood per image (n,)."""
-    return torch.cat(
-        [_likelihoods(model, batch, classes) for model, classes in parts], 1
-    ).argmax(1)
+    columns = [_likelihoods(model, batch, classes) for model, classes in parts]
+    return torch.cat(columns, dim=1).argmax(1)
 
 
-def _likelihoods(model: FlowModel, batch: LevelBatch, classes: Tensor) -> Tensor:
+def _likelihoods(model: FlowModel, batch: list[Patches], classes: Tensor) -> Tensor:
     """Likelihoods log p(x|k)/D (n, K) of the given classes.
 
     Means over patches, summed over levels.
     """
     total = 0.0
     for level, x in zip(model.levels, batch):
-        if level.class_codes is None:
-            z, log_det = through(level, x)
-            logp = level.mixture.log_prob_each(z)[:, classes] + log_det[:, None]
-        else:
-            logp = torch.stack([_given_class(level, x, k[None]) for k in classes], 1)
-        total = (
-            total + logp.view(-1, len(level.codes), len(classes)).mean(1) / level.dim
-        )
+        log_prob = _log_prob_each(level, x, classes)
+        by_image = log_prob.view(-1, len(level.codes), len(classes))
+        total = total + by_image.mean(1) / level.dim
     return total
 
 
-def _given_class(level: Level, x: Tensor, y: Tensor) -> Tensor:
-    z, log_det = through(level, x, y)
-    return level.mixture.log_prob(z, y) + log_det
+def _log_prob_each(level: Level, x: Patches, classes: Tensor) -> Tensor:
+    """log p(x|k) (N, K) of the given classes.
+
+    The flow is run for each of them where it depends on the class.
+    """
+    if level.class_codes is None:
+        z, log_det = through(level, x)
+        log_prob = level.mixture.log_prob_each(z)[:, classes]
+        return log_prob + log_det[:, None]
+    columns = []
+    for k in classes:
+        y = k[None]
+        z, log_det = through(level, x, y)
+        log_prob = level.mixture.log_prob(z, y) + log_det
+        columns.append(log_prob)
+    return torch.stack(columns, dim=1)

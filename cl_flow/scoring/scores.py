@@ -1,6 +1,6 @@
-"""From a model and features to anomaly maps.
+"""Scores: anomaly maps of HGAD's two factors and of their product.
 
-HGAD's two factors, their product, and how they are made comparable.
+A calibration makes classes and levels comparable.
 """
 
 __all__ = ["Calibration", "PARTS", "Scores", "calibrate", "score"]
@@ -16,7 +16,7 @@ from cl_flow.data.features import Features
 from cl_flow.devices import one_thread
 from cl_flow.model.flow import FlowModel
 from cl_flow.scoring.maps import anomaly_maps, maps_of_set
-from cl_flow.scoring.normality import all_factors
+from cl_flow.scoring.normality import Certainty, normality_of
 
 PARTS = ("logp", "entropy", "product")
 
@@ -61,7 +61,8 @@ class Scores:
 
     def image(self, part: str) -> Tensor:
         """Image scores (n,): the maximum of each map."""
-        return self.maps(part).flatten(1).amax(1)
+        pixels = self.maps(part).flatten(1)
+        return pixels.amax(1)
 
 
 @torch.inference_mode()
@@ -74,8 +75,6 @@ def calibrate(
     per_log_k: bool = False,
 ) -> Calibration:
     """Measure the typical normality of each class's training patches.
-
-    Under this model.
 
     Args:
         model: The model that will score.
@@ -92,14 +91,19 @@ def calibrate(
         raise ValueError(
             "Expected normal images to calibrate with; got anomalous ones among them."
         )
-    values = torch.full((model.n_classes, len(model.levels), 2), math.nan)
+    certainty = Certainty.among(model, known, per_log_k=per_log_k)
+    shape = (model.n_classes, len(model.levels), 2)
+    values = torch.full(shape, math.nan)
     for category in reference.categories:
         images = reference.where(category=category)
         (y,) = model.class_ids([category]).tolist()
-        factors, _ = all_factors(model, images, "category", known, per_log_k)
-        values[y] = torch.stack(
-            [level.transpose(0, 1).flatten(1).median(1).values for level in factors]
-        )
+        factors, _ = normality_of(model, images, certainty, given="category")
+        typical = []
+        for level in factors:
+            by_factor = level.transpose(0, 1).flatten(1)
+            median = by_factor.median(1).values
+            typical.append(median)
+        values[y] = torch.stack(typical)
     return Calibration(values)
 
 
@@ -147,44 +151,37 @@ def score(
         raise ValueError(f"Expected given='category' or None; got {given!r}.")
     if not (calibration == "set" or isinstance(calibration, Calibration)):
         raise ValueError(f"Expected a Calibration or 'set'; got {calibration!r}.")
-    factors, classes = all_factors(model, features, given, known, per_log_k)
-    if calibration == "set":
-        maps = [
-            maps_of_set([level[:, f] for level in factors], model.grids, size, sigma)
-            for f in (0, 1)
-        ]
-    else:
-        anomalies = _calibrated(model, factors, classes, calibration)
-        maps = [
-            anomaly_maps([level[:, f] for level in anomalies], model.grids, size, sigma)
-            for f in (0, 1)
-        ]
-    return Scores(*maps, classes)
-
-
-# ---- normality of patches
-
-
-# ---- from normality to maps
+    certainty = Certainty.among(model, known, per_log_k=per_log_k)
+    levels, classes = normality_of(model, features, certainty, given=given)
+    to_maps = maps_of_set
+    if isinstance(calibration, Calibration):
+        levels = _calibrated(model, levels, classes, calibration)
+        to_maps = anomaly_maps
+    maps = []
+    for factor in (0, 1):
+        values = [level[:, factor] for level in levels]
+        maps.append(to_maps(values, model.grids, size, sigma))
+    logp, entropy = maps
+    return Scores(logp, entropy, classes)
 
 
 def _calibrated(
-    model: FlowModel, factors: list[Tensor], classes: Tensor, calibration: Calibration
+    model: FlowModel,
+    factors: list[Tensor],
+    classes: Tensor,
+    calibration: Calibration,
 ) -> list[Tensor]:
     """Anomaly of every patch in both factors (n, 2, S), per level."""
     typical = calibration.values[classes]
-    if typical.isnan().any():
-        missing = sorted(
-            {
-                model.categories[k]
-                for k in classes[typical.isnan().any(-1).any(-1)].tolist()
-            }
-        )
+    unknown = typical.isnan().flatten(1).any(1)
+    if unknown.any():
+        names = {model.categories[k] for k in classes[unknown].tolist()}
+        missing = ", ".join(sorted(names))
         raise ValueError(
-            "Expected a calibration of every class scored; got none of "
-            f"{', '.join(missing)}."
+            f"Expected a calibration of every class scored; got none of {missing}."
         )
-    return [
-        torch.sigmoid(typical[:, i, :, None].to(level) - level)
-        for i, level in enumerate(factors)
-    ]
+    anomalies = []
+    for i, level in enumerate(factors):
+        usual = typical[:, i, :, None].to(level)
+        anomalies.append(torch.sigmoid(usual - level))
+    return anomalies
