@@ -63,7 +63,9 @@ MODULES = {
     "cl_flow.adam": "cl_flow.model.kernels",
     "cl_flow.align.gated": "cl_flow.align.mixtures.gated",
     "cl_flow.align.gradient": "cl_flow.align.natural_gradient",
-    "cl_flow.align.incremental": "cl_flow.align.mixtures.engine",
+    "cl_flow.align.incremental": "cl_flow.align.mixtures "
+    "cl_flow.align.mixtures.engine cl_flow.align.mixtures.chi_square "
+    "cl_flow.align.statistics.joining",
     "cl_flow.align.merging": "cl_flow.align.mixtures.merging",
     "cl_flow.align.precision": "cl_flow.align.statistics.precision",
     "cl_flow.align.refit": "cl_flow.align.refits",
@@ -116,6 +118,7 @@ RENAMED = {
     "learn": "learn_mixture",
     "ledger": "measure_ledger",
     "methods": "compare_methods",
+    "pushed": "pool_gaussians",
     "recovery": "measure_recovery",
 }
 

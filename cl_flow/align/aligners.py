@@ -12,7 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_flow.align.affine import centers, moved
+from cl_flow.align.affine import (
+    HEADS,  # noqa: F401  (its former place, for one release)
+    centers,
+    moved,
+)
 from cl_flow.align.refits import refit
 from cl_flow.align.statistics.algebra import eye_like
 from cl_flow.align.statistics.gaussian import GaussianStats
