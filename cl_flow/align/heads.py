@@ -59,8 +59,9 @@ def headed(
     if len(stats) > 1:
         n_offsets = min(len(stats), mixture.n_components - 1)
     order = heaviest[:n_offsets]
+    offsets = stats.mean[order] - mean
     delta = torch.zeros(mixture.delta.shape[1:]).to(mean)
-    delta[:n_offsets] = (stats.mean[order] - mean) @ root.T
+    delta[:n_offsets] = offsets @ root.T
     weights = torch.zeros(mixture.n_components).to(mean)
     weights[1 : 1 + n_offsets] = share[order]
     weights[0] = (1 - weights.sum()).clamp(min=0.0)

@@ -17,7 +17,12 @@ def with_values(mixture: Mixture, k: int, **values: Tensor) -> Mixture:
     return mixture.replace(**rows)
 
 
-def with_frame(mixture: Mixture, k: int, weight: Tensor, bias: Tensor) -> Mixture:
+def with_frame(
+    mixture: Mixture,
+    k: int,
+    weight: Tensor,
+    bias: Tensor,
+) -> Mixture:
     """The mixture with another frame for class k.
 
     The other classes keep theirs, or look at the latents as they are.

@@ -5,30 +5,16 @@ As one could who still has their images, from a mere shift to any shape.
 
 __all__ = ["FAMILIES", "refit"]
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from cl_flow.align.affine import frames_of
+from cl_flow.align.em import Head, Tied, affine_map, tied_components
 from cl_flow.align.one_class import with_frame, with_values
-from cl_flow.align.statistics.algebra import eye_like, positive
-from cl_flow.align.statistics.gaussian import LOG_2PI, GaussianStats
+from cl_flow.align.statistics.algebra import eye_like
 from cl_flow.model.mixture import Mixture
 
 FAMILIES = ("means", "offsets", "diagonal", "full", "affine")
-
-
-class Head(NamedTuple):
-    """Components (M, D) and log weights (M,) of one class.
-
-    They lie in its frame u = weight·z + bias.
-    """
-
-    components: Tensor
-    log_weights: Tensor
-    weight: Tensor
-    bias: Tensor
 
 
 @torch.no_grad()
@@ -133,7 +119,7 @@ def _fit(
 ) -> Head:
     """The class refitted to its latents as they look in its frame."""
     if family == "affine":
-        weight, bias = _affine(head, u, shrinkage, n_iterations)
+        weight, bias = affine_map(head, u, shrinkage, n_iterations)
         return _through(head, weight, bias)
     mean = u.mean(0)
     kept = head.components[0]
@@ -141,7 +127,7 @@ def _fit(
     tied = Tied(head.components + shift, head.log_weights, eye_like(u))
     last = FAMILIES.index(family)
     for name in FAMILIES[1 : last + 1]:
-        tied = _expectation_maximization(u, tied, name, shrinkage, n_iterations)
+        tied = tied_components(u, tied, name, shrinkage, n_iterations)
     components, log_weights, root = tied
     if family in ("means", "offsets"):
         return head._replace(components=components, log_weights=log_weights)
@@ -149,174 +135,17 @@ def _fit(
     offsets = components - components[0]
     moved = kept + offsets @ root.T
     head = head._replace(components=moved, log_weights=log_weights)
-    return _through(head, root, kept - root @ mean)
+    bias = kept - root @ mean
+    return _through(head, root, bias)
 
 
 def _through(head: Head, weight: Tensor, bias: Tensor) -> Head:
     """Class behind one more frame, in front of the one it has."""
+    turned = weight @ head.bias
     return head._replace(
         weight=weight @ head.weight,
-        bias=weight @ head.bias + bias,
+        bias=turned + bias,
     )
-
-
-# ---- components that share a covariance
-
-
-class Tied(NamedTuple):
-    """Components (M, D), log weights (M,) and the inverse root of their covariance."""
-
-    components: Tensor
-    log_weights: Tensor
-    root: Tensor
-
-
-def _expectation_maximization(
-    u: Tensor,
-    tied: Tied,
-    family: str,
-    shrinkage: float,
-    n_iterations: int,
-) -> Tied:
-    """EM over what a family lets change.
-
-    The first component stays.
-    """
-    components, log_weights, root = tied
-    whole = GaussianStats.of(u)
-    for _ in range(n_iterations):
-        r = _responsibilities(u @ root.T, components @ root.T, log_weights)
-        n = positive(r.sum(0))
-        sums = r.T @ u
-        means = sums / n[:, None]
-        components = torch.cat([components[:1], means[1:]])
-        log_weights = (n / n.sum()).log()
-        if family == "offsets":
-            continue
-        covariance = _within(whole, n, means, components[0], shrinkage)
-        if family == "diagonal":
-            root = covariance.diagonal().rsqrt().diag()
-        else:
-            root = _power(covariance, -0.5)
-    return Tied(components, log_weights, root)
-
-
-def _within(
-    whole: GaussianStats,
-    n: Tensor,
-    means: Tensor,
-    first: Tensor,
-    shrinkage: float,
-) -> Tensor:
-    """Covariance (D, D) within components.
-
-    Its scatter is the whole less that between them.
-    """
-    between = means - whole.mean
-    weighted = between * n[:, None]
-    gap = means[0] - first
-    scatter = whole.scatter[0] - weighted.T @ between
-    scatter = scatter + n[0] * torch.outer(gap, gap)
-    level = whole.covariance()[0].diagonal().mean()
-    tiny = torch.finfo(torch.float32).tiny
-    sphere = shrinkage * level.clamp(min=tiny) * eye_like(scatter)
-    return (1 - shrinkage) * scatter / whole.n + sphere
-
-
-# ---- an affine map onto components that stay
-
-
-def _affine(
-    head: Head,
-    u: Tensor,
-    shrinkage: float,
-    n_iterations: int,
-) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the likeliest affine map onto the class as it is."""
-    stats = GaussianStats.of(u)
-    mean = stats.mean[0]
-    covariance = stats.covariance(shrinkage=shrinkage)[0]
-    starts = (eye_like(u), _colouring(covariance, head))
-    ends = []
-    for weight in starts:
-        bias = head.components[0] - weight @ mean
-        for _ in range(n_iterations):
-            weight, bias = _onto(head, u, weight, bias, mean, covariance)
-        likelihood = _log_likelihood(head, u, weight, bias)
-        ends.append((likelihood, weight, bias))
-    _, weight, bias = max(ends, key=lambda end: end[0])
-    return weight, bias
-
-
-def _onto(
-    head: Head,
-    u: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    mean: Tensor,
-    covariance: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """One step of EM.
-
-    The map that maximises the expected likelihood, in closed form.
-    """
-    seen = u @ weight.T + bias
-    r = _responsibilities(seen, head.components, head.log_weights)
-    targets = r @ head.components
-    goal = targets.mean(0)
-    cross = (targets - goal).T @ (u - mean) / len(u)
-    inverse_root = _power(covariance, -0.5)
-    left, k, right = torch.linalg.svd(cross @ inverse_root)
-    stretch = (k + (k.square() + 4).sqrt()) / 2
-    weight = left @ torch.diag(stretch) @ right @ inverse_root
-    return weight, goal - weight @ mean
-
-
-def _colouring(covariance: Tensor, head: Head) -> Tensor:
-    """Symmetric map that gives latents the class's own covariance.
-
-    Whitening, then colouring.
-    """
-    weights = head.log_weights.exp()
-    spread = GaussianStats.of(head.components, weights[:, None])
-    between = spread.covariance()[0]
-    own = between + eye_like(between)
-    root = _power(covariance, 0.5)
-    inverse_root = _power(covariance, -0.5)
-    colour = _power(root @ own @ root, 0.5)
-    return inverse_root @ colour @ inverse_root
-
-
-# ---- shared
-
-
-def _responsibilities(u: Tensor, components: Tensor, log_weights: Tensor) -> Tensor:
-    """p(m | u) (N, M).
-
-    What all components share of the exponent is left out.
-    """
-    square = components.square().sum(1)
-    own = log_weights - 0.5 * square
-    # Four times as fast as along rows of M.
-    log_p = torch.addmm(own[:, None], components, u.T)
-    return log_p.softmax(0).T
-
-
-def _log_likelihood(head: Head, u: Tensor, weight: Tensor, bias: Tensor) -> float:
-    """Mean log-density of latents behind a frame."""
-    seen = u @ weight.T + bias
-    square = torch.cdist(seen, head.components).square()
-    log_p = (head.log_weights - 0.5 * square).logsumexp(1)
-    constant = 0.5 * u.shape[1] * LOG_2PI
-    volume = torch.linalg.slogdet(weight).logabsdet
-    return (log_p.mean() - constant + volume).item()
-
-
-def _power(matrix: Tensor, exponent: float) -> Tensor:
-    """A power of a symmetric positive matrix."""
-    values, vectors = torch.linalg.eigh(matrix)
-    powers = positive(values) ** exponent
-    return (vectors * powers) @ vectors.T
 
 
 def _head(mixture: Mixture, k: int) -> Head:
@@ -337,8 +166,9 @@ def _with_head(mixture: Mixture, k: int, head: Head, *, mu_moves: bool) -> Mixtu
     One that only moves needs no frame.
     """
     mu = head.components[0]
-    values = {"delta": head.components[1:] - mu, "psi": head.log_weights}
+    delta = head.components[1:] - mu
+    psi = head.log_weights
     if mu_moves:
-        return with_values(mixture, k, mu=mu, **values)
-    out = with_values(mixture, k, **values)
+        return with_values(mixture, k, mu=mu, delta=delta, psi=psi)
+    out = with_values(mixture, k, delta=delta, psi=psi)
     return with_frame(out, k, head.weight, head.bias)

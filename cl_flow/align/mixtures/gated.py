@@ -268,8 +268,9 @@ def _as_printed(
     error = x - stats.mean
     mean = stats.mean + over_vectors(share) * error
     if isinstance(stats, PrecisionStats):
-        printed = share * (1 - 3 * share + share**2)
-        return stats.add_outer(n, mean, error, n * printed)
+        factor = 1 - 3 * share + share**2
+        coefficient = n * (share * factor)
+        return stats.add_outer(n, mean, error, coefficient)
     share = over_matrices(share)
     after = x - mean
     moved = mean - stats.mean

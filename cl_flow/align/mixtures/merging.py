@@ -111,8 +111,9 @@ def _bic(state: MixtureState, x: Tensor) -> float:
     k = len(state)
     per_component = _n_moments(x.shape[1])
     n_parameters = k - 1 + k * per_component
+    penalty = n_parameters * math.log(len(x))
     log_likelihood = state.log_prob(x).sum().item()
-    return n_parameters * math.log(len(x)) - 2 * log_likelihood
+    return penalty - 2 * log_likelihood
 
 
 def _n_moments(dim: int) -> float:
@@ -142,14 +143,17 @@ def equality(a: GaussianStats, b: GaussianStats) -> Tensor:
     b = b[first]
     both = a.merge(b)
     dim = a.mean.shape[1]
-    ratio = _log_volume(both) - _log_volume(a) - _log_volume(b)
+    ratio = _log_volume(both)
     expected = _mean_log_volume(both.n, dim)
-    expected = expected - _mean_log_volume(a.n, dim)
-    expected = expected - _mean_log_volume(b.n, dim)
+    for one in (a, b):
+        ratio = ratio - _log_volume(one)
+        expected = expected - _mean_log_volume(one.n, dim)
     dof = _n_moments(dim)
-    scaled = (ratio * dof / expected).nan_to_num(nan=math.inf)
+    scaled = ratio * dof / expected
+    scaled = scaled.nan_to_num(nan=math.inf)
     p = chi2_tail(scaled.clamp(min=0.0), dof)
-    enough = (a.n >= dim + 2) & (b.n >= dim + 2)
+    fewer = torch.minimum(a.n, b.n)
+    enough = fewer >= dim + 2
     return p.where(enough, torch.zeros_like(p))
 
 
@@ -164,11 +168,11 @@ def _mean_log_volume(n: Tensor, dim: int) -> Tensor:
 
     They come from a Gaussian of unit covariance.
     """
-    n_points = n[:, None]
-    steps = torch.arange(1, dim + 1, dtype=n.dtype, device=n.device)
-    dof = (n_points - steps).clamp(min=1e-3)
-    log_det = torch.digamma(dof / 2) - (n_points / 2).log()
-    return n * log_det.sum(1)
+    half = n[:, None] / 2
+    steps = torch.arange(1, dim + 1).to(n)
+    dof = (n[:, None] - steps).clamp(min=1e-3)
+    log_variances = torch.digamma(dof / 2) - half.log()
+    return n * log_variances.sum(1)
 
 
 @POLICIES

@@ -89,9 +89,10 @@ class PrecisionStats:
         """
         delta = x[None] - self.mean[:, None]
         turned = delta @ self.inverse
-        square = (turned * delta).sum(-1).T * self.n
-        log_det = self.log_det - x.shape[1] * self.n.log()
-        return square, log_det
+        square = (turned * delta).sum(-1)
+        square = square.T * self.n
+        log_n = x.shape[1] * self.n.log()
+        return square, self.log_det - log_n
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density log N(x; m, S/n) (N, K) under every component.
@@ -141,7 +142,8 @@ class PrecisionStats:
         square = (delta * half).sum(-1)
         factor = 1 + coefficient * square
         weight = coefficient / factor
-        inverse = self.inverse - outer(over_vectors(weight) * half, half)
+        weighted = over_vectors(weight) * half
+        inverse = self.inverse - outer(weighted, half)
         log_det = self.log_det + factor.log()
         return PrecisionStats(n, mean, inverse, log_det)
 
