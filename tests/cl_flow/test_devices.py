@@ -1,4 +1,4 @@
-"""How many threads torch uses, and that it is given back."""
+"""Threads that torch uses, and that they are given back."""
 
 import pytest
 import torch

@@ -1,6 +1,4 @@
-"""Laws of every aligner, and drifts planted so that it is known what each of them must
-undo.
-"""
+"""Laws of every aligner, and planted drifts that each of them must undo."""
 
 import math
 
@@ -14,7 +12,9 @@ from cl_flow.align.stand_ins import pushed, transported
 from cl_flow.model.mixture import Mixture
 
 pytestmark = pytest.mark.usefixtures("float64")
-DIM, K, OLD = 6, 5, (0, 1, 2)
+DIM = 6
+K = 5
+OLD = (0, 1, 2)
 DRIFT = ("mean_shift", "procrustes", "sdc", "ldc")
 DRAWN = ("transport", "pushforward")
 STREAMED = ("igmm", "igmn", "figmn", "online_em", "merge")
@@ -55,8 +55,9 @@ def rotation() -> torch.Tensor:
 
 
 def evidence(weight: torch.Tensor, bias: torch.Tensor) -> Evidence:
-    """All there can be of a flow whose output has moved by z′ = Az + b; its patches are
-    the latents as they were.
+    """All there can be of a flow whose output has moved by z′ = Az + b.
+
+    Its patches are the latents as they were.
     """
     z, y = latents(mixture())
     new = y >= len(OLD)
@@ -86,7 +87,8 @@ NOTHING = (torch.eye(DIM, dtype=torch.float64), torch.zeros(DIM, dtype=torch.flo
 @each_head
 @each_aligner
 def test_it_leaves_its_input_and_all_other_classes_alone(name, head):
-    before, given = mixture(), evidence(*affine_map())
+    before = mixture()
+    given = evidence(*affine_map())
     state = {key: values.clone() for key, values in before.state_dict().items()}
     after = ALIGNERS[name](before, given, head=head)
     assert all(
@@ -117,7 +119,8 @@ def test_it_answers_the_same_twice(name, head):
 @each_head
 @pytest.mark.parametrize("name", DRIFT)
 def test_where_nothing_drifts_nothing_moves(name, head):
-    before, (z, y) = mixture(), latents(mixture(), n=50)
+    before = mixture()
+    z, y = latents(mixture(), n=50)
     after = ALIGNERS[name](before, evidence(*NOTHING), head=head)
     torch.testing.assert_close(
         after.log_prob(z, y), before.log_prob(z, y), rtol=1e-9, atol=1e-9
@@ -134,7 +137,8 @@ def test_all_but_identity_undo_a_translation(name, head):
     expected = before.mu[:3] + shift if name in DRIFT else means
     torch.testing.assert_close(centers(after)[:3], expected.detach(), atol=0.35, rtol=0)
     z, y = latents(before, n=300, seed=5)
-    z, y = z[y < 3], y[y < 3]
+    z = z[y < 3]
+    y = y[y < 3]
     lost = before.log_prob(z, y).mean() - after.log_prob(z + shift, y).mean()
     assert lost < 0.2
 
@@ -157,7 +161,8 @@ def test_an_unknown_head_and_missing_evidence_are_named(name):
 def test_scores_survive_an_affine_map_of_the_latents_with_the_mixture_moved_along(
     framed,
 ):
-    before, (weight, bias) = mixture(), affine_map()
+    before = mixture()
+    weight, bias = affine_map()
     if framed:
         before = before.framed(
             torch.eye(DIM) + 0.1 * torch.randn(K, DIM, DIM), torch.randn(K, DIM)
@@ -204,7 +209,8 @@ def test_ldc_undoes_an_affine_map_to_the_digit_and_procrustes_a_rotation():
         bias = affine_map()[1]
         after = ALIGNERS[name](mixture(), evidence(weight, bias), **options)
         log_det = torch.linalg.slogdet(weight).logabsdet
-        got, old = after.log_prob(z @ weight.T + bias, y) + log_det, y < 3
+        got = after.log_prob(z @ weight.T + bias, y) + log_det
+        old = y < 3
         torch.testing.assert_close(
             got[old], mixture().log_prob(z, y)[old], rtol=1e-9, atol=1e-9
         )
@@ -213,8 +219,10 @@ def test_ldc_undoes_an_affine_map_to_the_digit_and_procrustes_a_rotation():
 def test_a_map_that_is_not_theirs_to_undo_stays():
     weight, bias = affine_map()
     z, y = latents(mixture(), n=300)
-    z, y = z[y < 3], y[y < 3]
-    there, log_det = z @ weight.T + bias, torch.linalg.slogdet(weight).logabsdet
+    z = z[y < 3]
+    y = y[y < 3]
+    there = z @ weight.T + bias
+    log_det = torch.linalg.slogdet(weight).logabsdet
     lost = {
         name: (
             mixture().log_prob(z, y)
@@ -231,7 +239,8 @@ def test_a_map_that_is_not_theirs_to_undo_stays():
 def test_only_the_full_head_undoes_a_stretch(name):
     stretch = torch.linspace(0.4, 2.5, DIM).diag()
     z, y = latents(mixture(), n=300)
-    z, y = z[y < 3], y[y < 3]
+    z = z[y < 3]
+    y = y[y < 3]
     log_det = torch.linalg.slogdet(stretch).logabsdet
     after = {
         head: ALIGNERS[name](mixture(), evidence(stretch, NOTHING[1]), head=head)

@@ -9,7 +9,9 @@ from torch import Tensor
 from cl_flow.align import GaussianStats, moments, natural_step
 
 pytestmark = pytest.mark.usefixtures("float64")
-N, K, DIM = 60, 3, 4
+N = 60
+K = 3
+DIM = 4
 
 
 def setting() -> tuple[Tensor, Tensor, Tensor]:
@@ -91,7 +93,9 @@ def test_stopped_moments_carry_no_gradient():
 def test_a_natural_step_is_the_inverse_fisher_times_the_gradient():
     x, weights, _ = setting()
     mu = torch.randn(K, DIM, requires_grad=True)
-    batch, rate, weight = GaussianStats.of(x, weights), 0.3, 0.7
+    batch = GaussianStats.of(x, weights)
+    rate = 0.3
+    weight = 0.7
     generative = 0.5 * (weights[:, :, None] * (x[:, None] - mu) ** 2).sum() / N
     discriminative = (
         -(weights * (-0.5 * torch.cdist(x, mu) ** 2).log_softmax(1)).sum() / N

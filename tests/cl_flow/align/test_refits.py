@@ -1,5 +1,6 @@
-"""Refits against closed forms and each other: nested families never lose likelihood,
-planted maps are undone.
+"""Refits against closed forms and each other.
+
+Nested families never lose likelihood, planted maps are undone.
 """
 
 import pytest
@@ -9,7 +10,10 @@ from cl_flow.align.refits import FAMILIES, refit
 from cl_flow.model.mixture import Mixture
 
 pytestmark = pytest.mark.usefixtures("float64")
-DIM, M, K, N = 6, 4, 3, 4000
+DIM = 6
+M = 4
+K = 3
+N = 4000
 EXACT = {"shrinkage": 0.0}
 
 
@@ -50,7 +54,8 @@ def likelihood(mixture: Mixture, z: torch.Tensor, k: int) -> float:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_other_classes_keep_their_bits(mixture, family):
-    z, probe = drawn(mixture, 1), torch.randn(20, DIM)
+    z = drawn(mixture, 1)
+    probe = torch.randn(20, DIM)
     fitted = refit(mixture, z, torch.tensor([1]), family=family)
     torch.testing.assert_close(
         fitted.log_prob_each(probe)[:, [0, 2]], mixture.log_prob_each(probe)[:, [0, 2]]
@@ -74,7 +79,8 @@ def test_means_moves_the_class_as_it_is(mixture):
 
 def test_likelihood_never_falls_along_the_nested_families(mixture):
     stretch = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(3))
-    z, y = drawn(mixture, 0) @ stretch + 3, torch.tensor([0])
+    z = drawn(mixture, 0) @ stretch + 3
+    y = torch.tensor([0])
     values = {
         name: likelihood(refit(mixture, z, y, family=name, **EXACT), z, 0)
         for name in FAMILIES
@@ -118,10 +124,8 @@ def test_a_lone_component_becomes_the_gaussian_of_its_latents():
 
 def test_an_affine_map_of_a_class_is_undone(mixture):
     turn = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(5))
-    weight, bias = (
-        torch.matrix_exp(0.2 * (turn - turn.T)) * torch.linspace(0.5, 2, DIM),
-        torch.randn(DIM),
-    )
+    weight = torch.matrix_exp(0.2 * (turn - turn.T)) * torch.linspace(0.5, 2, DIM)
+    bias = torch.randn(DIM)
     z = drawn(mixture, 0)
     moved = refit(
         mixture,
@@ -132,7 +136,8 @@ def test_an_affine_map_of_a_class_is_undone(mixture):
         **EXACT,
     )
     volume = torch.linalg.slogdet(weight).logabsdet
-    fresh, y = drawn(mixture, 0, seed=9), torch.tensor([0])
+    fresh = drawn(mixture, 0, seed=9)
+    y = torch.tensor([0])
     expected = mixture.log_prob(fresh, y)
     found = moved.log_prob(fresh @ weight.T + bias, y) + volume
     assert (found - expected).abs().mean() < 0.15
@@ -151,7 +156,8 @@ def test_a_class_that_is_where_it_was_stays_there(mixture, family):
     mixture = mixture.replace(
         delta=centered, psi=torch.zeros(K, M)
     )  # the mean of a class is now its main center
-    z, y = drawn(mixture, 1, n=20000), torch.tensor([1])
+    z = drawn(mixture, 1, n=20000)
+    y = torch.tensor([1])
     assert likelihood(refit(mixture, z, y, family=family), z, 1) == pytest.approx(
         likelihood(mixture, z, 1), abs=0.02
     )
@@ -160,7 +166,8 @@ def test_a_class_that_is_where_it_was_stays_there(mixture, family):
 def test_a_frame_that_is_there_is_composed_with(mixture):
     weight = torch.stack([orthogonal(k) * 2 for k in range(K)])
     framed = mixture.framed(weight, torch.randn(K, DIM))
-    z, y = torch.randn(500, DIM), torch.tensor([0])
+    z = torch.randn(500, DIM)
+    y = torch.tensor([0])
     for family in FAMILIES:
         values = [
             likelihood(refit(start, z, y, family=family, **EXACT), z, 0)
@@ -179,7 +186,8 @@ def test_three_latents_are_enough(mixture, family):
 
 
 def test_a_class_per_image_is_a_class_per_latent(mixture):
-    z, y = torch.randn(12, DIM), torch.tensor([2, 0, 2])
+    z = torch.randn(12, DIM)
+    y = torch.tensor([2, 0, 2])
     one, other = (refit(mixture, z, ids) for ids in (y, y.repeat_interleave(4)))
     assert torch.equal(one.log_prob_each(z), other.log_prob_each(z))
 

@@ -42,10 +42,8 @@ def test_they_score_as_their_features_to_the_bit(model, features, given):
     )
     pairs = []
     for images in (features, latents):
-        training, test = (
-            images.where(split="train", label=0),
-            images.where(split="test"),
-        )
+        training = images.where(split="train", label=0)
+        test = images.where(split="test")
         pairs.append(
             score(model, test, calibrate(model, training), given=given, size=(16, 16))
         )

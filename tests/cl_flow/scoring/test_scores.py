@@ -1,5 +1,6 @@
-"""Scores are pointwise, calibrated on normal images, and blind to classes that arrive
-later where they should be.
+"""Scores: pointwise, and calibrated on normal images.
+
+Where they should be, they are blind to classes that arrive later.
 """
 
 import math
@@ -74,7 +75,8 @@ def test_the_published_protocol_does_depend_on_them(model, features):
 
 
 def test_calibration_is_the_median_over_training_patches(model, features, calibration):
-    level, x = model.levels[1], features.where(split="train", category="b").read()[1]
+    level = model.levels[1]
+    x = features.where(split="train", category="b").read()[1]
     z, log_det = level(x.flatten(0, 1).float())
     logp = (
         level.mixture.log_prob(z, torch.ones(len(x), dtype=torch.long)) + log_det
@@ -114,7 +116,8 @@ def test_planted_anomalies_score_higher_where_they_are(model, features, calibrat
 def test_expansion_leaves_likelihood_and_masked_entropy_to_the_bit(
     model, features, calibration
 ):
-    test, train = features.where(split="test"), features.where(split="train")
+    test = features.where(split="test")
+    train = features.where(split="train")
     before = score(model, test, calibration, size=(16, 16))
     model.expand_(4)
     masked = calibrate(model, train, known=CATEGORIES)
@@ -128,11 +131,10 @@ def test_expansion_leaves_likelihood_and_masked_entropy_to_the_bit(
 
 
 def test_entropy_per_log_k_is_divided_before_the_exponent(model, features):
-    train, test = (
-        features.where(split="train"),
-        features.where(split="test", category="a"),
-    )
-    plain, divided = calibrate(model, train), calibrate(model, train, per_log_k=True)
+    train = features.where(split="train")
+    test = features.where(split="test", category="a")
+    plain = calibrate(model, train)
+    divided = calibrate(model, train, per_log_k=True)
     torch.testing.assert_close(
         divided.values[..., 1], plain.values[..., 1] / math.log(3)
     )

@@ -1,5 +1,6 @@
-"""The engine against brute force: the rules of the papers, exact recursions, EM, and
-what a gate lets in.
+"""The engine against brute force.
+
+The rules of the papers, exact recursions, EM, and what a gate lets in.
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ from cl_flow.align.mixtures.merging import equality
 from cl_flow.align.mixtures.stepwise import Stepwise
 
 pytestmark = pytest.mark.usefixtures("float64")
-DIM, FOREVER = 4, {"min_age": math.inf}
+DIM = 4
+FOREVER = {"min_age": math.inf}
 NAMES = list(POLICIES)
 
 
@@ -47,19 +49,20 @@ def same(a: GaussianStats, b: GaussianStats, tolerance: float = 1e-10) -> None:
 def igmn_by_hand(
     x: np.ndarray, spread: float, beta: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts, means, covariances of IGMN as the papers' pseudo-code has it, but for the
-    exact covariance.
+    """Counts, means and covariances of IGMN as the papers' pseudo-code has it.
+
+    But for the exact covariance.
     """
-    sp, mu, C = [], [], []
+    sp = []
+    mu = []
+    C = []
     limit = scipy_stats.chi2.ppf(1 - beta, x.shape[1])
     for row in x:
         d2 = [(row - m) @ np.linalg.inv(c) @ (row - m) for m, c in zip(mu, C)]
         if not d2 or min(d2) > limit:
-            sp, mu, C = (
-                [*sp, 1.0],
-                [*mu, row.copy()],
-                [*C, spread**2 * np.eye(len(row))],
-            )
+            sp = [*sp, 1.0]
+            mu = [*mu, row.copy()]
+            C = [*C, spread**2 * np.eye(len(row))]
             continue
         density = [
             s * scipy_stats.multivariate_normal.pdf(row, m, c)
@@ -67,7 +70,8 @@ def igmn_by_hand(
         ]
         for j, r in enumerate(np.array(density) / np.sum(density)):
             sp[j] += r
-            w, e = r / sp[j], row - mu[j]
+            w = r / sp[j]
+            e = row - mu[j]
             mu[j] = mu[j] + w * e
             C[j] = (1 - w) * C[j] + w * (1 - w) * np.outer(e, e)
     return np.array(sp), np.array(mu), np.array(C)
@@ -127,10 +131,9 @@ def test_figmn_is_igmn_as_printed_too():
 def test_the_printed_update_is_what_its_algebra_says_and_turns_indefinite_past_382(
     share,
 ):
-    e, n = (
-        100 * torch.ones(1, 2),
-        (1 - share) / share,
-    )  # one more point is then this share of its component
+    e = 100 * torch.ones(1, 2)
+    # One more point is then this share of its component.
+    n = (1 - share) / share
     before = GaussianStats(torch.tensor([n]), torch.zeros(1, 2), n * torch.eye(2)[None])
     policy = Gated(beta=1e-9, spread=1.0, variant="paper", max_components=1)
     state = dataclasses.replace(
@@ -164,7 +167,8 @@ def test_the_printed_update_fails_on_a_second_point_far_away(precision):
 
 
 def test_the_recursion_is_the_weighted_batch_in_any_order():
-    x, weights = blobs(60), torch.rand(60, 2)
+    x = blobs(60)
+    weights = torch.rand(60, 2)
     start = GaussianStats(
         torch.ones(2), torch.randn(2, DIM), torch.eye(DIM).expand(2, DIM, DIM)
     )
@@ -187,11 +191,10 @@ def test_the_recursion_is_the_weighted_batch_in_any_order():
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 50])
 def test_precisions_and_log_determinants_are_those_of_direct_inversion(n_rows):
     start = GaussianStats.of(blobs(30), torch.rand(30, 3) + 0.1)
-    x, weights = blobs(n_rows, seed=1), torch.rand(n_rows, 3)
-    kept, direct = (
-        PrecisionStats.of_stats(start).absorb(x, weights),
-        start.absorb(x, weights),
-    )
+    x = blobs(n_rows, seed=1)
+    weights = torch.rand(n_rows, 3)
+    kept = PrecisionStats.of_stats(start).absorb(x, weights)
+    direct = start.absorb(x, weights)
     torch.testing.assert_close(
         kept.inverse, torch.linalg.inv(direct.scatter), rtol=1e-10, atol=1e-12
     )
@@ -208,13 +211,15 @@ def test_precisions_and_log_determinants_are_those_of_direct_inversion(n_rows):
 
 
 def test_one_point_is_the_rank_one_update_of_the_paper():
-    stats, x, r = GaussianStats.of(blobs(30)), torch.randn(1, DIM), 0.7
-    precision, log_det = (
-        stats.covariance()[0].inverse(),
-        torch.logdet(stats.covariance()[0]),
-    )
-    w, e = r / (stats.n[0] + r), x[0] - stats.mean[0]
-    kappa, d2 = w * (1 - w), e @ precision @ e
+    stats = GaussianStats.of(blobs(30))
+    x = torch.randn(1, DIM)
+    r = 0.7
+    precision = stats.covariance()[0].inverse()
+    log_det = torch.logdet(stats.covariance()[0])
+    w = r / (stats.n[0] + r)
+    e = x[0] - stats.mean[0]
+    kappa = w * (1 - w)
+    d2 = e @ precision @ e
     f = 1 + kappa * d2 / (1 - w)
     after = (
         precision - (kappa / (1 - w)) / f * torch.outer(precision @ e, precision @ e)
@@ -247,10 +252,8 @@ def test_a_step_of_rate_one_on_all_data_is_a_step_of_em():
         init_params="random_from_data",
         random_state=0,
     )
-    reference.precisions_init, reference.weights_init = (
-        np.stack([np.eye(DIM)] * 3),
-        np.full(3, 1 / 3),
-    )
+    reference.precisions_init = np.stack([np.eye(DIM)] * 3)
+    reference.weights_init = np.full(3, 1 / 3)
     with pytest.warns(Warning, match="converge"):
         reference.fit(x.numpy())
     policy = Stepwise(3, t0=1.0)
@@ -288,7 +291,8 @@ def test_parameters_wait_for_n_min_and_their_mean_is_kept():
     policy = POLICIES["online_em"](n_components=3, n_min=100, average=True)
     state = learn_mixture(x[:99], policy, batch=9)
     assert torch.equal(state.current.mean, policy.start(x[:99]).fitted.mean)
-    means, fitted = [], state
+    means = []
+    fitted = state
     for part in x[99:].split(20):
         fitted = policy.observe(fitted, part)
         means.append(fitted.current.mean)
@@ -372,7 +376,8 @@ def test_small_components_are_removed_when_old_and_the_last_one_stays():
 
 @pytest.mark.parametrize(("dim", "n_a", "n_b"), [(2, 8, 12), (5, 20, 30), (10, 40, 80)])
 def test_equality_rejects_equal_components_as_often_as_its_level_says(dim, n_a, n_b):
-    generator, p = torch.Generator().manual_seed(0), []
+    generator = torch.Generator().manual_seed(0)
+    p = []
     for _ in range(600):
         a, b = (
             GaussianStats.of(torch.randn(n, dim, generator=generator))
@@ -384,10 +389,8 @@ def test_equality_rejects_equal_components_as_often_as_its_level_says(dim, n_a, 
 
 def test_equality_sees_a_shift_a_stretch_and_too_few_points():
     x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    a, others = (
-        GaussianStats.of(x[:100]),
-        (x[100:], x[100:] + 1, x[100:] * 2, x[100:104]),
-    )
+    a = GaussianStats.of(x[:100])
+    others = (x[100:], x[100:] + 1, x[100:] * 2, x[100:104])
     p = [equality(a, GaussianStats.of(other)).item() for other in others]
     assert p[0] > 0.05 and max(p[1:]) < 1e-6 and p[3] == 0
 
@@ -446,7 +449,8 @@ def test_draws_follow_the_density(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stream_can_be_taken_up_again_and_leaves_its_past_alone(name):
-    x, policy = blobs(), POLICIES[name]()
+    x = blobs()
+    policy = POLICIES[name]()
     whole = learn_mixture(x, policy, batch=50)
     first = learn_mixture(x[:150], policy, batch=50, state=policy.start(x))
     before = first.stats.mean.clone()

@@ -1,5 +1,6 @@
-"""Gaussian statistics against NumPy and torch.distributions: however a stream is cut,
-its statistics are the same.
+"""Gaussian statistics against NumPy and torch.distributions.
+
+However a stream is cut, its statistics are the same.
 """
 
 import numpy as np
@@ -10,7 +11,9 @@ from torch.distributions import MultivariateNormal
 from cl_flow.align import GaussianStats
 
 pytestmark = pytest.mark.usefixtures("float64")
-N, K, DIM = 40, 3, 5
+N = 40
+K = 3
+DIM = 5
 
 
 @pytest.fixture
@@ -46,10 +49,8 @@ def test_they_are_the_weighted_moments(x, weights):
 
 @pytest.mark.parametrize("cut", [1, 13, 39])
 def test_two_parts_merge_into_the_whole_in_either_order(x, weights, cut):
-    a, b = (
-        GaussianStats.of(x[:cut], weights[:cut]),
-        GaussianStats.of(x[cut:], weights[cut:]),
-    )
+    a = GaussianStats.of(x[:cut], weights[:cut])
+    b = GaussianStats.of(x[cut:], weights[cut:])
     same(a.merge(b), GaussianStats.of(x, weights))
     same(b.merge(a), GaussianStats.of(x, weights))
 

@@ -1,0 +1,67 @@
+"""Draws of old classes: from where their mixture lies, and back through the flow."""
+
+import math
+
+import pytest
+import torch
+
+from cl_flow.align.draws import inverted_patches, mixture_draws
+from cl_flow.align.laws import TRUNCATION
+from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.model.mixture import Mixture
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def mixture() -> Mixture:
+    mixture = Mixture(6, n_components=3)
+    return mixture.expand(4, init="orthogonal", generator=generator())
+
+
+@pytest.fixture
+def model() -> FlowModel:
+    config = FlowConfig(n_blocks=2, n_components=3, position_dim=8, hidden=16)
+    return FlowModel([6, 8], [(4, 4), (2, 2)], config).expand_(["a", "b"])
+
+
+def test_draws_lie_within_the_truncation_of_a_component_of_their_class(mixture):
+    draws = mixture_draws(mixture, [3, 1], 200, generator=generator())
+    assert draws.shape == (2, 200, 6)
+    for k, z in zip([3, 1], draws):
+        centers = mixture.components()[k]
+        reach = (z[:, None] - centers).abs().amax(2)
+        assert (reach.amin(1) <= TRUNCATION + 1e-5).all()
+
+
+def test_without_truncation_draws_have_unit_variance(mixture):
+    mixture = mixture.replace(delta=torch.zeros_like(mixture.delta))
+    options = {"generator": generator(), "truncation": math.inf}
+    draws = mixture_draws(mixture, [0], 20_000, **options)
+    expected = torch.ones(6)
+    torch.testing.assert_close(draws[0].var(0), expected, atol=0.05, rtol=0)
+
+
+def test_inverted_patches_are_those_of_their_latents(model):
+    latents = [torch.randn(2, 30, dim, generator=generator()) for dim in (6, 8)]
+    pool, facts = inverted_patches(model, latents, generator=generator(1))
+    for level, z, x, cells in zip(model.levels, latents, pool.x, pool.cells):
+        again, _ = level(x, cells)
+        expected = z.flatten(0, 1)
+        torch.testing.assert_close(again, expected, atol=1e-4, rtol=1e-4)
+    assert [counts.tolist() for counts in pool.counts] == [[30, 30], [30, 30]]
+    assert facts["finite_share"].tolist() == [1.0, 1.0]
+    assert facts["inversion_error"].max() < 1e-4
+
+
+def test_a_latent_that_is_not_finite_is_left_out_and_a_whole_class_is_an_error(model):
+    latents = [torch.zeros(2, 5, dim) for dim in (6, 8)]
+    latents[0][1, 0] = math.nan
+    pool, facts = inverted_patches(model, latents, generator=generator())
+    assert pool.counts[0].tolist() == [5, 4]
+    assert facts["finite_share"][0].item() == pytest.approx(0.9)
+    latents[0][1] = math.nan
+    with pytest.raises(FloatingPointError, match="got none of one"):
+        inverted_patches(model, latents, generator=generator())
