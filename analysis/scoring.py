@@ -18,7 +18,7 @@ from cl_flow.data.images import image_size, read_mask
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.runs.run import Run
-from cl_flow.scoring.scores import PARTS, Scores, calibrate, score
+from cl_flow.scoring.scores import PARTS, Calibration, Scores, calibrate, score
 
 # Metrics of images take labels and scores (images,), those whose names begin otherwise
 # take masks and maps (images, H, W).
@@ -45,14 +45,14 @@ class Scoring:
             likeliest class), or both.
         normalise: `"train"` (pointwise) or `"set"` (the published protocol, see
             `cl_flow.scoring.scores`).
-        calibrate_on: Training images per category that scores are calibrated on; None
-            takes all.
+        calibrate_on: Training images per category that scores are calibrated on, 1 or
+            more; None takes all. `"set"` calibrates on none.
         size: Side of the maps in pixels; None is the image size, 256 at most.
         sigma: Smoothing of the maps in pixels.
 
     Raises:
         KeyError: A name that is not known.
-        ValueError: A size or a smoothing that cannot be.
+        ValueError: A size, a smoothing or a calibration that cannot be.
 
     Example:
         >>> Scoring(metric="image_auroc", given=None)
@@ -76,6 +76,7 @@ class Scoring:
         _check("part", self.part, PARTS)
         _check("class", self.given, ("category", None))
         _check("normalisation", [self.normalise], ("train", "set"))
+        _check_calibration(self.normalise, self.calibrate_on)
         if self.size is not None and self.size < 1:
             raise ValueError(f"Expected maps of 1 pixel or more; got {self.size}.")
         if self.sigma < 0:
@@ -117,6 +118,18 @@ def _check(
         )
 
 
+def _check_calibration(normalise: str, calibrate_on: int | None) -> None:
+    if calibrate_on is None:
+        return
+    if calibrate_on < 1:
+        raise ValueError(f"Expected calibrate_on of 1 or more; got {calibrate_on}.")
+    if normalise == "set":
+        raise ValueError(
+            "Expected normalise='train' with calibrate_on, since 'set' has no training "
+            f"images; got calibrate_on={calibrate_on}."
+        )
+
+
 # ---- one model
 
 
@@ -150,8 +163,9 @@ def measure(
     calibrated = features.where(
         category=list(categories if given else model.categories)
     )
-    training = _reference(calibrated, scoring)
-    calibration = calibrate(model, training, known=known, per_log_k=per_log_k)
+    calibration = _calibration(
+        model, calibrated, scoring, known=known, per_log_k=per_log_k
+    )
     side = scoring.side()
     rows = []
     for category in categories:
@@ -172,6 +186,21 @@ def measure(
                 rows.append((category, metric, part, *value))
     columns = ["category", "metric", "part", "value", "labels", "scores"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _calibration(
+    model: FlowModel,
+    images: Features,
+    scoring: Scoring,
+    *,
+    known: Sequence[str] | None = None,
+    per_log_k: bool = False,
+) -> Calibration | str:
+    """Calibration that a scoring asks for, as `score` takes it."""
+    if scoring.normalise == "set":
+        return "set"
+    training = _reference(images, scoring)
+    return calibrate(model, training, known=known, per_log_k=per_log_k)
 
 
 def _reference(images: Features, scoring: Scoring) -> Features:
@@ -241,9 +270,7 @@ def scored(
     for step in tqdm(chosen, desc=f"scoring {run.name}", unit="step", leave=False):
         model = run[step].model(pick_device())
         known = features.where(category=list(model.categories))
-        calibration = scoring.normalise
-        if calibration == "train":
-            calibration = calibrate(model, _reference(known, scoring))
+        calibration = _calibration(model, known, scoring)
         for category in model.categories:
             test = known.where(split="test", category=category)
             for given in scoring.given:

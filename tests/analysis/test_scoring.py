@@ -17,17 +17,13 @@ def run(tiny, tmp_path_factory) -> Run:
     return fit(tiny, folder=tmp_path_factory.mktemp("runs"), progress=False)
 
 
+@pytest.mark.parametrize("normalise", ["train", "set"])
 @pytest.mark.parametrize("given", ["category", None])
-def test_a_measurement_is_what_evaluate_says(run, given):
-    evaluated = evaluate(run, scoring=Scoring(given=(given,), size=32)).query(
-        "step == 1"
-    )
+def test_a_measurement_is_what_evaluate_says(run, given, normalise):
+    scoring = Scoring(given=(given,), normalise=normalise, size=32)
+    evaluated = evaluate(run, scoring=scoring).query("step == 1")
     rows = measure(
-        run[1].model(),
-        run.features,
-        run.tasks[0],
-        scoring=Scoring(metric=("image_auroc", "pixel_auroc"), size=32),
-        given=given,
+        run[1].model(), run.features, run.tasks[0], scoring=scoring, given=given
     )
     both = rows.merge(evaluated, on=["category", "metric", "part"])
     assert len(both) == len(rows) == 18 and np.array_equal(
@@ -37,6 +33,21 @@ def test_a_measurement_is_what_evaluate_says(run, given):
     assert [
         image_auroc(*pair) for pair in zip(image["labels"], image["scores"])
     ] == list(image["value"])
+
+
+def test_a_normalisation_changes_the_scores_of_a_measurement(run):
+    train, of_set = (
+        measure(
+            run[1].model(),
+            run.features,
+            run.tasks[0],
+            scoring=Scoring(metric="image_auroc", normalise=normalise, size=32),
+        )
+        for normalise in ("train", "set")
+    )
+    assert not any(
+        np.array_equal(*pair) for pair in zip(train["scores"], of_set["scores"])
+    )
 
 
 def test_calibration_on_a_few_images_looks_at_no_other(run):
@@ -94,3 +105,14 @@ def test_wrong_input_is_named(run):
     pixels = pd.DataFrame({"category": ["a"], "labels": [None], "scores": [None]})
     with pytest.raises(ValueError, match="rows of image_auroc"):
         resampled(pixels)
+
+
+@pytest.mark.parametrize("calibrate_on", [0, -2])
+def test_a_calibration_needs_an_image(calibrate_on):
+    with pytest.raises(ValueError, match=f"1 or more; got {calibrate_on}"):
+        Scoring(calibrate_on=calibrate_on)
+
+
+def test_the_set_has_no_images_to_calibrate_on():
+    with pytest.raises(ValueError, match="normalise='train' with calibrate_on"):
+        Scoring(normalise="set", calibrate_on=4)
