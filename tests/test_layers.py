@@ -40,7 +40,11 @@ APART = {"cl_flow.doctor", "cl_flow.__main__"}  # examines from outside; opens t
 # Library -> the modules that may import it; every other module asks them.
 OWNERS = {
     "FrEIA": {"cl_flow.model.flow", "cl_flow.model.coupling"},
-    "timm": {"cl_flow.data.backbones", "cl_flow.data.extraction"},
+    "timm": {
+        "cl_flow.data.backbones",
+        "cl_flow.data.extraction",
+        "cl_flow.data.weights",
+    },
     "PIL": {
         "analysis.commands",
         "cl_flow.data.images",

@@ -1,19 +1,19 @@
-"""Frozen timm backbones and where their weights come from."""
+"""Frozen timm backbones."""
 
 __all__ = ["FeatureConfig", "load_backbone"]
 
 import logging
-import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 from torch import nn
 
-from cl_flow.paths import ASSETS, DATA
+from cl_flow.data.weights import PACKAGES, find_weights, read_package
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ class FeatureConfig:
         backbone: timm model name with its weight tag (the untagged name changed weights
             between versions).
         weights: File of weights, absolute or below the data folder; None looks in the
-            local cache, then on the hub; `"random"` draws them from seed 0 (for trying
-            shapes).
+            local cache, among installed packages of weights, then on the hub;
+            `"random"` draws them from seed 0 (for trying shapes).
         image_size: Side in pixels that images are resized to.
         scales: The pyramid: the image is scaled by 1/s for each s.
         out_indices: Stages of the backbone that become levels.
@@ -48,14 +48,14 @@ def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
 
     `source`, `sha`, `mean`, `std`, `interpolation`.
 
-    Weights come from the explicit file, else from the local cache, else from the hub;
-    the log says which.
+    Weights come from the explicit file, else from the local cache, else from an
+    installed package of weights, else from the hub; the log says which.
 
     Raises:
         FileNotFoundError: The explicit file is not there.
-        ConnectionError: No weights in the cache, and the hub is out of reach or
+        ConnectionError: No weights on this machine, and the hub is out of reach or
             switched off.
-        ValueError: timm does not know the name.
+        ValueError: timm does not know the name, or the weights are another network's.
     """
     import timm
 
@@ -64,80 +64,81 @@ def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:6]
         close = ", ".join(near) or "see timm.list_models()"
         raise ValueError(f"Unknown timm model {name!r}; known, for example: {close}.")
-    path = None if config.weights == "random" else _find_weights(config)
-    overlay = None if path is None else {"file": str(path)}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = timm.create_model(
-            name,
-            pretrained=path is not None,
-            features_only=True,
-            out_indices=config.out_indices,
-            pretrained_cfg_overlay=overlay,
-        )
-    cfg: Any = model.pretrained_cfg
-    facts = {key: cfg[key] for key in ("mean", "std", "interpolation")}
+    model = _create(config)
     sha = "random"
     source = "drawn from seed 0"
-    if path is not None:
+    if config.weights != "random":
+        path = find_weights(name, config.weights)
+        drawn = model
+        model = _with_weights(config, path)
+        _check_taken(drawn, model, name, path)
         sha = blake2b(path.read_bytes(), digest_size=16).hexdigest()
         source = str(path)
+    cfg: Any = model.pretrained_cfg
+    facts = {key: cfg[key] for key in ("mean", "std", "interpolation")}
     log.info("backbone %s: weights %s", name, source)
     return model.eval().requires_grad_(False), {**facts, "source": source, "sha": sha}
 
 
-def _find_weights(config: FeatureConfig) -> Path:
-    if config.weights is not None:
-        places = [
-            Path(config.weights).expanduser(),
-            DATA / config.weights,
-            ASSETS / config.weights,
-        ]
-        for place in places:
-            if place.is_file():
-                return place
-        raise FileNotFoundError(
-            f"Expected a file of weights; got {config.weights!r}, found neither there "
-            f"nor in {DATA}."
-        )
-    import huggingface_hub
+def _create(config: FeatureConfig, **options: Any) -> nn.Module:
+    """The stages of a backbone, with weights drawn from seed 0."""
     import timm
 
-    cfg: Any = timm.models.get_pretrained_cfg(config.backbone)
-    repository = cfg.hf_hub_id
-    file = cfg.hf_hub_filename or "model.safetensors"
-    for name in (file, "model.safetensors", "pytorch_model.bin"):
-        cached = huggingface_hub.try_to_load_from_cache(repository, name)
-        if isinstance(cached, str):
-            return Path(cached)
-    return _download(config.backbone, repository, file)
-
-
-def _download(backbone: str, repository: str, file: str) -> Path:
-    """From the hub, if it answers within seconds.
-
-    Its client would retry for a minute where there is no network.
-    """
-    import huggingface_hub
-
-    endpoint = huggingface_hub.constants.ENDPOINT
-    way_out = (
-        f"put {repository}'s {file} on this machine and name it in "
-        "FeatureConfig(weights=…)"
-    )
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
-        raise ConnectionError(
-            f"No weights of {backbone!r} in the local cache, and HF_HUB_OFFLINE is "
-            f"set; {way_out}."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return timm.create_model(
+            config.backbone,
+            features_only=True,
+            out_indices=config.out_indices,
+            **options,
         )
+
+
+def _with_weights(config: FeatureConfig, path: Path) -> nn.Module:
+    package = PACKAGES.get(config.backbone)
+    if package is not None and path == package.path:
+        model = _create(config)
+        stored = read_package(config.backbone)
+        state = {name: stored.get(name, x) for name, x in model.state_dict().items()}
+        model.load_state_dict(state)
+        return model
+    with _without_a_line_about("Unexpected keys"):
+        return _create(
+            config, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
+        )
+
+
+@contextmanager
+def _without_a_line_about(beginning: str) -> Iterator[None]:
+    """Silence timm where it tells of what a model without a head leaves aside."""
+    timm_log = logging.getLogger("timm.models._builder")
+
+    def others(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(beginning)
+
+    timm_log.addFilter(others)
     try:
-        address = urlsplit(endpoint)
-        socket.create_connection(
-            (address.hostname, address.port or 443), timeout=3
-        ).close()
-    except OSError as error:
-        raise ConnectionError(
-            f"No weights of {backbone!r} in the local cache, and {endpoint} is out of "
-            f"reach ({error}); {way_out}."
-        ) from error
-    return Path(huggingface_hub.hf_hub_download(repository, file))
+        yield
+    finally:
+        timm_log.removeFilter(others)
+
+
+def _check_taken(drawn: nn.Module, model: nn.Module, name: str, path: Path) -> None:
+    """Refuse weights that leave some of the backbone as it was drawn.
+
+    timm takes what fits by name and passes over the rest.
+    """
+    before = dict(drawn.named_parameters())
+    matrices = {key: x for key, x in model.named_parameters() if x.ndim > 1}
+    left = [key for key, x in matrices.items() if torch.equal(x, before[key])]
+    if left:
+        raise ValueError(
+            f"Expected the weights of {name}; got {path}, which lacks {len(left)} of "
+            f"{len(matrices)} tensors, for example {left[0]}. Are its names prefixed, "
+            "or is it another network's?"
+        )
+    broken = [key for key, x in model.state_dict().items() if not x.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"Expected finite weights of {name}; got {path}, where {broken[0]} is not."
+        )
