@@ -64,14 +64,14 @@ ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell printf %s '$(PRESET)' | cksum | tr 
 NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
 SOURCES := $(filter-out cl_flow/doctor.py analysis/cli.py analysis/commands.py,\
   $(shell find cl_flow analysis -name '*.py' -o -name '*.mplstyle'))
-ASSETS := $(wildcard data/backbone/*.safetensors data/reference/*.csv)
+ASSETS := $(wildcard data/reference/*.csv)
 
 # The figures that README shows.
 GALLERY := 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 05-recovery
 
 # ---- targets
 
-.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lint coverage lowest lab bench lock backbone clean distclean
+.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lint coverage lowest lab bench lock clean distclean
 
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -132,9 +132,6 @@ bench: | $(READY) ## Time what is worth timing beside what one would run instead
 lock: | $(READY) ## Write constraints.txt, the exact versions of today (opt in: PIP_CONSTRAINT=constraints.txt make env)
 	$(RUN) -m pip install uv
 	$(RUN) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --output-file constraints.txt
-
-backbone: | $(READY) ## Train the bundled backbone anew
-	$(RUN) data/backbone/train.py
 
 clean: ## Remove figures, executed notebooks and caches; keep features, runs and downloads
 	rm -rf '$(DATA)/executed' '$(DATA)/figures' build dist .pytest_cache .ruff_cache .benchmarks

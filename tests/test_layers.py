@@ -27,7 +27,8 @@ FLOORS = {
     "analysis": [
         "metrics style conventions rows source rooms former",
         "intervals",
-        "contrasts experiments scoring studies",
+        "contrasts experiments scoring",
+        "studies",
         "detection pictures embedding centers expansion recovery alignment",
         "ledger methods",
         "report",

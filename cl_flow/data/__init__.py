@@ -14,6 +14,7 @@ __all__ = [
     "make_stream",
     "read_image",
     "read_mask",
+    "read_order",
     "task_order",
     "union",
 ]
@@ -24,4 +25,4 @@ from cl_flow.data.extraction import load_features
 from cl_flow.data.features import Features, union
 from cl_flow.data.images import image_size, read_image, read_mask
 from cl_flow.data.patches import Batch, PatchPool
-from cl_flow.data.streams import StreamConfig, Task, make_stream, task_order
+from cl_flow.data.streams import StreamConfig, Task, make_stream, read_order, task_order

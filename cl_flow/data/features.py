@@ -163,12 +163,3 @@ def union(parts: Sequence[Features]) -> Features:
     return dataclasses.replace(
         parts[0], samples=samples, rows=np.concatenate([part.rows for part in parts])
     )
-
-
-# ---- whitening
-
-
-# ---- the backbone
-
-
-# ---- extraction and its cache

@@ -3,10 +3,11 @@
 A task holds the training features of its categories.
 """
 
-__all__ = ["StreamConfig", "Task", "make_stream", "task_order"]
+__all__ = ["StreamConfig", "Task", "make_stream", "read_order", "task_order"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -98,6 +99,27 @@ def task_order(
         [tuple(names[stop - size : stop]) for size, stop in zip(sizes, stops)],
         config.without,
     )
+
+
+def read_order(path: str | Path) -> StreamConfig:
+    """Stream that a text file fixes: a line for each task, naming its categories.
+
+    Names stand apart by blanks or commas; what follows a # is a comment.
+
+    Raises:
+        ValueError: No category, or one that is named twice.
+    """
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    named = [line.partition("#")[0].replace(",", " ").split() for line in lines]
+    tasks = [names for names in named if names]
+    order = tuple(name for names in tasks for name in names)
+    twice = sorted({name for name in order if order.count(name) > 1})
+    if twice or not order:
+        raise ValueError(
+            f"Expected a line of categories for each task in {path}, each named once; "
+            f"got {', '.join(twice) + ' twice' if twice else 'none'}."
+        )
+    return StreamConfig(split=tuple(map(len, tasks)), order=order)
 
 
 def make_stream(features: Features, config: StreamConfig | None = None) -> list[Task]:

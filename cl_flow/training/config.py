@@ -23,6 +23,8 @@ class TrainConfig:
         weight_decay: Coupled decay of the flow's weights; mixtures have none.
         warmup: Share of the steps over which the rate rises linearly from a tenth.
         final_lr: Rate at the end of the cosine, as a share of the peak.
+        staircase: Stairs that the cosine falls in, as many passes each; None lets it
+            fall smoothly. HGAD's meta-epochs are such stairs.
         inter_only: Share of the steps before the losses within a class begin (HGAD: 2
             of 25).
         losses: Weights of the terms.
@@ -36,5 +38,10 @@ class TrainConfig:
     weight_decay: float = 1e-4
     warmup: float = 0.08
     final_lr: float = 1e-3
+    staircase: int | None = None
     inter_only: float = 0.08
     losses: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        if self.staircase is not None and self.staircase < 1:
+            raise ValueError(f"Expected 1 stair or more; got {self.staircase}.")

@@ -102,7 +102,7 @@ def _epochs(
                 loader.epoch(), epoch * loader.steps_per_epoch
             ):
                 _differentiate(model, batch, config, step >= begin_intra, penalty, sums)
-                optimizer.step(config.lr * _rate(step / n_steps, config))
+                optimizer.step(config.lr * _rate(step, n_steps, config))
                 bar.update()
                 if midway is not None and step + 1 == max(1, n_steps // 2):
                     midway(model)
@@ -176,18 +176,20 @@ def _means(
     return rows
 
 
-def _rate(progress: float, config: TrainConfig) -> float:
-    """Share of the peak learning rate after a share of the steps.
+def _rate(step: int, n_steps: int, config: TrainConfig) -> float:
+    """Share of the peak learning rate in a step.
 
-    Cosine, and below it a linear warm-up.
+    Cosine, smooth or in stairs, and below it a linear warm-up.
     """
-    cosine = (
-        config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
-    )
-    if progress >= config.warmup:
-        return cosine
-    end = (
-        config.final_lr
-        + (1 - config.final_lr) * (1 + math.cos(math.pi * config.warmup)) / 2
-    )
-    return 0.1 + (end - 0.1) * progress / config.warmup
+    progress = step / n_steps
+    if progress < config.warmup:
+        end = _cosine(config.warmup, config.final_lr)
+        return 0.1 + (end - 0.1) * progress / config.warmup
+    if config.staircase is not None:
+        progress = step * config.staircase // n_steps / config.staircase
+    return _cosine(progress, config.final_lr)
+
+
+def _cosine(progress: float, end: float) -> float:
+    """Fall from 1 to `end` along half a cosine."""
+    return end + (1 - end) * (1 + math.cos(math.pi * progress)) / 2

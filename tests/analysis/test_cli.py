@@ -9,7 +9,7 @@ import pytest
 
 from analysis import cli
 from analysis.commands import COMMANDS
-from analysis.studies import PRESETS
+from analysis.studies import PRESETS, Preset
 from cl_flow import Run, fit
 from cl_flow.paths import DATA
 from cl_flow.runs import library
@@ -18,7 +18,7 @@ from cl_flow.runs import library
 @pytest.fixture
 def preset(tiny, monkeypatch) -> str:
     """Name of a preset that trains in a second."""
-    monkeypatch.setitem(PRESETS, "tiny-preset", lambda: tiny)
+    monkeypatch.setitem(PRESETS, "tiny-preset", lambda: Preset(tiny))
     return "tiny-preset"
 
 

@@ -2,24 +2,37 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 
-from analysis.studies import PRESETS, Study, study
-from cl_flow import fit
+from analysis.scoring import Scoring
+from analysis.studies import ORDER_FILE, PRESETS, PUBLISHED, Study, study
+from cl_flow import StreamConfig, fit
 from cl_flow.paths import DATA
 
+OWN_IMAGES = [name for name, make in PRESETS.items() if make().base.dataset != "folder"]
 
-@pytest.mark.parametrize("preset", PRESETS)
+
+@pytest.mark.parametrize("preset", OWN_IMAGES)
 def test_a_preset_is_a_whole_config(preset):
     plan = study(preset, seeds=3)
-    assert plan.seeds == (0, 1, 2) and plan.base.dataset == preset
+    assert plan.seeds == (0, 1, 2) and plan.base == PRESETS[preset]().base
     one, other = plan.config("joint", seed=2), plan.config("finetune", seed=2)
     assert one.replace(strategy="finetune") == other and (
         one.seed_model,
         one.seed_data,
     ) == (2, 2)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_takes_a_folder_of_ones_own(preset, tiny):
+    plan = study(preset, root=tiny.root)
+    ours = PRESETS[preset]().base
+    assert plan.base == ours.replace(dataset="folder", root=tiny.root)
+    assert plan.tasks == [("ant", "bee", "cat"), ("dog", "elk", "fox")]
 
 
 def test_mvtec_is_hgads_published_size():
@@ -35,6 +48,30 @@ def test_mvtec_is_hgads_published_size():
     )
 
 
+def test_slides_differ_from_mvtec_in_schedule_and_scores_alone():
+    slides, mvtec = study("slides"), study("mvtec")
+    assert slides.base.replace(train=mvtec.base.train) == mvtec.base
+    train = slides.base.train
+    assert (train.epochs, train.staircase) == (10, 5)
+    assert train.warmup == train.inter_only == 2 / 5
+    usual = ("losses", "lr", "betas", "batch_images", "batch_patches", "final_lr")
+    assert all(getattr(train, k) == getattr(mvtec.base.train, k) for k in usual)
+    assert slides.scored == Scoring(normalise="set", size=256) == PUBLISHED
+
+
+def test_slides_lite_differs_from_slides_in_features_and_images_alone():
+    lite, slides = study("slides-lite"), study("slides")
+    same = {"features": slides.base.features, "dataset": slides.base.dataset}
+    assert lite.base.replace(**same) == slides.base and lite.scored == slides.scored
+
+
+def test_where_scores_are_normalised_by_the_set_there_is_nothing_to_calibrate(tiny):
+    few = {"metric": "image_auroc", "calibrate_on": 4}
+    assert Study("a", tiny, (0,)).scoring(**few) == Scoring(**few)
+    by_set = Study("a", tiny, (0,), PUBLISHED).scoring(**few)
+    assert by_set == Scoring(metric="image_auroc", normalise="set", size=256)
+
+
 def test_a_folder_of_ones_own_is_a_study(tiny):
     plan = study(tiny.root, seeds=[4])
     assert (
@@ -43,6 +80,22 @@ def test_a_folder_of_ones_own_is_a_study(tiny):
         and plan.seeds == (4,)
     )
     assert "ant, bee, cat" in plan._repr_html_()
+    assert plan == study("photographs", root=tiny.root, seeds=[4])
+    assert plan.name == Path(tiny.root).name
+    assert study("smoke", root=tiny.root).name == f"smoke-{plan.name}"
+
+
+def test_a_folder_says_which_categories_arrive_when(tmp_path, tiny):
+    root = tmp_path / "photographs"
+    shutil.copytree(tiny.root, root)
+    (root / ORDER_FILE).write_text("fox ant\nbee, dog\ncat\nelk\n")
+    plan = study(root)
+    assert plan.tasks == [("fox", "ant"), ("bee", "dog"), ("cat",), ("elk",)]
+    assert len(study(root, stream=StreamConfig(split=2)).tasks) == 3
+    (root / ORDER_FILE).write_text("fox ant\nbee")
+    plan = study(root)
+    with pytest.raises(ValueError, match="Expected an order that names each category"):
+        plan.tasks  # noqa: B018
 
 
 def test_a_study_trains_what_is_missing_and_keeps_its_figures(tiny):
@@ -69,13 +122,17 @@ def test_a_study_trains_what_is_missing_and_keeps_its_figures(tiny):
     [
         (
             lambda: study("synthetics"),
-            "Unknown preset 'synthetics'; known: synthetic, smoke, mvtec, or the path",
+            "Unknown preset 'synthetics'; known: synthetic, smoke, photographs, mvtec, "
+            "slides, slides-lite, or the path",
         ),
+        (lambda: study("photographs"), "a folder of images for the preset 'photogr"),
+        (lambda: study("smoke", root="no/such"), "a folder of images; got .*no/such"),
+        (lambda: study(".", root="tests"), "a preset with root='tests'; got another"),
         (lambda: study("smoke", seeds=0), "at least one seed"),
     ],
 )
 def test_wrong_input_is_named(call, message):
-    with pytest.raises((KeyError, ValueError), match=message):
+    with pytest.raises((KeyError, ValueError, FileNotFoundError), match=message):
         call()
 
 

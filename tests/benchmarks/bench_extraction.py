@@ -21,7 +21,7 @@ from cl_flow.data.images import read_image
 from tests.benchmarks.conftest import keep, timed
 
 CONFIGS = {
-    "bundled": study("synthetic").base.features,
+    "lite0": study("synthetic").base.features,
     "resnet18": FeatureConfig("resnet18.a1_in1k", "random", 256, (1,), (2, 3)),
     "wide_resnet50": FeatureConfig(
         "wide_resnet50_2.racm_in1k", "random", 256, (1,), (2, 3)

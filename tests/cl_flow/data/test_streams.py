@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cl_flow.data.features import Features
-from cl_flow.data.streams import StreamConfig, Task, make_stream, task_order
+from cl_flow.data.streams import StreamConfig, Task, make_stream, read_order, task_order
 
 NAMES = [f"c{i:02d}" for i in range(15)]
 
@@ -99,3 +99,39 @@ def test_a_task_refuses_test_images_and_missing_categories(features):
         Task(0, ("c00",), features.where(category="c00"))
     with pytest.raises(ValueError, match="none of c01"):
         Task(0, ("c00", "c01"), features.where(category="c00", split="train"))
+
+
+# ---- the order that a file fixes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wood tile\ncable\n",
+        "wood, tile\n\n  cable",
+        "# first the textures\nwood tile  # both\ncable",
+    ],
+)
+def test_a_file_fixes_tasks_and_their_order(tmp_path, text):
+    path = tmp_path / "order.txt"
+    path.write_text(text)
+    stream = read_order(path)
+    assert stream == StreamConfig(split=(2, 1), order=("wood", "tile", "cable"))
+    assert task_order({"cable", "tile", "wood"}, stream) == [
+        ("wood", "tile"),
+        ("cable",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("wood tile\nwood", "each named once; got wood twice"),
+        ("# nothing yet\n", "got none"),
+    ],
+)
+def test_a_file_without_an_order_is_refused(tmp_path, text, message):
+    path = tmp_path / "order.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_order(path)

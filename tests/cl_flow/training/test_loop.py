@@ -12,7 +12,7 @@ import torch
 from cl_flow.data.features import Features
 from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.training.config import TrainConfig
-from cl_flow.training.loop import train
+from cl_flow.training.loop import _rate, train
 
 CONFIG = TrainConfig(epochs=8, batch_images=4, batch_patches=5, lr=3e-3)
 
@@ -156,3 +156,37 @@ def test_wrong_input_is_named(data):
         )
     with pytest.raises(KeyError, match="No center for b; known: a"):
         train(build(data).fresh().expand_(["a"]), data, CONFIG, progress=False)
+
+
+# ---- the rate
+
+
+def rates(config: TrainConfig, n_steps: int) -> np.ndarray:
+    return config.lr * np.array([_rate(i, n_steps, config) for i in range(n_steps)])
+
+
+def test_in_stairs_the_rate_is_that_of_hgads_meta_epochs():
+    """The numbers of HGAD's own schedule: 5 meta-epochs of 2 passes, 2 of warm-up."""
+    per_pass = 81
+    config = TrainConfig(epochs=10, staircase=5, warmup=0.4, inter_only=0.4)
+    by_stair = rates(config, 10 * per_pass).reshape(5, 2 * per_pass)
+    for stair, rate in ((2, 1.31e-4), (3, 6.92e-5), (4, 1.93e-5)):
+        assert by_stair[stair] == pytest.approx(rate, rel=5e-3)
+    end = 1.31e-4  # the warm-up ends where the third stair begins
+    steps = np.arange(4 * per_pass)
+    expected = 2e-5 + (end - 2e-5) * steps / len(steps)
+    assert by_stair[:2].ravel() == pytest.approx(expected, rel=5e-3)
+
+
+@pytest.mark.parametrize("n_steps", [7, 100, 243])
+def test_as_many_stairs_as_steps_are_smooth(n_steps):
+    smooth = TrainConfig()
+    stairs = dataclasses.replace(smooth, staircase=n_steps)
+    assert rates(stairs, n_steps) == pytest.approx(rates(smooth, n_steps), abs=1e-18)
+    falling = rates(smooth, n_steps)[int(smooth.warmup * n_steps) + 1 :]
+    assert (np.diff(falling) < 0).all() and len(set(rates(stairs, n_steps))) == n_steps
+
+
+def test_stairs_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="Expected 1 stair or more; got 0"):
+        TrainConfig(staircase=0)
