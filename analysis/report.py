@@ -5,6 +5,7 @@ What was forgotten, where the AUROC went, and the tables and figures that say so
 
 __all__ = ["HEADINGS", "Report", "diagnose"]
 
+import dataclasses
 import html
 import io
 from base64 import b64encode
@@ -63,6 +64,7 @@ def diagnose(
     family: str = "full",
     tasks: Sequence[int] | None = None,
     recovered: pd.DataFrame | None = None,
+    scoring: Scoring = Scoring(),
     resampling: Resampling = Resampling(),
 ) -> "Report":
     """Take the forgetting of a run apart.
@@ -83,13 +85,14 @@ def diagnose(
         tasks: Which earlier tasks; all by default.
         recovered: A table of `recovery` on this run, whose few training steps then
             enter the verdict.
+        scoring: Normalisation and size of the scores; its other fields are not used.
         resampling: Of the test images.
     """
     where = {"after": after, "tasks": None if tasks is None else tuple(tasks)}
-    every_part = Scoring(metric="image_auroc", given=(given,))
+    every_part = dataclasses.replace(scoring, metric="image_auroc", given=(given,))
     measured = measure_ledger(run, scoring=every_part, **where)
     first = (int(measured["task"].min()),)
-    one_part = Scoring(metric="image_auroc", part=part)
+    one_part = dataclasses.replace(every_part, part=part, given="category")
     transplants = transplant(run, after=after, tasks=first, scoring=one_part)
     options: dict[str, Any] = {"resampling": resampling}
     tables = {

@@ -1,6 +1,6 @@
 """Conclusions on detection: matrices and tables from scores."""
 
-__all__ = ["forgetting_row", "r_matrix", "summary", "task_table"]
+__all__ = ["final_means", "forgetting_row", "r_matrix", "summary", "task_table"]
 
 from typing import Any
 
@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import conventions, intervals
+from analysis.contrasts import contrast, resampled
+from analysis.intervals import Resampling
 from analysis.rows import chosen, refuse_strategies
 
 SUMMARIES = ("final_mean", "learning_score", "bwt", "forgetting")
@@ -125,6 +127,39 @@ def summary(
         )
         rows.append((strategy, seed, *_conventions(R)))
     return pd.DataFrame(rows, columns=["strategy", "seed", *SUMMARIES])
+
+
+def final_means(
+    scores: pd.DataFrame,
+    *,
+    part: str = "product",
+    given: str = "category",
+    resampling: Resampling = Resampling(),
+) -> pd.DataFrame:
+    """Mean image AUROC of each strategy's last model, over categories and runs.
+
+    Its interval resamples test images, the same ones for every run.
+
+    Args:
+        scores: A table of `image_scores`.
+        part: Score part.
+        given: `"category"` or `"None"`.
+        resampling: Of the test images.
+
+    Returns:
+        One row per strategy: `strategy value low high`.
+    """
+    rows = chosen(scores, part=part, given=given)
+    newest = rows.groupby(["run", "category"])["step"].transform("max")
+    rows = rows[rows["step"] == newest]
+    means = []
+    for strategy, one in rows.groupby("strategy", sort=False):
+        images = one.groupby(["run", "category"], sort=False)
+        by_category = images.agg(labels=("label", np.array), scores=("score", np.array))
+        samples = resampled(by_category.reset_index(), resampling)
+        weights = np.full(len(samples), 1 / len(samples))
+        means.append((strategy, *contrast(weights, samples, resampling)))
+    return pd.DataFrame(means, columns=["strategy", "value", "low", "high"])
 
 
 def _conventions(R: np.ndarray) -> tuple[float, ...]:

@@ -148,6 +148,7 @@ def forgetting_table(
     *,
     metric: str = "image_auroc",
     part: str = "product",
+    scoring: Scoring = Scoring(),
     resampling: Resampling = Resampling(n_resamples=2000),
 ) -> pd.DataFrame:
     """Signed change of each task since it was learnt.
@@ -161,6 +162,7 @@ def forgetting_table(
         runs: Runs of one strategy that differ in their seeds.
         metric: `image_auroc` or `pixel_auroc`.
         part: Score part.
+        scoring: How to make the scores, under the true class.
         resampling: Of the test images.
 
     Returns:
@@ -173,7 +175,8 @@ def forgetting_table(
         raise KeyError(
             f"Unknown metric {metric!r} for an interval; known: {', '.join(known)}."
         )
-    samples = [known[metric](run, part, resampling.n_resamples) for run in runs]
+    n = resampling.n_resamples
+    samples = [known[metric](run, part, scoring, n) for run in runs]
     per_task = _mean_over_runs(samples)
     confidence = resampling.confidence
     names = [", ".join(categories) for categories in runs[0].tasks]
@@ -198,14 +201,17 @@ def _mean_over_runs(per_run: list[np.ndarray]) -> np.ndarray:
     return np.mean(per_run, axis=0)
 
 
-def _image_resamples(run: Run, part: str, n_resamples: int) -> np.ndarray:
+def _image_resamples(
+    run: Run, part: str, scoring: Scoring, n_resamples: int
+) -> np.ndarray:
     """Image AUROC when learnt and at the end, resampled.
 
     (tasks, 2, 1 + n_resamples).
 
     The estimate comes first.
     """
-    rows = chosen(image_scores(run), part=part)
+    told = dataclasses.replace(scoring, given="category")
+    rows = chosen(image_scores(run, scoring=told), part=part)
 
     def auroc(step: int, category: str, seed: list[int]) -> np.ndarray:
         images = rows[(rows["step"] == step) & (rows["category"] == category)]
@@ -219,9 +225,11 @@ def _image_resamples(run: Run, part: str, n_resamples: int) -> np.ndarray:
     return _paired(run, auroc)
 
 
-def _pixel_resamples(run: Run, part: str, n_resamples: int) -> np.ndarray:
+def _pixel_resamples(
+    run: Run, part: str, scoring: Scoring, n_resamples: int
+) -> np.ndarray:
     """As `_image_resamples`, of pixel AUROC."""
-    rows = pixel_wins(run, part=part)
+    rows = pixel_wins(run, part=part, scoring=scoring)
 
     def auroc(step: int, category: str, seed: list[int]) -> np.ndarray:
         found = rows[(rows["step"] == step) & (rows["category"] == category)]

@@ -4,15 +4,24 @@ __all__ = ["summarise", "summarise_forgetting"]
 
 import pandas as pd
 
-from analysis.detection.conclude import summary
+from analysis.detection.conclude import final_means, summary
 from analysis.intervals import interval_of, seed_interval
 
 
-def summarise(evaluated: pd.DataFrame) -> str:
-    """Sentence on the last model of each strategy, from a table of `evaluate`."""
+def summarise(evaluated: pd.DataFrame, scores: pd.DataFrame | None = None) -> str:
+    """Sentence on the last model of each strategy.
+
+    Args:
+        evaluated: A table of `evaluate`.
+        scores: A table of `image_scores` of the same runs; image AUROC then stands
+            with its interval over test images.
+    """
     n = evaluated["seed"].nunique()
     seeds = "seed" if n == 1 else "seeds"
-    image = _final_means(evaluated, "image_auroc")
+    if scores is None:
+        image = _final_means(evaluated, "image_auroc")
+    else:
+        image = _with_intervals(scores)
     pixel = _final_means(evaluated, "pixel_auroc")
     return (
         f"Over all categories and {n} {seeds}, "
@@ -28,6 +37,12 @@ def _final_means(evaluated: pd.DataFrame, metric: str) -> str:
         mean = seed_interval(values).value
         named.append(f"`{strategy}` {mean:.3f}")
     return ", ".join(named)
+
+
+def _with_intervals(scores: pd.DataFrame) -> str:
+    rows = final_means(scores).itertuples()
+    named = [f"`{row.strategy}` {interval_of(row)!r}" for row in rows]
+    return f"{', '.join(named)} (intervals over test images)"
 
 
 def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 __all__ = ["compare_methods", "contrast_methods", "per_seed"]
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ def compare_methods(
     baselines: pd.DataFrame | None = None,
     part: str = "product",
     given: str | None = "category",
+    scoring: Scoring = Scoring(),
     time_steps: bool = True,
 ) -> pd.DataFrame:
     """Detection, forgetting and costs of every method, means over seeds.
@@ -39,6 +41,7 @@ def compare_methods(
         baselines: A table of `analysis.methods.baselines`.
         part: Score part.
         given: `"category"` or None.
+        scoring: Normalisation and size of the scores; its other fields are not used.
         time_steps: Whether to time a method's steps, on its first run.
 
     Returns:
@@ -46,7 +49,12 @@ def compare_methods(
         Student's interval over seeds; costs have an empty metric.
     """
     rows = per_seed(
-        runs, baselines=baselines, part=part, given=given, time_steps=time_steps
+        runs,
+        baselines=baselines,
+        part=part,
+        given=given,
+        scoring=scoring,
+        time_steps=time_steps,
     )
     return over_seeds(rows)
 
@@ -57,6 +65,7 @@ def contrast_methods(
     against: str = "finetune",
     baselines: pd.DataFrame | None = None,
     part: str = "product",
+    scoring: Scoring = Scoring(),
 ) -> pd.DataFrame:
     """Distance of each method's last model from another's, seed by seed.
 
@@ -68,12 +77,15 @@ def contrast_methods(
         against: A method by its name.
         baselines: A table of `analysis.methods.baselines`.
         part: Score part.
+        scoring: As `compare_methods` has it.
 
     Returns:
         One row per `method metric` with `value low high seeds`, of method minus
         reference.
     """
-    rows = per_seed(runs, baselines=baselines, part=part, time_steps=False)
+    rows = per_seed(
+        runs, baselines=baselines, part=part, scoring=scoring, time_steps=False
+    )
     return against_reference(rows, against)
 
 
@@ -83,6 +95,7 @@ def per_seed(
     baselines: pd.DataFrame | None = None,
     part: str = "product",
     given: str | None = "category",
+    scoring: Scoring = Scoring(),
     time_steps: bool = True,
 ) -> pd.DataFrame:
     """Rows behind `compare_methods`, before seeds are averaged.
@@ -91,7 +104,8 @@ def per_seed(
         One row per `method strategy seed metric quantity`, with its `value`.
     """
     runs = list(runs)
-    scoring = Scoring(metric=COMPARED, part=part, given=(given,))
+    choice = {"metric": COMPARED, "part": part, "given": (given,)}
+    scoring = dataclasses.replace(scoring, **choice)
     evaluated = evaluate(runs, scoring=scoring)
     joint = {run.seed: run.name for run in runs if run.strategy == "joint"}
     rows: list[tuple[Any, ...]] = []

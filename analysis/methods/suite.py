@@ -115,8 +115,8 @@ def measure_methods(plan: Study) -> Suite:
     runs = fit_methods(plan)
     others = baselines([run for run in runs if run.strategy == "finetune"])
     suite = Suite(
-        compare_methods(runs, baselines=others),
-        contrast_methods(runs, baselines=others),
+        compare_methods(runs, baselines=others, scoring=plan.scoring()),
+        contrast_methods(runs, baselines=others, scoring=plan.scoring()),
     )
     for name, frame in suite._asdict().items():
         with atomic(_folder(plan) / f"methods-{name}.parquet") as path:

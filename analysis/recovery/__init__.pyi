@@ -4,6 +4,7 @@ from .conclude import recovery_halves as recovery_halves
 from .conclude import recovery_table as recovery_table
 from .conclude import savings as savings
 from .measure import measure_recovery as measure_recovery
+from .measure import step_meanings as step_meanings
 from .plot import plot_recovery as plot_recovery
 from .plot import plot_recovery_cost as plot_recovery_cost
 from .say import summarise_recovery as summarise_recovery

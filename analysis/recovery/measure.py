@@ -11,6 +11,7 @@ __all__ = [
     "never_learned_config",
     "measure_recovery",
     "retrain_",
+    "step_meanings",
 ]
 
 import dataclasses
@@ -34,6 +35,7 @@ from cl_flow.runs.run import Run
 from cl_flow.training.config import TrainConfig
 from cl_flow.training.loop import train
 
+HGAD_PASSES = 8  # of a meta-epoch
 UPDATES = {"both": ("flow", "mixture"), "centers": ("mixture",), "flow": ("flow",)}
 
 
@@ -283,6 +285,27 @@ def retrain_(
     )
     train(model, images, constant, watch=watch, seed=seed, progress=False)
     return model
+
+
+def step_meanings(run: Run, *, shots: int) -> dict[str, int]:
+    """Optimizer steps that one step of few-shot training may mean.
+
+    The slides do not say which: a batch, a pass over the few images, or a meta-epoch,
+    which is as many passes as a stair of the run's schedule has, else HGAD's 8.
+
+    Args:
+        run: The run, of which the batch and the schedule are taken.
+        shots: Normal training images per category of the first task.
+
+    Returns:
+        Steps by the names `batch`, `pass` and `meta-epoch`.
+    """
+    config = run.config.train
+    per_pass = max(1, shots * len(run.tasks[0]) // config.batch_images)
+    passes = HGAD_PASSES
+    if config.staircase is not None:
+        passes = max(1, config.epochs // config.staircase)
+    return {"batch": 1, "pass": per_pass, "meta-epoch": passes * per_pass}
 
 
 def few_shots(

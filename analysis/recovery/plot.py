@@ -2,7 +2,7 @@
 
 __all__ = ["PROBE_STYLES", "plot_recovery", "plot_recovery_cost"]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -47,6 +47,7 @@ def plot_recovery(
     step: int = 1,
     update: str = "both",
     shots: int | None = None,
+    marks: Mapping[str, int] | None = None,
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
@@ -66,6 +67,7 @@ def plot_recovery(
         step: After which task: index of the last one learnt.
         update: `"both"`, `"centers"` or `"flow"`.
         shots: Images per category; the most there are by default.
+        marks: Numbers of steps to mark, by the names of what they are.
         legend: Whether to name the probes.
         **kwargs: For `Axes.plot`.
     """
@@ -75,6 +77,7 @@ def plot_recovery(
     learned = matching(curves, step=step, probe="learned")["value"]
     forgotten = matching(rows, probe="forgotten", n_steps=0)["value"]
     _levels(ax, learned.head(1), forgotten.head(1))
+    _mark(ax, marks or {})
     ax.set(ylabel="image AUROC of task 1")
     return _finish(ax, legend)
 
@@ -100,6 +103,23 @@ def _levels(ax: Axes, learned: Iterable[float], forgotten: Iterable[float]) -> N
             ha="right",
             va=side,
             size="small",
+        )
+
+
+def _mark(ax: Axes, marks: Mapping[str, int]) -> None:
+    """Named vertical lines; those of one number of steps share a line."""
+    for n_steps in sorted(set(marks.values())):
+        names = [name for name, steps in marks.items() if steps == n_steps]
+        ax.axvline(n_steps, color="0.6", lw=1, ls=":", zorder=0)
+        ax.annotate(
+            " = ".join(names),
+            (n_steps, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            rotation=90,
+            size="small",
+            color="0.35",
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import analysis.experiments as module
-from analysis.detection.conclude import r_matrix, summary, task_table
+from analysis.detection.conclude import final_means, r_matrix, summary, task_table
 from analysis.detection.measure import evaluate, forgetting_table, image_scores
 from analysis.detection.say import summarise, summarise_forgetting
 from analysis.experiments import table
@@ -227,3 +227,27 @@ def test_a_scoring_that_cannot_be_is_refused(values, error, message):
 def test_resampling_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="1 resample or more.*got 0 and 0.95"):
         Resampling(n_resamples=0)
+
+
+def test_the_last_models_means_hold_an_interval_over_test_images(runs):
+    scores = image_scores(runs.values(), scoring=Scoring(size=32))
+    evaluated = evaluate(runs.values(), scoring=Scoring(size=32))
+    means = final_means(scores).set_index("strategy")
+    expected = summary(evaluated).set_index("strategy")["final_mean"]
+    assert means["value"].to_dict() == pytest.approx(expected.to_dict())
+    assert (means["low"] <= means["value"]).all()
+    assert (means["value"] <= means["high"]).all()
+    assert (means["low"] < means["high"]).any()
+    words = summarise(evaluated, scores)
+    low, high = means.loc["finetune", ["low", "high"]]
+    assert f"[{low:.3f}, {high:.3f}]" in words and "over test images" in words
+    assert "over test images" not in summarise(evaluated)
+
+
+def test_forgetting_is_measured_on_the_scores_that_are_asked_for(runs):
+    by_set = Scoring(size=32, normalise="set")
+    quick = {"resampling": Resampling(n_resamples=20)}
+    told = forgetting_table(runs["finetune"], scoring=by_set, **quick)
+    R = r_matrix(evaluate(runs["finetune"], scoring=by_set))
+    assert told["final"][0] == pytest.approx(R[1, 0])
+    assert told["learned"][0] == pytest.approx(R[0, 0])

@@ -2,6 +2,9 @@
 should and nothing more.
 """
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +18,7 @@ from analysis.recovery.measure import (
     measure_recovery,
     never_learned_config,
     retrain_,
+    step_meanings,
 )
 from analysis.recovery.say import summarise_recovery
 from analysis.scoring import Scoring
@@ -201,3 +205,20 @@ def test_wrong_input_is_named(run, tiny, tmp_path):
     single = fit(tiny.replace(strategy="single"), folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="keeps its centers"):
         measure_recovery(single)
+
+
+@pytest.mark.parametrize(
+    ("train", "steps"),
+    [
+        ({}, {"batch": 1, "pass": 2, "meta-epoch": 16}),
+        ({"epochs": 10, "staircase": 5}, {"batch": 1, "pass": 2, "meta-epoch": 4}),
+        ({"batch_images": 90}, {"batch": 1, "pass": 1, "meta-epoch": 8}),
+    ],
+)
+def test_one_step_may_mean_a_batch_a_pass_or_a_meta_epoch(run, train, steps):
+    """Five images of three categories in batches of 6: two of them a pass."""
+    other = SimpleNamespace(
+        tasks=run.tasks,
+        config=run.config.replace(train=replace(run.config.train, **train)),
+    )
+    assert step_meanings(other, shots=5) == steps

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,3 +104,12 @@ def test_what_is_not_in_the_table_is_named(curves):
         plot_recovery(curves, step=2)
     with pytest.raises(ValueError, match="update='flow'"):
         plot_recovery_cost(curves, update="flow")
+
+
+def test_what_a_step_may_mean_is_marked_once_for_equal_numbers(curves):
+    marks = {"batch": 1, "pass": 1, "meta-epoch": 10}
+    ax = plot_recovery(curves, marks=marks)
+    texts = {text.get_text(): text.xy[0] for text in ax.texts}
+    assert texts["batch = pass"] == 1 and texts["meta-epoch"] == 10
+    bare = plot_recovery(curves, ax=plt.figure().add_subplot())
+    assert "meta-epoch" not in {text.get_text() for text in bare.texts}
