@@ -47,19 +47,34 @@ ifneq ($(CL_FLOW_DATA),)
 endif
 DATA := $(or $(CL_FLOW_DATA),data)
 
-ifneq ($(filter-out smoke synthetic mvtec,$(PRESET)),)
-  GIVEN := $(PRESET)
-  override PRESET := $(shell cd '$(GIVEN)' 2>/dev/null && pwd -P)
-  ifeq ($(PRESET),)
-    $(error Unknown PRESET "$(GIVEN)"; known: smoke, synthetic, mvtec, or a folder laid out as MVTec AD)
+# A folder in the place of a preset is a ROOT under the preset for photographs. These names are those of analysis.PRESETS.
+KNOWN := synthetic smoke photographs mvtec slides slides-lite
+ifneq ($(filter-out $(KNOWN),$(PRESET)),)
+  ifneq ($(ROOT),)
+    $(error Expected one of $(KNOWN) as PRESET beside ROOT; got "$(PRESET)")
+  endif
+  ROOT := $(PRESET)
+  override PRESET := photographs
+  WHAT := PRESET "$(ROOT)"; known: $(KNOWN), or
+endif
+ifneq ($(ROOT),)
+  GIVEN := $(ROOT)
+  override ROOT := $(shell cd '$(GIVEN)' 2>/dev/null && pwd -P)
+  ifeq ($(ROOT),)
+    $(error Unknown $(or $(WHAT),ROOT "$(GIVEN)"; expected) a folder laid out as MVTec AD)
   endif
 endif
-export PRESET
-TITLE := $(shell basename '$(PRESET)')
-NAME := $(shell basename '$(PRESET)' | tr -c 'A-Za-z0-9._\n-' '-')
+ifeq ($(PRESET)$(ROOT),photographs)
+  $(error Expected ROOT=PATH, a folder laid out as MVTec AD, for PRESET=photographs; got none)
+endif
+export PRESET ROOT
+# As analysis.study names it.
+FOLDER := $(if $(ROOT),$(shell basename '$(ROOT)'))
+TITLE := $(if $(filter-out photographs,$(PRESET)),$(PRESET)$(if $(ROOT),-)$(FOLDER),$(FOLDER))
+NAME := $(shell printf %s '$(TITLE)' | tr -c 'A-Za-z0-9._-' '-')
 EXECUTED := $(DATA)/executed/$(NAME)
 # A file named after what was asked for, so that other seeds, or a folder of the same name, execute the notebooks again.
-ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell printf %s '$(PRESET)' | cksum | tr ' ' '-')
+ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell printf %s '$(PRESET):$(ROOT)' | cksum | tr ' ' '-')
 # JOBS at a time, after the first, which prepares data, features and runs for the others.
 NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
 SOURCES := $(filter-out cl_flow/doctor.py analysis/cli.py analysis/commands.py,\
@@ -76,7 +91,8 @@ GALLERY := 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 0
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  PRESET=synthetic   what figures are made of: smoke (three minutes), synthetic, mvtec, or a folder of your own'
+	@echo '  PRESET=synthetic   how figures are made: smoke (three minutes), synthetic, mvtec, slides, slides-lite, or a folder of your own'
+	@echo '  ROOT=PATH          a folder of images for that preset'
 	@echo '  SEEDS=1            runs of each kind, from seed 0 up'
 	@echo '  JOBS=2             notebooks at a time, after the first one'
 	@echo '  USE_ACTIVE=1       use the active environment instead of .venv (a conda environment cl_flow is used anyway)'
@@ -90,16 +106,16 @@ doctor: | $(READY) ## Examine the installation, and say how to mend it
 	@$(RUN) cl_flow/doctor.py
 
 data: | $(READY) ## Draw or fetch the images of PRESET, and open every one
-	@$(RUN) -m cl_flow data look "$$PRESET"
+	@$(RUN) -m cl_flow data look "$$PRESET" --root "$$ROOT"
 
 figures: $(NOTEBOOKS) ## Execute the notebooks that changed; their figures land in data/figures
 	@echo 'figures are up to date: $(DATA)/figures/$(TITLE), and the executed notebooks: $(EXECUTED)'
 
 gallery: figures ## Shrink the figures that README shows into data/gallery
-	@$(RUN) -m cl_flow gallery "$$PRESET" $(GALLERY)
+	@$(RUN) -m cl_flow gallery "$$PRESET" $(GALLERY) --root "$$ROOT"
 
 methods: | $(READY) ## Train every method at every strength, 3 seeds or SEEDS; hours. Notebook 06 then shows them
-	$(RUN) -m cl_flow methods "$$PRESET" --seeds '$(METHOD_SEEDS)'
+	$(RUN) -m cl_flow methods "$$PRESET" --root "$$ROOT" --seeds '$(METHOD_SEEDS)'
 	@rm -f '$(EXECUTED)'/06-*.ipynb
 
 notebooks: $(NOTEBOOKS:.ipynb=.html) ## The executed notebooks as pages to read or send
@@ -162,7 +178,7 @@ $(ASKED):
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(ASSETS) $(ASKED) | $(READY)
 	@printf '\n== %s on %s\n' '$*' '$(TITLE)'
 	@$(RUN) -m papermill --kernel python3 --cwd notebooks --log-output --progress-bar \
-	  --parameters_raw preset "$$PRESET" --parameters seeds '$(SEEDS)' $< $(@D)/.$(@F) \
+	  --parameters_raw preset "$$PRESET" --parameters_raw root "$$ROOT" --parameters seeds '$(SEEDS)' $< $(@D)/.$(@F) \
 	  || { echo 'The notebook up to its error: $(@D)/.$(@F)' >&2; exit 1; }
 	@mv $(@D)/.$(@F) $@
 

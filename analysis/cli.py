@@ -15,7 +15,7 @@ from importlib.metadata import version
 from analysis.commands import COMMANDS
 
 EXAMPLES = {
-    ("data", "look"): "cl-flow data look ~/photographs",
+    ("data", "look"): "cl-flow data look slides-lite --root ~/photographs",
     ("fit",): "cl-flow fit synthetic ewc --option strength=1e6 --seeds 3",
     ("evaluate",): "cl-flow evaluate synthetic-finetune-s0",
     ("diagnose",): "cl-flow diagnose synthetic-finetune-s0 --save report",
@@ -91,8 +91,10 @@ def _none(command: argparse.ArgumentParser) -> None:
 
 
 def _preset(command: argparse.ArgumentParser) -> None:
-    known = "smoke, synthetic, mvtec, or a folder laid out as MVTec AD"
+    known = "a preset, say synthetic, slides-lite or mvtec, or a folder of images"
     command.add_argument("preset", help=known)
+    words = "folder of images, laid out as MVTec AD, for that preset"
+    command.add_argument("--root", help=words)
     command.set_defaults(seeds=1)
 
 

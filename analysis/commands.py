@@ -54,7 +54,7 @@ class Answer:
 def _plan(arguments: argparse.Namespace) -> Any:
     from analysis.studies import study
 
-    return study(arguments.preset, seeds=arguments.seeds)
+    return study(arguments.preset, root=arguments.root, seeds=arguments.seeds)
 
 
 def _run(arguments: argparse.Namespace) -> "Run":

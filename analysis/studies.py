@@ -84,7 +84,7 @@ def synthetic() -> Preset:
             batch_images=16,
             batch_patches=32,
             lr=1e-2,
-            losses=LossConfig(mutual_information=1.0),
+            losses=LossConfig(mutual_information=3.0),
         ),
     )
     return Preset(base)
