@@ -20,6 +20,7 @@ EXAMPLES = {
     ("evaluate",): "cl-flow evaluate synthetic-finetune-s0",
     ("diagnose",): "cl-flow diagnose synthetic-finetune-s0 --save report",
     ("methods",): "cl-flow methods synthetic --seeds 3",
+    ("claims",): "cl-flow claims synthetic ~/photographs",
     ("runs", "list"): "cl-flow runs list --json",
     ("runs", "show"): "cl-flow runs show synthetic-finetune-s0",
     ("runs", "size"): "cl-flow runs size",
@@ -141,6 +142,12 @@ def _methods(command: argparse.ArgumentParser) -> None:
     _seeds(command, 3)
 
 
+def _claims(command: argparse.ArgumentParser) -> None:
+    known = "presets, or folders of images"
+    command.add_argument("preset", nargs="+", help=known)
+    _seeds(command, 1)
+
+
 def _prune(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", nargs="*", help="names of runs to delete")
     words = "cached tables of all runs; they are computed again when asked for"
@@ -166,6 +173,7 @@ ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
     ("evaluate",): _evaluate,
     ("diagnose",): _diagnose,
     ("methods",): _methods,
+    ("claims",): _claims,
     ("runs", "show"): _one_run,
     ("runs", "prune"): _prune,
     ("bench",): _bench,

@@ -170,6 +170,19 @@ def methods(arguments: argparse.Namespace) -> Answer:
     )
 
 
+def claims(arguments: argparse.Namespace) -> Answer:
+    """The slides' claims beside what studies measure, with their controls."""
+    import pandas as pd
+
+    from analysis.claims import claims_page, measure_claims
+    from analysis.studies import study
+
+    plans = [study(name, seeds=arguments.seeds) for name in arguments.preset]
+    measured = pd.concat(map(measure_claims, plans), ignore_index=True)
+    facts = json.loads(measured.to_json(orient="records"))
+    return Answer(facts, claims_page(measured))
+
+
 # ---- runs on disk
 
 
@@ -284,6 +297,7 @@ COMMANDS: dict[tuple[str, ...], Callable[[argparse.Namespace], Answer]] = {
     ("evaluate",): evaluate,
     ("diagnose",): diagnose,
     ("methods",): methods,
+    ("claims",): claims,
     ("runs", "list"): runs_list,
     ("runs", "show"): runs_show,
     ("runs", "size"): runs_size,

@@ -84,7 +84,7 @@ def synthetic() -> Preset:
             batch_images=16,
             batch_patches=32,
             lr=1e-2,
-            losses=LossConfig(mutual_information=3.0),
+            losses=LossConfig(mutual_information=1.0),
         ),
     )
     return Preset(base)
@@ -113,8 +113,10 @@ def photographs() -> Preset:
         base.replace(
             dataset="folder",
             features=dataclasses.replace(LITE0, image_size=256),
-            whiten=112,
-            train=dataclasses.replace(base.train, epochs=150),
+            whiten=48,
+            train=dataclasses.replace(
+                base.train, epochs=60, batch_images=8, batch_patches=64
+            ),
         )
     )
 

@@ -31,7 +31,7 @@ FLOORS = {
         "studies",
         "detection pictures embedding centers expansion recovery alignment",
         "ledger methods",
-        "report",
+        "report claims",
         "commands",
         "cli",
     ],

@@ -99,7 +99,9 @@ def _compared(
     if none is not None and oracle is not None:
         gain = _difference(oracle, none, resampling)
         if gain.low > 0:
-            part = (mean - none) / (oracle - none)
+            # A resample in which the oracle gains nothing has no share.
+            gains = oracle != none
+            part = (mean - none)[gains] / (oracle - none)[gains]
             share = contrast([1.0], part[None], resampling)
     return (*level, *share, *gap)
 

@@ -1,3 +1,4 @@
+from .conclude import final_means as final_means
 from .conclude import r_matrix as r_matrix
 from .conclude import summary as summary
 from .conclude import task_table as task_table

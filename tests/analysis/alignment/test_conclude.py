@@ -6,6 +6,7 @@ import pytest
 
 from analysis.alignment.conclude import alignment_table
 from analysis.alignment.say import summarise_alignment
+from analysis.intervals import Resampling
 
 
 def planted(**shift: float) -> pd.DataFrame:
@@ -78,3 +79,19 @@ def test_the_decision_rule_says_what_was_planted(none, means, full, words):
     assert words in text and "the best aligner is `sdc` (means)" in text
     with pytest.raises(ValueError, match="rows of none, joint and refit"):
         summarise_alignment(table[table["aligner"] != "joint"])
+
+
+def test_resamples_in_which_the_oracle_gains_nothing_leave_the_share_its_interval():
+    """Three images of each label: many a resample separates them under both."""
+    table = planted(none=0.0, sdc__means=0.0, refit__full=1.0, joint=1.0)
+    old = (table["task"] == 0) & (table["metric"] == "image_auroc")
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    of = {"none": [0, 1, 5, 3, 4, 6], "sdc": [0, 1, 5, 4, 3, 6]}
+    for i in table.index[old]:
+        scores = of.get(table.at[i, "aligner"], [0, 1, 2, 4, 5, 6])
+        table.at[i, "labels"] = labels
+        table.at[i, "scores"] = np.array(scores, dtype=float)
+    rows = alignment_table(table, resampling=Resampling(confidence=0.5))
+    at = rows.set_index("aligner")
+    assert at.loc["none", ["share", "share_low", "share_high"]].tolist() == [0, 0, 0]
+    assert at.loc["refit", ["share", "share_low", "share_high"]].tolist() == [1, 1, 1]
