@@ -91,7 +91,7 @@ def test_resamples_in_which_the_oracle_gains_nothing_leave_the_share_its_interva
         scores = of.get(table.at[i, "aligner"], [0, 1, 2, 4, 5, 6])
         table.at[i, "labels"] = labels
         table.at[i, "scores"] = np.array(scores, dtype=float)
-    rows = alignment_table(table, resampling=Resampling(confidence=0.5))
+    rows = alignment_table(table, resampling=Resampling(confidence=0.2))
     at = rows.set_index("aligner")
     assert at.loc["none", ["share", "share_low", "share_high"]].tolist() == [0, 0, 0]
     assert at.loc["refit", ["share", "share_low", "share_high"]].tolist() == [1, 1, 1]
