@@ -32,7 +32,7 @@ def summarise_recovery(
     n = rows["shots"].max() if shots is None else shots
     rows = rows[rows["shots"].isin([0, n])]
     changes = recovery_changes(rows)
-    ahead = matching(savings(rows), versus="never_learned")
+    ahead = savings(rows)
     paragraphs = []
     for step in rows["step"].unique():
         moved = {
@@ -41,7 +41,7 @@ def summarise_recovery(
         }
         sentences = [
             _regained(matching(rows, step=step), moved["forgotten", 0], n),
-            *map(_ahead, matching(ahead, step=step).itertuples()),
+            *_ahead(matching(ahead, step=step)),
             *_others(moved, step),
         ]
         paragraphs.append("; ".join(sentences) + ".")
@@ -66,12 +66,22 @@ def _regained(
     )
 
 
-def _ahead(row: Any) -> str:
-    interval = interval_of(row, "savings")
-    return (
-        f"over the curve it is {interval!r} ahead of a model that never learned "
-        f"task 1 ({row.start:.3f} before the first step), {_reading(interval)}"
+def _ahead(rows: pd.DataFrame) -> Iterator[str]:
+    """Lead over a model that learned other tasks only, and over a new one."""
+    leads = {row.versus: row for row in rows.itertuples()}
+    if "never_learned" not in leads:
+        return
+    row = leads["never_learned"]
+    lead = interval_of(row, "savings")
+    words = (
+        f"over the curve it is {lead!r} ahead of a model that never learned task 1 "
+        f"({row.start:.3f} before the first step)"
     )
+    if "untrained" not in leads:
+        yield f"{words}, {_reading(lead)}"
+        return
+    new = interval_of(leads["untrained"], "savings")
+    yield f"{words} and {new!r} ahead of an untrained one, {_reading(lead, new)}"
 
 
 def _others(moved: Mapping[tuple[str, int], Any], step: int) -> Iterator[str]:
@@ -87,7 +97,12 @@ def _others(moved: Mapping[tuple[str, int], Any], step: int) -> Iterator[str]:
             yield f"{words[key]} {interval_of(moved[key], 'change')!r}"
 
 
-def _reading(interval: Interval) -> str:
+def _reading(interval: Interval, new: Interval | None = None) -> str:
+    if interval.low > 0 and new is not None and new.low <= 0:
+        return (
+            "more than the same steps teach a model of other tasks, but no more than "
+            "they teach a new one: the lead need not be memory"
+        )
     if interval.low > 0:
         return "more than the same steps teach: something was kept"
     if interval.high < 0:

@@ -82,6 +82,20 @@ def test_planted_savings_are_read_right(forgotten, never, verdict):
     )
 
 
+@pytest.mark.parametrize(
+    ("untrained", "words"),
+    [
+        ((0.2, 0.2, 0.4, 0.8), "something was kept"),
+        ((0.2, 2.0, 2.5, 2.5), "the lead need not be memory"),
+    ],
+)
+def test_a_lead_is_memory_only_if_a_new_model_learns_slower_as_well(untrained, words):
+    slow = (0.2, 0.2, 0.4, 0.8)
+    curves = {"never_learned": slow, "untrained": untrained}
+    said = summarise_recovery(plant(forgotten=(0.2, 2.0, 2.5, 2.5), **curves))
+    assert words in said and "ahead of an untrained one" in said
+
+
 def test_savings_are_the_area_between_the_curves():
     frame = plant(forgotten=(0.2, 2.0, 2.5, 2.5), never_learned=(0.2, 0.2, 0.4, 0.8))
     row = savings(frame, resampling=Resampling(n_resamples=100)).iloc[0]
