@@ -143,7 +143,7 @@ def measure_claims(plan: Study) -> pd.DataFrame:
     return frame
 
 
-Row = tuple[str, str, float, float, float]
+Row = tuple[Any, ...]  # claim, role, value, low, high
 
 
 def _row(claim: str, role: str, row: Any, name: str = "value") -> Row:
