@@ -235,7 +235,9 @@ def claims_page(measured: pd.DataFrame, titles: Mapping[str, str] | None = None)
 
 
 def _shown(row: Any) -> str:
-    value, low, high = (f"{row[key]:.3f}" for key in ("value", "low", "high"))
+    # Rounded first: what is nothing to three digits has no sign.
+    rounded = (round(row[key], 3) + 0.0 for key in ("value", "low", "high"))
+    value, low, high = (f"{number:.3f}" for number in rounded)
     return f"{value} [{low}, {high}]".replace("0.", ".").replace("nan", "–")
 
 

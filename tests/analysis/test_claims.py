@@ -38,6 +38,12 @@ def test_a_page_sets_each_study_beside_its_control():
     ]
 
 
+def test_nothing_has_no_sign():
+    table = planted("drawn", 0.5)
+    table.loc[0, ["value", "low", "high"]] = [-0.0001, -0.002, 0.0]
+    assert "| .000 [-.002, .000] |" in claims_page(table)
+
+
 def test_a_share_of_nothing_is_a_dash():
     table = planted("drawn", 0.5)
     table.loc[0, ["value", "low", "high"]] = np.nan
