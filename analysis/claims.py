@@ -36,7 +36,7 @@ class Claim(NamedTuple):
 def _published(table: str, column: str = "image_auroc", **where: Any) -> str:
     """Mean of the slides' rows, to the digits that they have."""
     rows = matching(load_reference(table), **where)
-    return f"{rows[column].mean():.2f}".lstrip("0")
+    return f"{rows[column].mean():.3f}".lstrip("0")
 
 
 def _method(name: str) -> str:

@@ -52,10 +52,10 @@ def test_a_share_of_nothing_is_a_dash():
 
 def test_the_slides_numbers_are_read_and_not_typed():
     published = {name: claim.published for name, claim in CLAIMS.items()}
-    assert published["collapse"] == ".64" and published["newest"] == ".97"
-    assert published["expansion"] == ".97 to .85"
-    assert published["step"] == ".55 to .85"
-    assert published["replay"] == ".65 to .95"
+    assert published["collapse"] == ".644" and published["newest"] == ".970"
+    assert published["expansion"] == ".975 to .851"
+    assert published["step"] == ".555 to .851"
+    assert published["replay"] == ".646 to .952"
 
 
 @pytest.mark.slow
