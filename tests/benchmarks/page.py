@@ -20,7 +20,6 @@ ROWS = [
     ("features, EfficientNet-B6 at 1024 px", "bare timm", "extraction_against_bare_inference[b6_pyramid]", "share"),
     ("features, WideResNet-50 at 256 px", "bare timm", "extraction_against_bare_inference[wide_resnet50]", "share"),
     ("features, ResNet-18 at 256 px", "bare timm", "extraction_against_bare_inference[resnet18]", "share"),
-    ("features, EfficientNet-Lite0 at 128 px", "bare timm", "extraction_against_bare_inference[lite0]", "share"),
     ("FIGMN in batches of 256", "point by point", "figmn_in_batches_against_point_by_point", "speedup"),
 ]  # fmt: skip
 
