@@ -186,7 +186,7 @@ def gpu(name: str, cuda: str | None) -> Finding:
     if name:
         return Finding("gpu", f"{name} (CUDA {cuda})" if cuda else name)
     if not _driver_shows_gpu():
-        return Finding("gpu", "none; a CPU does for the presets smoke and synthetic")
+        return Finding("gpu", "none; a CPU does for all presets but mvtec and slides")
     built = (
         f"is built for CUDA {cuda}, newer than the driver"
         if cuda
