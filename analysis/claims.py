@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.alignment import alignment_table, measure_alignment
+from analysis.alignment import (
+    alignment_table,
+    measure_alignment,
+    without_old_images,
+)
 from analysis.detection import final_means, image_scores
 from analysis.expansion import expansion_drops, measure_expansion
 from analysis.intervals import interval_of
@@ -16,12 +20,10 @@ from analysis.methods.suite import fit_few_methods
 from analysis.recovery import measure_recovery, recovery_curves, savings
 from analysis.rows import load_reference, matching
 from analysis.studies import Study
-from cl_flow.align import ALIGNERS
 from cl_flow.runs.run import Run
 
 SHOTS = 5  # images per category
 STEPS = (0, 1, 2, 4, 8, 30, 100)
-ORACLE = ("refit", "full")
 
 
 class Claim(NamedTuple):
@@ -207,7 +209,7 @@ def _ledger(plan: Study, runs: list[Run]) -> Iterator[Row]:
 def _mixture(plan: Study, runs: list[Run]) -> Iterator[Row]:
     scoring = plan.scoring(metric="image_auroc", part="product", calibrate_on=16)
     table = alignment_table(measure_alignment(runs, scoring=scoring))
-    free = table[table["aligner"].isin(set(ALIGNERS) - {ORACLE[0], "joint"})]
+    free = without_old_images(table)
     yield _row("mixture", "measured", next(free.itertuples()), "image_auroc")
     joint = matching(table, aligner="joint")
     yield _row("mixture", "control", next(joint.itertuples()), "image_auroc")

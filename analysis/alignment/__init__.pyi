@@ -1,4 +1,5 @@
 from .conclude import alignment_table as alignment_table
+from .conclude import without_old_images as without_old_images
 from .density import IncrementalGaussianMixture as IncrementalGaussianMixture
 from .density import growth as growth
 from .density import moving_clusters as moving_clusters

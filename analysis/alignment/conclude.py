@@ -1,6 +1,6 @@
 """Conclusions on alignment: distance to the joint model, and what it costs."""
 
-__all__ = ["ERRORS", "alignment_table"]
+__all__ = ["ERRORS", "alignment_table", "without_old_images"]
 
 from collections.abc import Mapping
 
@@ -13,6 +13,8 @@ from analysis.rows import matching
 
 KEYS = ["strategy", "aligner", "head"]
 ERRORS = ("center_error", "symmetric_kl")
+# Aligners that need old images, and what is no aligner.
+NOT_FREE = ("none", "joint", "refit", "exemplars")
 
 
 def alignment_table(
@@ -72,6 +74,11 @@ def alignment_table(
         kind="stable",
         ignore_index=True,
     )
+
+
+def without_old_images(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `alignment_table` whose aligners need no old image, the best first."""
+    return table[~table["aligner"].isin(NOT_FREE)]
 
 
 def _compared(

@@ -6,11 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.alignment.conclude import without_old_images
 from analysis.intervals import Interval, interval_of
 from analysis.rows import matching
-
-# Aligners that need old images, and what is no aligner.
-NOT_FREE = ("none", "joint", "refit", "exemplars")
 
 
 def summarise_alignment(table: pd.DataFrame) -> str:
@@ -37,7 +35,7 @@ def summarise_alignment(table: pd.DataFrame) -> str:
         f"means and covariances {_level(full)}",
         _reading(none, means, full),
     ]
-    free = fine[~fine["aligner"].isin(NOT_FREE)]
+    free = without_old_images(fine)
     sentences += map(_best, free.head(1).itertuples())
     trained = table[table["strategy"] != "finetune"]
     sentences += map(_trained, matching(trained, aligner="none").itertuples())
