@@ -64,14 +64,13 @@ def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:6]
         close = ", ".join(near) or "see timm.list_models()"
         raise ValueError(f"Unknown timm model {name!r}; known, for example: {close}.")
-    model = _create(config)
-    sha = "random"
-    source = "drawn from seed 0"
-    if config.weights != "random":
+    if config.weights == "random":
+        model = _create(config)
+        sha = "random"
+        source = "drawn from seed 0"
+    else:
         path = find_weights(name, config.weights)
-        drawn = model
         model = _with_weights(config, path)
-        _check_taken(drawn, model, name, path)
         sha = blake2b(path.read_bytes(), digest_size=16).hexdigest()
         source = str(path)
     cfg: Any = model.pretrained_cfg
@@ -95,17 +94,19 @@ def _create(config: FeatureConfig, **options: Any) -> nn.Module:
 
 
 def _with_weights(config: FeatureConfig, path: Path) -> nn.Module:
+    drawn = _create(config)
     package = PACKAGES.get(config.backbone)
     if package is not None and path == package.path:
-        model = _create(config)
         stored = read_package(config.backbone)
-        state = {name: stored.get(name, x) for name, x in model.state_dict().items()}
-        model.load_state_dict(state)
-        return model
+        state = {name: stored.get(name, x) for name, x in drawn.state_dict().items()}
+        drawn.load_state_dict(state)
+        return drawn
     with _without_a_line_about("Unexpected keys"):
-        return _create(
+        model = _create(
             config, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
         )
+    _check_taken(drawn, model, config.backbone, path)
+    return model
 
 
 @contextmanager
