@@ -2,13 +2,17 @@
 what is broken is named.
 """
 
+import sys
 import warnings
+import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from cl_flow.data.images import image_size, read_image, read_mask
+import cl_flow.data.images as module
+from cl_flow.data.images import image_size, read_image, read_mask, read_pixels
 
 SIZE = (6, 4)
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -27,6 +31,15 @@ def noise(size: tuple[int, int] = (64, 48)) -> Image.Image:
     return Image.fromarray(
         np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     )
+
+
+def read_both(path) -> Image.Image:
+    """An image by either reader, which agree to the bit."""
+    image = read_image(path)
+    pixels = read_pixels(path)
+    assert pixels.dtype == torch.uint8
+    np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), np.asarray(image))
+    return image
 
 
 def palette(transparency: int | bytes | None = None) -> Image.Image:
@@ -64,7 +77,7 @@ def palette(transparency: int | bytes | None = None) -> Image.Image:
 )
 def test_every_mode_reads_as_the_same_rgb(tmp_path, name, image, expected):
     image.save(tmp_path / name)
-    read = read_image(tmp_path / name)
+    read = read_both(tmp_path / name)
     assert (read.mode, read.size) == ("RGB", SIZE)
     np.testing.assert_array_equal(np.asarray(read), expected)
 
@@ -72,7 +85,7 @@ def test_every_mode_reads_as_the_same_rgb(tmp_path, name, image, expected):
 @pytest.mark.parametrize("transparency", [None, 1, b"\x00\x80\xff"])
 def test_palette_reads_as_its_colours(tmp_path, transparency):
     palette(transparency).save(tmp_path / "palette.png")
-    pixels = np.asarray(read_image(tmp_path / "palette.png")).reshape(-1, 3)
+    pixels = np.asarray(read_both(tmp_path / "palette.png")).reshape(-1, 3)
     np.testing.assert_array_equal(pixels, [[0, 0, 0], [200, 100, 50], [0, 0, 0]] * 8)
 
 
@@ -80,7 +93,7 @@ def test_16_bit_keeps_relative_brightness(tmp_path):
     Image.fromarray(np.full((4, 6), 4095, dtype=np.uint16)).save(
         tmp_path / "12-bit.png"
     )
-    assert np.asarray(read_image(tmp_path / "12-bit.png")).max() == round(4095 / 257)
+    assert np.asarray(read_both(tmp_path / "12-bit.png")).max() == round(4095 / 257)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +119,9 @@ def test_16_bit_keeps_relative_brightness(tmp_path):
 )
 def test_numbers_outside_their_range_are_refused(tmp_path, pixels, kind):
     Image.fromarray(pixels).save(tmp_path / "wide.tif")
-    with pytest.raises(ValueError, match=f"{kind}.*wide.tif"):
-        read_image(tmp_path / "wide.tif")
+    for reader in (read_image, read_pixels):
+        with pytest.raises(ValueError, match=f"{kind}.*wide.tif"):
+            reader(tmp_path / "wide.tif")
 
 
 @pytest.mark.parametrize(("name", "options"), FORMATS[2:] + FORMATS[:1])
@@ -123,7 +137,7 @@ def test_exif_orientation_is_applied_to_image_size_and_mask_alike(
     exif[0x0112] = orientation
     options = {"quality": 100, "subsampling": 0} if name.endswith("jpg") else options
     Image.fromarray(RGB).save(tmp_path / name, exif=exif, **options)
-    read = read_image(tmp_path / name)
+    read = read_both(tmp_path / name)
     assert image_size(tmp_path / name) == read.size == upright.shape[1::-1]
     np.testing.assert_allclose(
         np.asarray(read).astype(int), upright, atol=20 if name.endswith("jpg") else 0
@@ -139,20 +153,21 @@ def test_exif_orientation_is_applied_to_image_size_and_mask_alike(
 def test_truncated_image_is_named(tmp_path, name, options, share):
     path = tmp_path / name
     noise().save(path, **options)
-    assert read_image(path).size == (64, 48)
+    assert read_both(path).size == (64, 48)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # Pillow warns of some broken TIFF headers, and raises as well
-        with pytest.raises(ValueError, match=f"^Expected .*image; got .*{name}$"):
-            read_image(path)
+        for reader in (read_image, read_pixels):
+            with pytest.raises(ValueError, match=f"^Expected .*image; got .*{name}$"):
+                reader(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all"])
 @pytest.mark.parametrize(
-    "reader", [read_image, image_size, lambda path: read_mask(path, SIZE)]
+    "reader", [read_image, read_pixels, image_size, lambda path: read_mask(path, SIZE)]
 )
 def test_a_file_that_is_no_image_is_named(tmp_path, content, reader):
     (tmp_path / "x.png").write_bytes(content)
@@ -161,7 +176,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content, reader):
 
 
 @pytest.mark.parametrize(
-    "reader", [read_image, image_size, lambda path: read_mask(path, SIZE)]
+    "reader", [read_image, read_pixels, image_size, lambda path: read_mask(path, SIZE)]
 )
 def test_a_missing_file_stays_a_missing_file(tmp_path, reader):
     with pytest.raises(FileNotFoundError, match="absent.png"):
@@ -215,3 +230,50 @@ def test_mask_of_another_size_is_refused(tmp_path):
         match="Expected a mask of its image's size, 4 x 6 pixels; got 6 x 4: .*mask.png$",
     ):
         read_mask(tmp_path / "mask.png", (4, 6))
+
+
+# ---- the quick reader
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("name", ["x.png", "x.jpg"])
+def test_ordinary_files_take_the_quick_way_and_without_it_the_other(
+    tmp_path, monkeypatch, name, mode
+):
+    noise().convert(mode).save(tmp_path / name)
+    quick = read_both(tmp_path / name)
+    monkeypatch.setattr(module, "read_image", None)
+    assert read_pixels(tmp_path / name).shape == (3, 48, 64)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "torchvision.io", None)
+    assert np.array_equal(read_both(tmp_path / name), quick)
+
+
+def test_a_png_that_turns_after_its_pixels_is_turned(tmp_path):
+    """A chunk with EXIF may stand behind the pixels, where no header shows it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise().save(tmp_path / "x.png", exif=exif)
+    data = (tmp_path / "x.png").read_bytes()
+    begin = data.index(b"eXIf") - 4
+    end = begin + 12 + int.from_bytes(data[begin : begin + 4], "big")
+    moved = data[:begin] + data[end:-12] + data[begin:end] + data[-12:]
+    (tmp_path / "x.png").write_bytes(moved)
+    assert read_both(tmp_path / "x.png").size == (48, 64)
+
+
+def test_a_png_of_16_bits_a_colour_is_read_as_pillow_reads_it(tmp_path):
+    def chunk(name: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(name + data)
+        return len(data).to_bytes(4, "big") + name + data + crc.to_bytes(4, "big")
+
+    pixels = np.random.default_rng(0).integers(0, 2**16, (4, 6, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = (6).to_bytes(4, "big") + (4).to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
+    (tmp_path / "x.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    read_both(tmp_path / "x.png")
