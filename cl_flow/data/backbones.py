@@ -14,8 +14,11 @@ import torch
 from torch import nn
 
 from cl_flow.data.weights import PACKAGES, find_weights, read_package
+from cl_flow.devices import seeded
 
 log = logging.getLogger(__name__)
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class FeatureConfig:
         image_size: Side in pixels that images are resized to.
         scales: The pyramid: the image is scaled by 1/s for each s.
         out_indices: Stages of the backbone that become levels.
+        precision: `"float32"` or `"bfloat16"`; None takes bfloat16 on a GPU and float32
+            on a CPU. Features are stored in half precision in any case.
+
+    Raises:
+        ValueError: Another precision.
     """
 
     backbone: str = "tf_efficientnet_b6.aa_in1k"
@@ -41,6 +49,14 @@ class FeatureConfig:
     image_size: int = 1024
     scales: tuple[int, ...] = (1, 2, 4)
     out_indices: tuple[int, ...] = (3,)
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in (None, *PRECISIONS):
+            raise ValueError(
+                f"Expected a precision of {', '.join(PRECISIONS)}, or None; got "
+                f"{self.precision!r}."
+            )
 
 
 def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
@@ -83,8 +99,7 @@ def _create(config: FeatureConfig, **options: Any) -> nn.Module:
     """The stages of a backbone, with weights drawn from seed 0."""
     import timm
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         return timm.create_model(
             config.backbone,
             features_only=True,

@@ -13,6 +13,7 @@ import FrEIA.modules
 import torch
 from torch import Tensor, nn
 
+from cl_flow.devices import seeded
 from cl_flow.model.coupling import Coupling, Positions, encode_positions
 from cl_flow.model.kernels import couple, pays
 from cl_flow.model.mixture import Mixture
@@ -233,8 +234,7 @@ class FlowModel(nn.Module):
         # Weights of some classes alone, see `cl_flow.model.class_views`.
         self.own: dict[str, Tensor] = {}
         self.levels = Levels()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             for i, dim in enumerate(self.dims):
                 grid = self.grids[i]
                 level_seed = 1000 * seed + 100 * i

@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 
-import cl_flow.data.extraction as module
+import cl_flow.data.inference as module
 from cl_flow.data.backbones import FeatureConfig, load_backbone
 from cl_flow.data.extraction import fingerprint, load_features
 from cl_flow.data.features import union
@@ -75,15 +75,15 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
         progress=False,
         batch_size=8,
     )
-    forward, calls = module._forward, []
+    forward, calls = module.forward, []
 
-    def interrupted(model, images, scales):
+    def interrupted(model, images, *how):
         if len(calls) == after:
             raise KeyboardInterrupt
         calls.append(len(images))
-        return forward(model, images, scales)
+        return forward(model, images, *how)
 
-    monkeypatch.setattr(module, "_forward", interrupted)
+    monkeypatch.setattr(module, "forward", interrupted)
     with pytest.raises(KeyboardInterrupt), threads(1):
         load_features(
             samples,
@@ -95,7 +95,7 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
         )
     monkeypatch.setattr(
         module,
-        "_forward",
+        "forward",
         lambda *args: (calls.append(len(args[1])), forward(*args))[1],
     )
     calls.clear()
@@ -117,7 +117,7 @@ def test_an_extraction_that_was_cut_after_its_last_image_needs_no_backbone(
 ):
     whole = load_features(samples, PYRAMID, root=tmp_path, device="cpu", progress=False)
     (whole.folder / "complete.json").unlink()
-    monkeypatch.setattr(module, "_forward", None)
+    monkeypatch.setattr(module, "forward", None)
     again = load_features(samples, PYRAMID, root=tmp_path, device="cpu", progress=False)
     assert again.grids == whole.grids and all(
         np.array_equal(a, b) for a, b in zip(whole.levels, again.levels)
@@ -136,7 +136,7 @@ def test_a_backbone_that_keeps_what_its_layers_gave_infers_alone(
     )
     model, facts = load_backbone(hooked)
     assert isinstance(model, timm.models.FeatureHookNet)
-    at_work, most, forward = [0], [0], module._forward
+    at_work, most, forward = [0], [0], module.forward
 
     def counted(*args):
         at_work[0] += 1
@@ -145,11 +145,11 @@ def test_a_backbone_that_keeps_what_its_layers_gave_infers_alone(
         at_work[0] -= 1
         return values
 
-    monkeypatch.setattr(module, "_forward", counted)
+    monkeypatch.setattr(module, "forward", counted)
     paths = list(samples["image_path"][:6])
     with threads(3):
         both = [
-            list(module._inferred(hooked, model, facts, paths, torch.device("cpu"), n))
+            list(module.infer(hooked, model, facts, paths, torch.device("cpu"), n))
             for n in (2, 6)
         ]
     assert most[0] == 1 and [sum(len(x[0]) for x in batches) for batches in both] == [
@@ -161,10 +161,10 @@ def test_a_backbone_that_keeps_what_its_layers_gave_infers_alone(
 def test_features_are_the_same_on_any_number_of_cores_each_of_which_computes_alone(
     samples, tmp_path, monkeypatch
 ):
-    forward, cores, features = module._forward, [], []
+    forward, cores, features = module.forward, [], []
     monkeypatch.setattr(
         module,
-        "_forward",
+        "forward",
         lambda *args: (cores.append(torch.get_num_threads()), forward(*args))[1],
     )
     for n in (1, 2, 3):
@@ -194,12 +194,12 @@ def test_features_are_the_same_on_any_number_of_cores_each_of_which_computes_alo
 
 
 def test_features_are_the_same_on_any_number_of_threads():
-    model, _ = module.load_backbone(PYRAMID)
+    model, _ = load_backbone(PYRAMID)
     images = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     features = []
     for n in (1, 2):
         with threads(n):
-            features.append(module._forward(model, images, PYRAMID.scales))
+            features.append(module.forward(model, images, PYRAMID.scales))
     assert all(torch.equal(one, two) for one, two in zip(*features))
 
 
@@ -211,15 +211,15 @@ def test_what_is_begun_ahead_stays_in_order_and_is_left_with_who_leaves():
         time.sleep(0.002 * (3 - i % 3))
         return i
 
-    with module._workers(3) as pool:
+    with module.workers(3) as pool:
         assert (
-            list(module._ahead(pool, work, range(20), 6))
+            list(module.ahead(pool, work, range(20), 6))
             == list(range(20))
             == sorted(begun)
         )
     begun.clear()
-    with module._workers(2) as pool:
-        assert next(module._ahead(pool, work, iter(range(1000)), 400)) == 0
+    with module.workers(2) as pool:
+        assert next(module.ahead(pool, work, iter(range(1000)), 400)) == 0
     assert len(begun) < 100
 
 
@@ -227,7 +227,7 @@ def test_a_second_call_reads_the_maps_and_never_the_images(
     samples, tmp_path, monkeypatch
 ):
     load_features(samples, PYRAMID, root=tmp_path, progress=False)
-    monkeypatch.setattr(module, "_forward", None)
+    monkeypatch.setattr(module, "forward", None)
     features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
     assert all(
         isinstance(level, np.memmap) and level.dtype == np.float16
@@ -262,7 +262,7 @@ def test_the_cache_is_keyed_by_what_decides_it(samples, tmp_path):
 
 def test_a_disk_too_small_is_refused_with_the_estimate(samples, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match=r"Expected .* GB of free disk.*CL_FLOW_DATA"):
         load_features(samples, PYRAMID, root=tmp_path, progress=False)
 
