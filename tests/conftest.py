@@ -20,6 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="cl_flow-tests-")
     config.add_cleanup(folder.cleanup)
     os.environ["CL_FLOW_DATA"] = folder.name
+    # Tests of bits are tests of a CPU; those of a GPU ask for it.
+    os.environ["CL_FLOW_DEVICE"] = "cpu"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
     os.environ["MPLBACKEND"] = "Agg"

@@ -74,6 +74,7 @@ def test_every_package_that_the_code_imports_is_required(package):
         name
         for path in (REPOSITORY / package).rglob("*.py")
         for name in third_party(path.read_text())
+        if name != "triton"  # comes with torch where it is used
     }
     distributions = packages_distributions()
     required = {canonicalize_name(name) for name in REQUIRED}

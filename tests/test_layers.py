@@ -26,7 +26,7 @@ FLOORS = {
     ],
     "analysis": [
         "metrics style conventions rows source rooms former",
-        "intervals",
+        "device_metrics intervals",
         "contrasts experiments scoring",
         "studies",
         "detection pictures embedding centers expansion recovery alignment",
@@ -43,7 +43,7 @@ OWNERS = {
     "FrEIA": {"cl_flow.model.flow", "cl_flow.model.coupling"},
     "timm": {
         "cl_flow.data.backbones",
-        "cl_flow.data.extraction",
+        "cl_flow.data.inference",
         "cl_flow.data.weights",
     },
     "PIL": {
@@ -52,9 +52,10 @@ OWNERS = {
         "cl_flow.data.datasets.drawn.canvas",
         "cl_flow.data.datasets.drawn.synthetic",
     },
+    "triton": {"cl_flow.model.kernels.elementwise"},
     "pooch": {"cl_flow.data.datasets.mvtec"},
     "umap": {"analysis.embedding.layouts"},
-    "os.environ": {"cl_flow.paths", "cl_flow.settings"},
+    "os.environ": {"cl_flow.devices", "cl_flow.paths", "cl_flow.settings"},
 }
 
 DRAWING = {"matplotlib", "seaborn"}
@@ -68,7 +69,7 @@ NEVER = {
     "say": {"cl_flow", "torch", *DRAWING},
     "plot": {"cl_flow", "torch", "scipy", "sklearn", "umap"},
 }
-# These import nothing but torch, the standard library and the floors below.
+# These import nothing but torch, Triton, the standard library and the floors below.
 MATHEMATICS = {
     "cl_flow.model.kernels", "cl_flow.model.placement", "cl_flow.model.mixture",
     "cl_flow.model.centers", "cl_flow.model.frames", "cl_flow.model.losses",
@@ -214,7 +215,7 @@ def forbidden(name: str, tree: ast.Module) -> set[str]:
         for what in used & never
     }
     if within(name, MATHEMATICS):
-        out |= used - sys.stdlib_module_names - {"torch", "cl_flow"}
+        out |= used - sys.stdlib_module_names - {"torch", "triton", "cl_flow"}
     return out
 
 

@@ -158,4 +158,4 @@ def _weights(
     for it.
     """
     weights = [-mutual_information if name == "mi" else 1.0 for name in names]
-    return torch.tensor(weights, device=device, dtype=dtype)
+    return torch.tensor(weights, dtype=dtype).to(device)

@@ -62,8 +62,10 @@ class FusedAdam:
                 parameter.grad = None
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float | Tensor) -> None:
         """Move every parameter that has had a gradient, and leave no gradient behind.
+
+        A rate that is a tensor on the parameters' device may change between replays.
 
         A gradient that is missing counts as 0. Gradients lie in memory as their
         parameters do, as autograd leaves them.
@@ -84,7 +86,7 @@ class FusedAdam:
                     parameter for parameter in waiting if parameter.grad is None
                 ]
 
-    def _move(self, bundle: _Bundle, lr: float) -> None:
+    def _move(self, bundle: _Bundle, lr: float | Tensor) -> None:
         grads = [
             torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             for parameter in bundle.parameters

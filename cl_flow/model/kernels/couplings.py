@@ -7,39 +7,24 @@ __all__ = ["Block", "couple", "reuse_memory"]
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from cl_flow.model.kernels.choice import differentiable_once
+from cl_flow.model.kernels.folds import (
+    Block,
+    Folds,
+    offset_gradient,
+    patches_first,
+    scale_gradient,
+)
+from cl_flow.model.kernels.gpu_couplings import couple_on_gpu, suits
 from cl_flow.model.kernels.memory import Place, Room, Shape, Way
-
-
-class Block(NamedTuple):
-    """Weights that one coupling block computes with.
-
-    Args:
-        inner: Weights of the first layer on the patch (hidden, ⌈D/2⌉).
-        position: Weights of the first layer on the position code (hidden, P).
-        inner_bias: Bias of the first layer (hidden,).
-        outer: Weights of the second layer (2·⌊D/2⌋, hidden).
-        outer_bias: Bias of the second layer (2·⌊D/2⌋,).
-        scale: Parameter g of the scale s = softplus(g/2)/5 (D,).
-        offset: Offset o (D,).
-        rotation: Orthogonal matrix R (D, D), not learnt.
-    """
-
-    inner: Tensor
-    position: Tensor
-    inner_bias: Tensor
-    outer: Tensor
-    outer_bias: Tensor
-    scale: Tensor
-    offset: Tensor
-    rotation: Tensor
+from cl_flow.model.kernels.rows import RowSums
 
 
 def couple(
@@ -72,6 +57,8 @@ def couple(
     Returns:
         z (N, D) and the log-determinant (N,).
     """
+    if suits(x):
+        return couple_on_gpu(x, table, index, blocks, clamp=clamp)
     keep = torch.is_grad_enabled()
     weights = (weight for block in blocks for weight in block)
     return _Couple.apply(x, table, index, clamp, keep, *weights)
@@ -79,83 +66,57 @@ def couple(
 
 # ---- memory
 
-_SHELF: dict[tuple, list[Room]] | None = None
+Shelf = dict[tuple, list[Room]]
+_SHELF: ContextVar[Shelf | None] = ContextVar("rooms to use again", default=None)
 
 
 @contextmanager
 def reuse_memory() -> Iterator[None]:
     """Lend each step within the memory of the one before.
 
-    Fresh pages cost as much time as many a product.
+    Fresh pages cost as much time as many a product. Each thread has rooms of its own.
     """
-    global _SHELF
-    before = _SHELF
-    _SHELF = {}
+    token = _SHELF.set({})
     try:
         yield
     finally:
-        _SHELF = before
+        _SHELF.reset(token)
 
 
-def _shelf(key: tuple) -> list[Room]:
-    if _SHELF is None:
-        return []
-    return _SHELF.setdefault(key, [])
+class _Loan(NamedTuple):
+    """A room, and the place that it goes back to.
 
-
-def _borrow(
-    like: Tensor, n: int, shape: Shape, *, keep: bool, whole: bool
-) -> tuple[tuple, Room]:
-    inference = torch.is_inference_mode_enabled()
-    key = (n, shape, keep, whole, like.dtype, like.device, inference)
-    shelf = _shelf(key)
-    if shelf:
-        return key, shelf.pop()
-    return key, Room(like, n, shape, keep=keep, whole=whole)
-
-
-def _give_back(key: tuple, room: Room) -> None:
-    """Lend a room to the next step.
-
-    Whoever asks for this step's gradient again hears from autograd that it is gone.
+    It is noted when the room is lent: on a GPU, autograd asks for the gradient in a
+    thread of its own.
     """
-    shelf = _shelf(key)
-    if not any(room is other for other in shelf):
-        shelf.append(room)
+
+    room: Room
+    shelf: list[Room] | None
+
+    @classmethod
+    def of(
+        cls, like: Tensor, n: int, shape: Shape, *, keep: bool, whole: bool
+    ) -> "_Loan":
+        shelves = _SHELF.get()
+        if shelves is None:
+            return cls(Room(like, n, shape, keep=keep, whole=whole), None)
+        inference = torch.is_inference_mode_enabled()
+        key = (n, shape, keep, whole, like.dtype, like.device, inference)
+        shelf = shelves.setdefault(key, [])
+        room = shelf.pop() if shelf else Room(like, n, shape, keep=keep, whole=whole)
+        return cls(room, shelf)
+
+    def give_back(self) -> None:
+        """Lend the room to the next step.
+
+        Whoever asks for this step's gradient again hears from autograd that it is gone.
+        """
+        shelf = self.shelf
+        if shelf is not None and not any(self.room is other for other in shelf):
+            shelf.append(self.room)
 
 
 # ---- there and back
-
-
-class _Folds(NamedTuple):
-    """Last steps of all n blocks, as few products and sums as they can be.
-
-    Args:
-        bias: A tenth of the outer bias (n, 2·⌊D/2⌋, 1).
-        raw: Parameter g of the scale (n, D).
-        scale: s (n, D).
-        turn: R·diag(s), its columns in the order [x₂ | x₁] (n, D, D).
-        push: R·o (n, D, 1).
-    """
-
-    bias: Tensor
-    raw: Tensor
-    scale: Tensor
-    turn: Tensor
-    push: Tensor
-
-    @classmethod
-    def of(cls, blocks: Sequence[Block]) -> "_Folds":
-        bias = torch.stack([block.outer_bias for block in blocks])
-        bias = bias.mul_(0.1)[:, :, None]
-        raw = torch.stack([block.scale for block in blocks])
-        offset = torch.stack([block.offset for block in blocks])
-        rotation = torch.stack([block.rotation for block in blocks])
-        scale = F.softplus(raw, beta=0.5).mul_(0.1)
-        split = blocks[0].inner.shape[1]
-        turn = (rotation * scale[:, None]).roll(-split, 2)
-        push = rotation @ offset[:, :, None]
-        return cls(bias, raw, scale, turn, push)
 
 
 class _Couple(torch.autograd.Function):
@@ -174,23 +135,23 @@ class _Couple(torch.autograd.Function):
         whole = index is None
         hidden = len(blocks[0].inner_bias)
         shape = Shape(*x.shape, hidden, len(table))
-        key, room = _borrow(x, len(blocks), shape, keep=keep, whole=whole)
-        folds = _Folds.of(blocks)
+        loan = _Loan.of(x, len(blocks), shape, keep=keep, whole=whole)
+        room = loan.room
+        folds = Folds.of(blocks)
         room.x.copy_(x.T)
         _pass(room, blocks, folds, table, index, clamp)
         log_scale = folds.scale.log().sum()
         volume = room.volumes.sum(0)
         log_det = volume.mul_(clamp).add_(log_scale)
-        z = _rows(room.z)
+        z = patches_first(room.z)
         if not keep:
-            _give_back(key, room)
+            loan.give_back()
             return z, log_det
         inners = [block.inner for block in blocks]
         outers = [block.outer for block in blocks]
         folded = (folds.raw, folds.scale, folds.turn)
         ctx.save_for_backward(table, index, *folded, *inners, *outers, *room.kept)
-        ctx.key = key
-        ctx.room = room
+        ctx.loan = loan
         ctx.clamp = clamp
         return z, log_det
 
@@ -203,7 +164,7 @@ class _Couple(torch.autograd.Function):
         n = len(raw)
         inners = used[:n]
         outers = used[n : 2 * n]
-        room = ctx.room
+        room = ctx.loan.room
         of_input, *needs = ctx.needs_input_grad
         learns = [any(needs[i : i + 7]) for i in range(4, len(needs), 8)]
         first = 0 if of_input else learns.index(True)
@@ -212,6 +173,7 @@ class _Couple(torch.autograd.Function):
         push = pushes.unbind()
         product = products.unbind()
         turn_back = turn.mT.unbind()
+        by_row = None if index is None else RowSums(index, len(table), dz)
         grads: list[tuple[Tensor | None, ...]] = [(None,) * 5] * n
         way, other = room.ways
         way.after.x.copy_(dz.T)
@@ -220,15 +182,15 @@ class _Couple(torch.autograd.Function):
             torch.sum(way.after.x, 1, out=push[b])
             _back(at, way, outers[b], turn_back[b], pull, ctx.clamp, product[b])
             if learns[b]:
-                grads[b] = _learn(at, way, outers[b], room, table, index)
+                grads[b] = _learn(at, way, outers[b], room, table, by_row)
             if b > first or of_input:
                 way.before.x1.addmm_(inners[b].T, way.dhidden_columns)
             way, other = other, way
-        dx = _rows(way.after.x) if of_input else None
-        _give_back(ctx.key, room)
+        dx = patches_first(way.after.x) if of_input else None
+        ctx.loan.give_back()
         split = inners[0].shape[1]
-        dscale = _scale_gradient(products, dlog_det, raw, scale, split)
-        doffset = _offset_gradient(pushes, turn, scale, split)
+        dscale = scale_gradient(products, dlog_det, raw, scale, split)
+        doffset = offset_gradient(pushes, turn, scale, split)
         of_weights = []
         for learnt, *others in zip(grads, dscale.unbind(), doffset.unbind()):
             of_weights += [*learnt, *others, None]
@@ -238,7 +200,7 @@ class _Couple(torch.autograd.Function):
 def _pass(
     room: Room,
     blocks: Sequence[Block],
-    folds: _Folds,
+    folds: Folds,
     table: Tensor,
     index: Tensor | None,
     clamp: float,
@@ -251,11 +213,6 @@ def _pass(
         for at, rows in zip(places, indices):
             _first_layer(at, block, room.codes, rows)
             _rest(at, block, bias, turn, push, clamp)
-
-
-def _rows(columns: Tensor) -> Tensor:
-    """Patches first, in memory of their own."""
-    return columns.T.clone(memory_format=torch.contiguous_format)
 
 
 def _first_layer(
@@ -325,33 +282,17 @@ def _learn(
     outer: Tensor,
     room: Room,
     table: Tensor,
-    index: Tensor | None,
+    by_row: RowSums | None,
 ) -> tuple[Tensor, ...]:
     """Gradients of inner, position, inner_bias, outer and outer_bias."""
     dcodes = room.codes
-    if index is None:
+    if by_row is None:
         by_grid = way.dhidden.view(-1, *dcodes.shape)
         torch.sum(by_grid, 0, out=dcodes)
     else:
-        dcodes.zero_().index_add_(0, index, way.dhidden)
+        by_row.into(dcodes, way.dhidden)
     dinner = (at.row.x1 @ way.dhidden).T
     dposition = room.codes_columns @ table
     douter = torch.addmm(outer, way.daffine, at.hidden, beta=0, alpha=0.1)
     douter_bias = way.daffine.sum(1).mul_(0.1)
     return dinner, dposition, dcodes.sum(0), douter, douter_bias
-
-
-def _scale_gradient(
-    products: Tensor, dlog_det: Tensor, raw: Tensor, scale: Tensor, split: int
-) -> Tensor:
-    """Gradient of g (n, D), through s = softplus(g/2)/5."""
-    slope = torch.sigmoid(0.5 * raw).mul_(0.1)
-    dscale = products.roll(split, 1)
-    dscale.add_(dlog_det.sum())
-    return dscale.div_(scale).mul_(slope)
-
-
-def _offset_gradient(pushes: Tensor, turn: Tensor, scale: Tensor, split: int) -> Tensor:
-    """Gradient of o (n, D), through R·o."""
-    pulled = turn.mT @ pushes[:, :, None]
-    return pulled[:, :, 0].roll(split, 1).div_(scale)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from cl_flow.model.kernels.choice import differentiable_once
+from cl_flow.model.kernels.rows import RowSums
 
 
 def objective(
@@ -111,7 +112,7 @@ def _scales(
     They are made once, or a GPU would have every step wait for them.
     """
     scales = [-1 / dim, 1.0, -1.0, -1 / dim, -1.0][:n_terms]
-    return torch.tensor(scales, dtype=dtype, device=device) / n
+    return (torch.tensor(scales, dtype=dtype) / n).to(device)
 
 
 # ---- between classes
@@ -259,9 +260,10 @@ def _within_back(
     dcenters.addcmul_(kept.centers, dweight[:, :, None], value=-1)
     total = dweight.sum(1, keepdim=True)
     dshare = torch.addcmul(dweight, kept.log_share.exp(), total, value=-1)
-    ddelta = torch.zeros_like(delta).index_add_(0, y, dcenters[:, 1:])
-    dpsi = torch.zeros_like(psi).index_add_(0, y, dshare)
-    return ddelta, dpsi
+    by_class = RowSums(y, len(psi), psi)
+    ddelta = torch.empty_like(delta)
+    by_class.into(ddelta.flatten(1), dcenters[:, 1:].flatten(1))
+    return ddelta, by_class.into(torch.empty_like(psi), dshare)
 
 
 # ---- shared
