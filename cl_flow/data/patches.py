@@ -3,15 +3,17 @@
 Batches are drawn from them with every class equally likely.
 """
 
-__all__ = ["PatchPool", "Batch", "stored"]
+__all__ = ["Batch", "Choice", "PatchPool", "stored"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cl_flow.data.features import Features
+from cl_flow.devices import send
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class Batch:
         Those beyond `taught`, one row a patch.
         """
         return values[len(values) * len(self.y[: self.taught]) // len(self.y) :]
+
+
+class Choice(NamedTuple):
+    """Patches of a pool that a step reads.
+
+    Args:
+        rows: Per level their rows in the pool (N,).
+        y: Class of each image (B,).
+    """
+
+    rows: list[Tensor]
+    y: Tensor
 
 
 @dataclass(frozen=True)
@@ -109,19 +123,31 @@ class PatchPool:
 
         Each has so many patches per level.
         """
+        return self.take(self.choose(n_images, n_patches, generator))
+
+    def choose(
+        self, n_images: int, n_patches: Sequence[int], generator: torch.Generator
+    ) -> Choice:
+        """Decide what `draw` takes, on the CPU, and send it to the pool's device."""
         y = torch.randint(self.n_classes, (n_images,), generator=generator)
-        xs = []
-        indices = []
-        for x, cells, counts, n in zip(self.x, self.cells, self.counts, n_patches):
+        device = self.x[0].device
+        chosen = []
+        for counts, n in zip(self.counts, n_patches):
             size = counts[y][:, None]
             begin = (counts.cumsum(0) - counts)[y][:, None]
             nth = (
                 torch.rand(n_images, n, generator=generator, dtype=torch.float64) * size
             ).long()
-            rows = (begin + nth).flatten().to(x.device)
-            xs.append(x[rows].float())
-            indices.append(cells[rows].long())
-        return Batch(xs, indices, y.to(self.x[0].device))
+            chosen.append(send((begin + nth).flatten(), device))
+        return Choice(chosen, send(y, device))
+
+    def take(self, choice: Choice) -> Batch:
+        """The patches chosen, in single precision."""
+        xs = [x[rows].float() for x, rows in zip(self.x, choice.rows)]
+        index: list[Tensor | None] = [
+            cells[rows].long() for cells, rows in zip(self.cells, choice.rows)
+        ]
+        return Batch(xs, index, choice.y)
 
     def to(self, device: torch.device) -> "PatchPool":
         """The patches on a device.

@@ -72,18 +72,27 @@ def learn(
     seen = {earlier.index: earlier for earlier in past} if strategy.sees_past else {}
     data = strategy.prepare(model, task, past=seen)
     watchers = [strategy.watch] if watch is None else [strategy.watch, watch]
+    if _is_plain(strategy, "watch"):
+        watchers = watchers[1:]
     losses = train(
         model,
         data,
         config.train,
         penalty=strategy.penalty,
         rehearsal=strategy.rehearse(model, task),
-        midway=strategy.midway,
-        watch=partial(_tell, watchers),
+        midway=None if _is_plain(strategy, "midway") else strategy.midway,
+        watch=partial(_tell, watchers) if watchers else None,
+        capturable=strategy.capturable
+        or all(_is_plain(strategy, hook) for hook in ("penalty", "watch")),
         seed=_task_seed(config, task),
         progress=progress,
     )
     return model, losses
+
+
+def _is_plain(strategy: Strategy, hook: str) -> bool:
+    """Whether a strategy leaves a hook as fine-tuning has it."""
+    return getattr(type(strategy), hook) is getattr(Strategy, hook)
 
 
 def _tell(

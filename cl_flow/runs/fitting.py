@@ -3,7 +3,7 @@
 __all__ = ["fit", "fit_all"]
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,12 @@ from cl_flow.runs.config import RunConfig
 from cl_flow.runs.continual import learn_stream
 from cl_flow.runs.processes import fit_in_processes
 from cl_flow.runs.run import Run
+from cl_flow.runs.threads import fit_in_threads
 from cl_flow.strategies import STRATEGIES
+
+# Runs at a time on one GPU: more of them take no fewer seconds in all
+# (tests/benchmarks/bench_gpu.py).
+ON_A_GPU = 4
 
 
 def fit(
@@ -61,14 +66,15 @@ def fit_all(
     processes: int | None = None,
     device: str | torch.device | None = None,
 ) -> list[Run]:
-    """Runs of several configs, in their order, several trained at a time on a CPU.
+    """Runs of several configs, in their order, several trained at a time.
 
-    There each has a process of one thread, which wastes nothing: the products in a step
-    are too small to be worth splitting.
+    On a CPU each has a process of one thread, which wastes nothing: the products in a
+    step are too small to be worth splitting. On a GPU each has a thread and a stream of
+    this process.
 
     Args:
         configs: What to train.
-        processes: Runs at a time; None is one per core on a CPU, and one on a GPU.
+        processes: Runs at a time; None is one per core on a CPU, and 4 on a GPU.
         device: None takes the GPU when there is one.
 
     Raises:
@@ -76,26 +82,32 @@ def fit_all(
             script it was begun in.
     """
     unfinished = [config for config in configs if not Run.at(config).is_complete]
-    waiting = [config for config in unfinished if _travels(config)]
-    n = min(processes or _runs_at_a_time(device), len(waiting))
-    if n > 1:
-        quiet = partial(fit, progress=False, device=device)
-        try:
-            fit_in_processes(quiet, waiting, n)
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "Expected training processes that live; one was ended from outside, or "
-                "this is a script whose code does not stand under "
-                "`if __name__ == '__main__':`. What was learnt is kept; "
-                "fit_all(configs, processes=1) trains here, one after another."
-            ) from error
+    where = pick_device(device)
+    quiet = partial(fit, progress=False, device=device)
+    if where.type == "cuda":
+        n = min(processes or ON_A_GPU, len(unfinished))
+        if n > 1:
+            fit_in_threads(quiet, unfinished, n, where)
+    else:
+        waiting = [config for config in unfinished if _travels(config)]
+        n = min(processes or os.cpu_count() or 1, len(waiting))
+        if n > 1:
+            _fit_in_processes(quiet, waiting, n)
     return [fit(config, device=device) for config in configs]
 
 
-def _runs_at_a_time(device: str | torch.device | None) -> int:
-    """One run per core on a CPU, one on a GPU."""
-    on_cpu = pick_device(device).type == "cpu"
-    return (os.cpu_count() or 1) if on_cpu else 1
+def _fit_in_processes(
+    fit: Callable[[RunConfig], Run], configs: Sequence[RunConfig], n: int
+) -> None:
+    try:
+        fit_in_processes(fit, configs, n)
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "Expected training processes that live; one was ended from outside, or "
+            "this is a script whose code does not stand under "
+            "`if __name__ == '__main__':`. What was learnt is kept; "
+            "fit_all(configs, processes=1) trains here, one after another."
+        ) from error
 
 
 def _travels(config: RunConfig) -> bool:

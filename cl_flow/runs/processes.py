@@ -1,6 +1,6 @@
 """Several runs at a time, a process each."""
 
-__all__ = ["fit_in_processes"]
+__all__ = ["fit_in_processes", "watch"]
 
 import multiprocessing
 import os
@@ -36,7 +36,7 @@ def fit_in_processes(
     pool = ProcessPoolExecutor(n, mp_context=context, initializer=_begin_process)
     try:
         jobs = [pool.submit(fit, config) for config in configs]
-        _watch(jobs, configs)
+        watch(jobs, configs)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before:
@@ -61,7 +61,7 @@ def _end_with(parent: BaseProcess | None) -> None:
     os._exit(1)
 
 
-def _watch(jobs: Sequence[Future], configs: Sequence[RunConfig]) -> None:
+def watch(jobs: Sequence[Future], configs: Sequence[RunConfig]) -> None:
     """Show how many tasks are learnt until all jobs are done; raise what one raised."""
     runs = [Run.at(config) for config in configs]
     with tqdm(desc=f"training {len(runs)} runs", unit="task") as bar:

@@ -15,7 +15,7 @@ from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.registry import Registry
 from cl_flow.training.batches import Rehearsal
-from cl_flow.training.loop import Penalty
+from cl_flow.training.step import Penalty
 
 STRATEGIES: Registry = Registry("strategy")
 
@@ -36,6 +36,10 @@ class Strategy:
 
     GRID: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     sees_past: ClassVar[bool] = False  # only an upper bound may
+    # Whether a GPU may record `penalty` once and replay it: it neither waits for the
+    # device, as `.item()` does, nor draws numbers, nor keeps state in Python, and
+    # `watch` gives the model no other tensors. Who has neither hook need not say so.
+    capturable: bool = False
 
     def __init__(self) -> None:
         self.memory: dict[str, Tensor] = {}

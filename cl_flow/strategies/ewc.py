@@ -36,6 +36,7 @@ class EWC(Strategy):
         decay: What of the information of earlier tasks is left after one more.
     """
 
+    capturable = True
     GRID = ({"strength": 1e4}, {"strength": 1e6}, {"strength": 1e8})
 
     def __init__(self, *, strength: float = 1e6, decay: float = 1.0) -> None:

@@ -51,7 +51,7 @@ class FeatureGaussian(Strategy):
         bag = gaussians.bag(
             self.pool, [len(level.codes) for level in model.levels], generator=generator
         )
-        return Rehearsal(balanced_share(model, task, self.ratio), bag.draw)
+        return Rehearsal(balanced_share(model, task, self.ratio), bag)
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
         device = model.levels[0].codes.device

@@ -40,6 +40,7 @@ class Functional(Strategy):
             class an equal part.
     """
 
+    capturable = True
     GRID = ({"strength": 1.0}, {"strength": 10.0}, {"strength": 100.0})
 
     def __init__(
@@ -59,7 +60,7 @@ class Functional(Strategy):
         if not self._dreams.begin(model, task, self.memory):
             return None
         return Rehearsal(
-            balanced_share(model, task, self.ratio), self._dreams.bag.draw, taught=False
+            balanced_share(model, task, self.ratio), self._dreams.bag, taught=False
         )
 
     def penalty(

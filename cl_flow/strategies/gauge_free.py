@@ -77,7 +77,7 @@ class GaugeFree(Strategy):
             for stats in pool_gaussians(model, self._bag).levels
         ]
         return Rehearsal(
-            balanced_share(model, task, self.ratio), self._bag.draw, taught=False
+            balanced_share(model, task, self.ratio), self._bag, taught=False
         )
 
     def penalty(

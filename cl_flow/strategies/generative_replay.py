@@ -55,7 +55,7 @@ class GenerativeReplay(Strategy):
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self._dreams.begin(model, task, self.memory):
             return None
-        return Rehearsal(balanced_share(model, task, self.ratio), self._dreams.bag.draw)
+        return Rehearsal(balanced_share(model, task, self.ratio), self._dreams.bag)
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
         self._dreams.end(model, task, self.memory)

@@ -41,6 +41,7 @@ class LwF(Strategy):
         temperature: T of the posteriors.
     """
 
+    capturable = True
     GRID = (
         {"strength": 1e2},
         {"strength": 1e4},

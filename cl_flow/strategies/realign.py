@@ -61,6 +61,8 @@ class Realign(Strategy):
         self.aligner = aligner
         self.head = head
         self.every = every
+        # Realigning gives the model frames, other tensors each time.
+        self.capturable = every is None
         self.components = components
         self.n_draws = n_draws
         self._old: FlowModel | None = None

@@ -53,7 +53,7 @@ class Replay(Strategy):
         if not self.memory:
             return None
         bag = stored(self.memory).to(model.levels[0].codes.device)
-        return Rehearsal(balanced_share(model, task, self.ratio), bag.draw)
+        return Rehearsal(balanced_share(model, task, self.ratio), bag)
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)

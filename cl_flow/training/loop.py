@@ -3,27 +3,22 @@
 Batches of cached features, HGAD's losses, Adam under warm-up and cosine decay.
 """
 
-__all__ = ["Penalty", "train"]
+__all__ = ["train"]
 
 import math
 from collections.abc import Callable
 
 import pandas as pd
-import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from cl_flow.data.features import Features
-from cl_flow.data.patches import Batch
+from cl_flow.devices import lanes
 from cl_flow.devices import threads as use_threads
-from cl_flow.model.flow import FlowModel, trainable
-from cl_flow.model.kernels.adam import FusedAdam
+from cl_flow.model.flow import FlowModel
 from cl_flow.model.kernels.couplings import reuse_memory
-from cl_flow.model.losses import hgad_losses, hgad_total
 from cl_flow.training.batches import Loader, Rehearsal
 from cl_flow.training.config import TrainConfig
-
-Penalty = Callable[[FlowModel, Batch, list[tuple[Tensor, Tensor]]], Tensor]
+from cl_flow.training.step import CapturedStep, Key, Penalty, Step
 
 
 def train(
@@ -35,6 +30,7 @@ def train(
     rehearsal: Rehearsal | None = None,
     midway: Callable[[FlowModel], None] | None = None,
     watch: Callable[[int, FlowModel], None] | None = None,
+    capturable: bool = True,
     seed: int = 0,
     threads: int = 1,
     progress: bool | str = True,
@@ -52,6 +48,9 @@ def train(
         watch: Called with the number of steps taken and the model, before the first
             step and after each one; what it measures leaves the training to the bit, as
             long as it leaves the model.
+        capturable: Whether a GPU may record a step and replay it (`CapturedStep`). It
+            may not where the penalty waits for the device, draws numbers or keeps state
+            in Python, nor where `watch` gives the model other tensors.
         seed: Order of images and draw of patches.
         threads: Processor threads on a CPU. One gives the same bytes on any number of
             cores, and the products in a step of a small model are not worth splitting.
@@ -65,9 +64,21 @@ def train(
         ValueError: Fewer images than one, or a patch count beyond the grid.
         FloatingPointError: The loss is no longer finite.
     """
-    with use_threads(threads), reuse_memory():
+    device = model.levels[0].codes.device
+    model.train()
+    with use_threads(threads), reuse_memory(), lanes(device, len(model.levels)) as own:
+        # Without a lane, nothing can be recorded.
+        kind = CapturedStep if own and capturable else Step
         records = _epochs(
-            model, data, config, penalty, rehearsal, midway, watch, seed, progress
+            model,
+            data,
+            config,
+            kind(model, config, penalty, own),
+            rehearsal,
+            midway,
+            watch,
+            seed,
+            progress,
         )
     model.eval()
     return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
@@ -77,18 +88,14 @@ def _epochs(
     model: FlowModel,
     data: Features,
     config: TrainConfig,
-    penalty: Penalty | None,
+    take: Step,
     rehearsal: Rehearsal | None,
     midway: Callable[[FlowModel], None] | None,
     watch: Callable[[int, FlowModel], None] | None,
     seed: int,
     progress: bool | str,
 ) -> list[tuple[int, int, str, float]]:
-    model.train()
     loader = Loader(model, data, config, rehearsal, seed)
-    optimizer = FusedAdam(
-        trainable(model, weight_decay=config.weight_decay), betas=config.betas
-    )
     n_steps = config.epochs * loader.steps_per_epoch
     begin_intra = round(config.inter_only * n_steps)
     records: list[tuple[int, int, str, float]] = []
@@ -96,73 +103,23 @@ def _epochs(
     if watch is not None:
         watch(0, model)
     with tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
-        for epoch in range(config.epochs):
-            sums: dict[tuple[int, str], list[Tensor]] = {}
-            for step, batch in enumerate(
-                loader.epoch(), epoch * loader.steps_per_epoch
-            ):
-                _differentiate(model, batch, config, step >= begin_intra, penalty, sums)
-                optimizer.step(config.lr * _rate(step, n_steps, config))
+        for epoch, batches in enumerate(loader.epochs()):
+            for step, batch in enumerate(batches, epoch * loader.steps_per_epoch):
+                lr = config.lr * _rate(step, n_steps, config)
+                take(batch, lr, intra=step >= begin_intra)
                 bar.update()
                 if midway is not None and step + 1 == max(1, n_steps // 2):
                     midway(model)
+                    take.forget()
                 if watch is not None:
                     watch(step + 1, model)
-            records += _means(epoch, sums)
+            loader.draw_ahead()
+            records += _rows(epoch, take.read())
     return records
 
 
-def _differentiate(
-    model: FlowModel,
-    batch: Batch,
-    config: TrainConfig,
-    intra: bool,
-    penalty: Penalty | None,
-    sums: dict[tuple[int, str], list[Tensor]],
-) -> None:
-    """The gradient of one step over all levels.
-
-    Each level's terms are kept on the device until the epoch ends.
-    """
-    total = 0.0
-    latents = []
-    for i, (level, x, index) in enumerate(zip(model.levels, batch.x, batch.index)):
-        z, log_det = level(x, index, batch.y)
-        taught = (
-            (z, log_det, batch.y)
-            if batch.taught is None
-            else _taught(z, log_det, batch)
-        )
-        terms = hgad_losses(
-            level.mixture,
-            *taught,
-            intra=intra,
-            label_smoothing=config.losses.label_smoothing,
-        )
-        total = total + hgad_total(terms, config.losses)
-        latents.append((z, log_det))
-        for name, value in terms.items():
-            sums.setdefault((i, name), []).append(value.detach())
-    if penalty is not None:
-        extra = penalty(model, batch, latents)
-        total = total + extra
-        sums.setdefault((-1, "penalty"), []).append(extra.detach())
-    total.backward()
-
-
-def _taught(z: Tensor, log_det: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    y = batch.y[: batch.taught]
-    n = len(z) * len(y) // len(batch.y)
-    return z[:n], log_det[:n], y
-
-
-def _means(
-    epoch: int, sums: dict[tuple[int, str], list[Tensor]]
-) -> list[tuple[int, int, str, float]]:
-    rows = [
-        (epoch, level, term, torch.stack(values).mean().item())
-        for (level, term), values in sums.items()
-    ]
+def _rows(epoch: int, means: dict[Key, float]) -> list[tuple[int, int, str, float]]:
+    rows = [(epoch, level, term, value) for (level, term), value in means.items()]
     broken = [
         f"{term} of level {level}"
         for _, level, term, value in rows

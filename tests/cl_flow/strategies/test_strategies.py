@@ -88,7 +88,7 @@ def begun(
     rehearsal, batch = strategy.rehearse(model, stream[1]), batch_of(model, stream[1])
     if rehearsal is None:
         return strategy, model, batch
-    extra = rehearsal.draw(
+    extra = rehearsal.pool.draw(
         12, [len(x) // 4 for x in batch.x], torch.Generator().manual_seed(0)
     )
     index = [torch.arange(len(level.codes)).repeat(4) for level in model.levels]
@@ -387,7 +387,7 @@ def test_what_is_rehearsed_is_finite_and_of_every_old_class(learnt, stream, name
     model = strategy.grow(model, stream[1])
     rehearsal = strategy.rehearse(model, stream[1])
     assert rehearsal.share == 0.5
-    batch = rehearsal.draw(300, [7, 3], torch.Generator().manual_seed(0))
+    batch = rehearsal.pool.draw(300, [7, 3], torch.Generator().manual_seed(0))
     assert [len(x) for x in batch.x] == [2100, 900] and all(
         x.isfinite().all() for x in batch.x
     )
