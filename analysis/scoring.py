@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from analysis import metrics
+from analysis.device_metrics import of_pixels
 from cl_flow.data.features import Features
 from cl_flow.data.images import image_size, read_mask
 from cl_flow.devices import pick_device
@@ -223,11 +224,12 @@ def _value(
     For one of images, also their labels and scores.
     """
     if not metric.startswith("image"):
-        maps = scores.maps(part).numpy()
-        masks = true_masks(test, maps.shape[1:])
-        return METRICS[metric](masks, maps), None, None
+        maps = scores.maps(part)
+        height, width = maps.shape[1:]
+        masks = true_masks(test, (height, width))
+        return of_pixels(METRICS[metric], masks, maps), None, None
     labels = test.samples["label"].to_numpy()
-    values = scores.image(part).numpy()
+    values = scores.image(part).cpu().numpy()
     return METRICS[metric](labels, values), labels, values
 
 

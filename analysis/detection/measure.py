@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis import intervals, metrics
 from analysis.detection.conclude import forgetting_row
+from analysis.device_metrics import of_pixels
 from analysis.experiments import table
 from analysis.intervals import Resampling
 from analysis.rows import chosen
@@ -45,15 +46,16 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
 def _values(one: Scored, part: str, metrics: Sequence[str]) -> dict[str, float]:
     """Metrics of one part of the scores."""
     labels = one.test.samples["label"].to_numpy()
-    image = one.scores.image(part).numpy()
-    maps = one.scores.maps(part).numpy()
+    image = one.scores.image(part).cpu().numpy()
+    maps = one.scores.maps(part)
     values = {}
     for name in metrics:
         if name.startswith("image"):
             values[name] = METRICS[name](labels, image)
         else:
-            masks = true_masks(one.test, maps.shape[1:])
-            values[name] = METRICS[name](masks, maps)
+            height, width = maps.shape[1:]
+            masks = true_masks(one.test, (height, width))
+            values[name] = of_pixels(METRICS[name], masks, maps)
     return values
 
 
@@ -85,7 +87,7 @@ def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
             }
         )
         for part in scoring.part:
-            scores = one.scores.image(part).numpy()
+            scores = one.scores.image(part).cpu().numpy()
             frames.append(base.assign(part=part, given=str(one.given), score=scores))
     return pd.concat(frames, ignore_index=True)
 
@@ -123,7 +125,7 @@ def pixel_wins(
     frames = []
     told = dataclasses.replace(scoring, given="category")
     for one in scored(run, told, steps=steps):
-        maps = one.scores.maps(part).numpy()
+        maps = one.scores.maps(part).cpu().numpy()
         masks = true_masks(one.test, maps.shape[1:])
         wins, pairs = intervals.pixel_wins(masks, maps)
         image, other = np.nonzero(pairs)

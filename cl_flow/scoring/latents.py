@@ -128,5 +128,6 @@ def through(
         z = z.flatten(0, 1).to(level.codes)
         log_det = log_det.flatten().to(level.codes)
         return z, log_det
-    patches = x.flatten(0, 1).to(level.codes)
+    # As stored, half as many bytes; the precision is the device's affair.
+    patches = x.flatten(0, 1).to(level.codes.device).to(level.codes.dtype)
     return level(patches, y=y)

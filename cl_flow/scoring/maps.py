@@ -32,7 +32,7 @@ def anomaly_maps(
         sigma: Standard deviation of the smoothing in pixels of the map.
 
     Returns:
-        Maps (n, H, W) on the CPU.
+        Maps (n, H, W), where the scores are.
 
     Example:
         >>> patches = torch.zeros(1, 16)
@@ -43,7 +43,7 @@ def anomaly_maps(
         >>> maps[0, :4, :4].sum() > maps[0, 4:, 4:].sum()
         tensor(True)
     """
-    maps = torch.empty(len(levels[0]), *size)
+    maps = levels[0].new_empty(len(levels[0]), *size)
     sides = []
     for values, grid in zip(levels, grids):
         rows, columns = (_resampler(*side, sigma) for side in zip(grid, size))
@@ -76,7 +76,7 @@ def maps_of_set(
         sigma: Standard deviation of the smoothing in pixels of the map.
 
     Returns:
-        Maps (n, H, W) on the CPU.
+        Maps (n, H, W), where the normalities are.
     """
     anomalies = []
     for values in levels:

@@ -23,7 +23,9 @@ from cl_flow.model.flow import FlowModel, Level
 from cl_flow.model.mixture import Mixture
 from cl_flow.scoring.latents import Patches, through
 
+# Images at a time on a CPU, and patches of a level at a time on a GPU.
 BATCH = 32
+GPU_PATCHES = 2**18
 
 # Models, each with the ids of the classes it is for.
 Views = Sequence[tuple[FlowModel, Tensor]]
@@ -88,13 +90,14 @@ def normality_of(
         Per level the factors (n, 2, S), and the class ids (n,) on the CPU.
     """
     parts = views(model)
+    size = _images_at_a_time(model)
     given_ids: Sequence[Tensor] = ()
     if given is not None:
         names = list(features.samples["category"])
-        given_ids = model.class_ids(names).split(BATCH)
+        given_ids = model.class_ids(names).split(size)
     factors = []
     classes = []
-    for i, batch in enumerate(features.batches(BATCH)):
+    for i, batch in enumerate(features.batches(size)):
         if given is None:
             y = _likeliest(parts, batch)
         else:
@@ -104,6 +107,14 @@ def normality_of(
         classes.append(y)
     levels = [torch.cat(level) for level in zip(*factors)]
     return levels, torch.cat(classes).cpu()
+
+
+def _images_at_a_time(model: FlowModel) -> int:
+    """A GPU takes as many as fill it, a CPU what its caches hold."""
+    codes = [level.codes for level in model.levels]
+    if codes[0].device.type == "cpu":
+        return BATCH
+    return max(BATCH, GPU_PATCHES // max(map(len, codes)))
 
 
 # ---- the factors of a batch: per level (n, 2, S)

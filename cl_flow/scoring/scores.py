@@ -39,9 +39,9 @@ class Scores:
     """Anomaly maps of images, higher is more anomalous.
 
     Args:
-        logp: Maps of the likelihood factor (n, H, W), float32 on the CPU.
+        logp: Maps of the likelihood factor (n, H, W), where the model is.
         entropy: Maps of the entropy factor (n, H, W).
-        classes: The class id that each image was scored under (n,).
+        classes: The class id that each image was scored under (n,), on the CPU.
     """
 
     logp: Tensor
