@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from cl_flow.align import POLICIES, learn_mixture
+from tests.benchmarks.conftest import on_a_cpu
 
 N, DIM = 4096, 200
 
@@ -24,6 +25,7 @@ def figmn(batch: int) -> Callable[[], torch.Tensor]:
     return lambda: learn_mixture(x, policy, batch=batch).log_prob(x[:64])
 
 
+@on_a_cpu
 def test_figmn_in_batches_against_point_by_point(by_turns):
     batches, points = figmn(256), figmn(1)
     torch.testing.assert_close(batches(), points(), rtol=1e-8, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 
 from cl_flow.model.kernels.couplings import reuse_memory
 from tests.benchmarks.bench_step import our_step
-from tests.benchmarks.conftest import keep, timed
+from tests.benchmarks.conftest import keep, on_a_cpu, timed
 from tests.benchmarks.sizes import SIZES, Size
 
 BASE = dataclasses.replace(SIZES["synthetic"], grids=((16, 16),))
@@ -31,6 +31,7 @@ GROWTH = {
 }
 
 
+@on_a_cpu
 @pytest.mark.parametrize("name", GROWTH)
 def test_growth_of_a_step(benchmark, one_thread, device, name):
     """0 is free, 1 is proportional."""

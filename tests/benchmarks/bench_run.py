@@ -25,7 +25,7 @@ from cl_flow.runs.config import RunConfig
 from cl_flow.scoring.scores import calibrate, score
 from tests.benchmarks.bench_extraction import enlarged, extraction_sides
 from tests.benchmarks.bench_step import our_step, their_step
-from tests.benchmarks.conftest import keep, turns
+from tests.benchmarks.conftest import keep, on_a_cpu, turns
 from tests.benchmarks.sizes import Size, model_of
 from tests.benchmarks.stock import StockLevel, stock_maps, stock_normality
 
@@ -64,6 +64,7 @@ def workload(request, tmp_path_factory) -> Workload:
     )
 
 
+@on_a_cpu
 def test_run_against_the_reference_recipe(
     benchmark, by_turns, one_thread, device, workload, tmp_path
 ):

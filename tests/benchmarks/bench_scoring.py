@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
+from analysis.device_metrics import ON_DEVICE, of_pixels
 from analysis.metrics import image_auroc, pixel_auroc
 from cl_flow.data.features import Features
 from cl_flow.scoring.maps import anomaly_maps
 from cl_flow.scoring.scores import calibrate, score
-from tests.benchmarks.conftest import keep
+from tests.benchmarks.conftest import keep, on_a_cpu, on_a_gpu
 from tests.benchmarks.sizes import SIZES, Size, model_of
 from tests.benchmarks.stock import StockLevel, stock_maps, stock_normality
 
@@ -72,6 +73,26 @@ def test_auroc_of_ten_million_pixels(by_turns, benchmark):
     )
 
 
+@on_a_gpu
+@pytest.mark.parametrize("metric", ON_DEVICE, ids=lambda metric: metric.__name__)
+def test_pixels_on_the_card(by_turns, benchmark, device, metric):
+    """Ten million pixels whose maps are on the card, and the masks are not."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(160) % 4 == 0
+    masks = np.zeros((160, 256, 256), dtype=bool)
+    masks[labels, 80:120, 100:160] = True
+    maps = torch.from_numpy((rng.normal(size=masks.shape) + masks).astype(np.float32))
+    there = maps.to(device)
+    difference = abs(of_pixels(metric, masks, there) - metric(masks, maps.numpy()))
+    keep(benchmark, "difference", difference)
+    assert difference < 1e-9
+    by_turns(
+        lambda: of_pixels(metric, masks, there),
+        lambda: metric(masks, there.cpu().numpy()),
+        rounds=3,
+    )
+
+
 def test_maps_against_image_by_image(by_turns, device):
     """Upsampling and smoothing of 64 images, as two products against two library calls
     each.
@@ -111,11 +132,9 @@ def test_test_set_against_image_by_image(
     levels = [StockLevel(level, size.config).to(device) for level in model.levels]
 
     def ours() -> None:
-        maps = score(
-            model, features, "set", size=(SIDE, SIDE), sigma=SIGMA
-        ).product.numpy()
-        image_auroc(labels, maps.reshape(n, -1).max(1))
-        pixel_auroc(masks, maps)
+        scores = score(model, features, "set", size=(SIDE, SIDE), sigma=SIGMA)
+        image_auroc(labels, scores.image("product").cpu().numpy())
+        of_pixels(pixel_auroc, masks, scores.product)
 
     def theirs() -> None:
         images = (
@@ -160,6 +179,7 @@ def _peak_bytes() -> int:
     return 1024 * int(line.split()[1])
 
 
+@on_a_cpu
 @pytest.mark.skipif(
     not Path("/proc/self/status").is_file(), reason="reads peaks in /proc"
 )

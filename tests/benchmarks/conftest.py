@@ -8,7 +8,8 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import torch
 
 TABLES = Path(__file__).resolve().parents[2] / "data" / "benchmarks"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+on_a_cpu = pytest.mark.skipif(DEVICE.type != "cpu", reason="a question for CPUs")
+on_a_gpu = pytest.mark.skipif(DEVICE.type != "cuda", reason="a question for GPUs")
 
 
 @pytest.fixture
@@ -77,6 +80,16 @@ def timed(function: Callable[[], Any]) -> float:
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - begun
+
+
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Products of float32 at a precision: "highest", or "high", which is TF32."""
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def keep(benchmark: Any, quantity: str, values: Any) -> None:
