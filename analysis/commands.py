@@ -255,7 +255,7 @@ def bench(arguments: argparse.Namespace) -> Answer:
             "Clone the repository and install it with pip install -e '.[dev]'."
         )
     files = sorted(str(path) for path in folder.glob("bench_*.py"))
-    switches = ["enable", "only", "autosave", "quiet"]
+    switches = ["enable", "only", "quiet"]
     command = [sys.executable, "-m", "pytest", "-q", *files]
     command += [f"--benchmark-{switch}" for switch in switches]
     command += ["-k", arguments.only] if arguments.only else []

@@ -3,6 +3,7 @@ with the machine's facts.
 """
 
 import datetime
+import functools
 import os
 import platform
 import re
@@ -100,22 +101,40 @@ def keep(benchmark: Any, quantity: str, values: Any) -> None:
     benchmark.extra_info[quantity] = {"value": median, "low": low, "high": high}
 
 
-def pytest_benchmark_update_json(
-    config: pytest.Config, benchmarks: list, output_json: dict
-) -> None:
-    """Write `data/benchmarks/<device>.csv`, one row per benchmark and quantity."""
-    measured = [
-        {
-            "benchmark": one["name"].removeprefix("test_"),
-            "quantity": quantity,
-            **numbers,
-        }
-        for one in output_json["benchmarks"]
-        for quantity, numbers in one["extra_info"].items()
+@pytest.fixture(autouse=True)
+def kept_at_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Write what a benchmark measured when it ends: who interrupts keeps it."""
+    yield
+    measured = request.node.funcargs.get("benchmark")
+    if measured is not None and measured.enabled and measured.extra_info:
+        _write(request.node.name.removeprefix("test_"), measured.extra_info)
+
+
+def _write(benchmark: str, quantities: dict[str, dict[str, float]]) -> None:
+    """Add rows to `data/benchmarks/<device>.csv`, one per quantity, with the facts.
+
+    What was measured before under other names stays, with the facts of its time.
+    """
+    words = re.sub(
+        r"\(\w+\)|[^a-z0-9]+", " ", f"{_device()} {os.cpu_count()} cores".lower()
+    ).split()
+    path = TABLES / f"{'-'.join(words)}.csv"
+    path.parent.mkdir(exist_ok=True)
+    rows = [
+        {"benchmark": benchmark, "quantity": quantity, **numbers, **_facts()}
+        for quantity, numbers in quantities.items()
     ]
-    if not measured:
-        return
-    facts = {
+    table = pd.DataFrame(rows)
+    if path.is_file():
+        old = pd.read_csv(path)
+        table = pd.concat([old[old["benchmark"] != benchmark], table])
+    table.to_csv(path, index=False, float_format="%.4g")
+
+
+@functools.cache
+def _facts() -> dict[str, Any]:
+    """The machine, the versions, and when."""
+    return {
         "device": _device(),
         "cores": os.cpu_count(),
         "torch": version("torch"),
@@ -126,18 +145,11 @@ def pytest_benchmark_update_json(
         ).stdout.strip(),
         "date": datetime.date.today().isoformat(),
     }
-    words = re.sub(
-        r"\(\w+\)|[^a-z0-9]+", " ", f"{_device()} {os.cpu_count()} cores".lower()
-    ).split()
-    path = TABLES / f"{'-'.join(words)}.csv"
-    path.parent.mkdir(exist_ok=True)
-    table = pd.DataFrame(measured).assign(**facts)
-    if (
-        path.is_file()
-    ):  # what was not measured this time stays, with the facts of when it was
-        old = pd.read_csv(path)
-        table = pd.concat([old[~old["benchmark"].isin(table["benchmark"])], table])
-    table.to_csv(path, index=False, float_format="%.4g")
+
+
+def pytest_benchmark_generate_machine_info() -> dict[str, Any]:
+    """Ours: the library's own examination takes many seconds on some machines."""
+    return _facts()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -65,6 +65,5 @@ def test_scores_image_by_image_are_ours_of_the_set(size, tmp_path):
 def test_readme_shows_what_was_measured():
     repository = Path(__file__).resolve().parents[2]
     text = (repository / "README.md").read_text(encoding="utf-8")
-    paths = set(re.findall(r"data/benchmarks/[\w-]+\.csv", text))
-    assert len(paths) == 2, "a CPU and a GPU"
-    assert all(page(repository / path) in text for path in paths)
+    paths = re.findall(r"data/benchmarks/[\w-]+\.csv", text)
+    assert paths and all(page(repository / path) in text for path in paths)

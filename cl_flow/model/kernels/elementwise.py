@@ -142,7 +142,7 @@ def mask_(dhidden: Tensor, hidden: Tensor, dcodes: Tensor | None) -> None:
         dhidden if dcodes is None else dcodes,
         width,
         cells,
-        size // cells,
+        GRIDS=size // cells,
         SUMS=dcodes is not None,
         AT_ONCE=8,
         ROWS=4,
@@ -278,7 +278,7 @@ def _mask(
     dcodes,
     width,
     cells,
-    grids,
+    GRIDS: tl.constexpr,
     SUMS: tl.constexpr,
     AT_ONCE: tl.constexpr,
     ROWS: tl.constexpr,
@@ -289,10 +289,10 @@ def _mask(
     inside = (cell < cells)[:, None] & (unit < width)[None, :]
     own = cell.to(tl.int64)[:, None] * width + unit[None, :]
     total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    for begin in range(0, grids, AT_ONCE):
+    for begin in range(0, GRIDS, AT_ONCE):
         for more in tl.static_range(AT_ONCE):
             grid = begin + more
-            real = inside & (grid < grids)
+            real = inside & (grid < GRIDS)
             at = own + tl.cast(grid, tl.int64) * cells * width
             h = tl.load(hidden + at, mask=real, other=0.0)
             d = tl.load(dhidden + at, mask=real, other=0.0)
