@@ -86,7 +86,7 @@ GALLERY := 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 0
 
 # ---- targets
 
-.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lint coverage lowest lab bench lock clean distclean
+.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lint coverage lowest lab bench gpu lock clean distclean
 
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -143,6 +143,10 @@ lab: | $(READY) ## Open the first notebook in Jupyter Lab
 	$(RUN) -m jupyterlab notebooks/00-start-here.ipynb
 
 bench: | $(READY) ## Time what is worth timing beside what one would run instead; the table lands in data/benchmarks
+	@$(RUN) -m cl_flow bench
+
+gpu: | $(READY) ## On a machine with a GPU: the tests that need one, and the benchmarks; six minutes
+	$(RUN) -m pytest -k cuda
 	@$(RUN) -m cl_flow bench
 
 lock: | $(READY) ## Write constraints.txt, the exact versions of today (opt in: PIP_CONSTRAINT=constraints.txt make env)

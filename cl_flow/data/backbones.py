@@ -1,6 +1,6 @@
 """Frozen timm backbones."""
 
-__all__ = ["FeatureConfig", "load_backbone"]
+__all__ = ["FeatureConfig", "backbone_facts", "load_backbone"]
 
 import logging
 from collections.abc import Iterator
@@ -62,16 +62,36 @@ class FeatureConfig:
 def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
     """The frozen backbone in evaluation mode, and its facts.
 
-    `source`, `sha`, `mean`, `std`, `interpolation`.
+    `source`, `sha`, `mean`, `std`, `interpolation`, as `backbone_facts` tells them.
+
+    Raises:
+        FileNotFoundError, ConnectionError, ValueError: As `backbone_facts`.
+        ValueError: The weights are another network's.
+    """
+    facts = backbone_facts(config)
+    if config.weights == "random":
+        model = _create(config)
+    else:
+        model = _with_weights(config, Path(facts["source"]))
+    log.info("backbone %s: weights %s", config.backbone, facts["source"])
+    return model.eval().requires_grad_(False), facts
+
+
+def backbone_facts(config: FeatureConfig) -> dict[str, Any]:
+    """What decides a backbone's features beside its config, without building it.
 
     Weights come from the explicit file, else from the local cache, else from an
     installed package of weights, else from the hub; the log says which.
+
+    Returns:
+        `source` (the file of weights), `sha` of its bytes, and what images are
+        normalised and resized by: `mean`, `std`, `interpolation`.
 
     Raises:
         FileNotFoundError: The explicit file is not there.
         ConnectionError: No weights on this machine, and the hub is out of reach or
             switched off.
-        ValueError: timm does not know the name, or the weights are another network's.
+        ValueError: timm does not know the name.
     """
     import timm
 
@@ -80,19 +100,15 @@ def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:6]
         close = ", ".join(near) or "see timm.list_models()"
         raise ValueError(f"Unknown timm model {name!r}; known, for example: {close}.")
-    if config.weights == "random":
-        model = _create(config)
-        sha = "random"
-        source = "drawn from seed 0"
-    else:
+    sha = "random"
+    source = "drawn from seed 0"
+    if config.weights != "random":
         path = find_weights(name, config.weights)
-        model = _with_weights(config, path)
         sha = blake2b(path.read_bytes(), digest_size=16).hexdigest()
         source = str(path)
-    cfg: Any = model.pretrained_cfg
-    facts = {key: cfg[key] for key in ("mean", "std", "interpolation")}
-    log.info("backbone %s: weights %s", name, source)
-    return model.eval().requires_grad_(False), {**facts, "source": source, "sha": sha}
+    cfg = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
+    facts = {key: getattr(cfg, key) for key in ("mean", "std", "interpolation")}
+    return {**facts, "source": source, "sha": sha}
 
 
 def _create(config: FeatureConfig, **options: Any) -> nn.Module:

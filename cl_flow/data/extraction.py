@@ -20,7 +20,7 @@ from filelock import FileLock
 from torch import nn
 from tqdm.auto import tqdm
 
-from cl_flow.data.backbones import FeatureConfig, load_backbone
+from cl_flow.data.backbones import FeatureConfig, backbone_facts, load_backbone
 from cl_flow.data.features import Features
 from cl_flow.data.inference import infer, precision_on
 from cl_flow.data.store import open_levels
@@ -64,10 +64,9 @@ def load_features(
         raise ValueError("Expected at least one sample; got an empty table.")
     if batch_size < 1:
         raise ValueError(f"Expected a batch of one image or more; got {batch_size}.")
-    model, facts = load_backbone(config)
     facts = {
         **dataclasses.asdict(config),
-        **facts,
+        **backbone_facts(config),
         "data": fingerprint(samples),
         "images": len(samples),
     }
@@ -84,6 +83,7 @@ def load_features(
         with FileLock(folder / ".lock"):
             if not (folder / "complete.json").is_file():
                 device = pick_device(device)
+                model, _ = load_backbone(config)
                 facts["precision"] = precision_on(config, device)
                 _extract(
                     samples,

@@ -228,6 +228,7 @@ def test_a_second_call_reads_the_maps_and_never_the_images(
 ):
     load_features(samples, PYRAMID, root=tmp_path, progress=False)
     monkeypatch.setattr(module, "forward", None)
+    monkeypatch.setattr(timm, "create_model", None)
     features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
     assert all(
         isinstance(level, np.memmap) and level.dtype == np.float16
