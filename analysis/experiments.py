@@ -1,6 +1,6 @@
 """Experiments lifted to many runs, their tables cached beside each run."""
 
-__all__ = ["key_columns", "table"]
+__all__ = ["key_columns", "refuse_unlike_runs", "table"]
 
 import dataclasses
 import functools
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.former import former_table
+from analysis.rows import refuse_unlike
 from analysis.source import code_digest
 from cl_flow.identity import differing, digest_of
 from cl_flow.paths import atomic
@@ -23,10 +24,10 @@ Experiment = Callable[..., pd.DataFrame]
 def table(function: Experiment) -> Experiment:
     """Lift `Run -> DataFrame` to many runs, and cache its tables.
 
-    The key columns `run strategy seed` are added in front. The cache (Parquet, in the
-    run's `tables/`) is keyed by the options that differ from their defaults, by the
-    training itself, and by a digest of the code that the function depends on: what is
-    stale is computed anew, what is not costs milliseconds.
+    The key columns `run strategy seed dataset stream options setup` are added in front.
+    The cache (Parquet, in the run's `tables/`) is keyed by the options that differ from
+    their defaults, by the training itself, and by a digest of the code that the
+    function depends on: what is stale is computed anew, what is not costs milliseconds.
     """
     signature = inspect.signature(function)
 
@@ -44,10 +45,27 @@ def table(function: Experiment) -> Experiment:
 
 
 def key_columns(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """Frame with the columns `run strategy seed` in front."""
-    values = {"run": run.name, "strategy": run.strategy, "seed": run.seed}
+    """Frame with the columns `run strategy seed dataset stream options setup` in front.
+
+    The last four are texts: in what runs differ beside strategy and seed.
+    """
+    values = {"run": run.name, "strategy": run.strategy, "seed": run.seed, **run.kind}
     keys = pd.DataFrame(values, index=frame.index)
     return pd.concat([keys, frame], axis=1)
+
+
+def refuse_unlike_runs(runs: Iterable[Run], *, options: bool = True) -> None:
+    """Refuse runs that differ in more than strategy and seed.
+
+    Args:
+        runs: To be averaged, or set beside each other.
+        options: Whether a strategy may not stand there with several options either.
+
+    Raises:
+        ValueError: As `analysis.rows.refuse_unlike`.
+    """
+    kinds = pd.DataFrame([{"strategy": run.strategy, **run.kind} for run in runs])
+    refuse_unlike(kinds if options else kinds.drop(columns="options"))
 
 
 def _gathered(signature: inspect.Signature, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,29 @@
 """Rows of tables: chosen, beside each other, or published."""
 
-__all__ = ["beside", "chosen", "load_reference", "matching", "refuse_strategies"]
+__all__ = [
+    "ALIKE",
+    "alike",
+    "beside",
+    "chosen",
+    "load_reference",
+    "matching",
+    "refuse_strategies",
+    "refuse_unlike",
+]
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import pandas as pd
 
 from cl_flow.paths import ASSETS
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Key columns in which runs agree that are averaged or set beside each other.
+ALIKE = ("dataset", "stream", "setup")
 
 
 def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -50,6 +69,46 @@ def refuse_strategies(frame: pd.DataFrame) -> None:
     names = sorted(frame["strategy"].unique())
     if len(names) > 1:
         raise ValueError(f"Expected runs of one strategy; got {', '.join(names)}.")
+
+
+def refuse_unlike(frame: pd.DataFrame) -> None:
+    """Refuse a table of runs that differ in more than strategy and seed.
+
+    Nor may a strategy stand there with several options, as a mean over its strengths
+    says nothing of any of them.
+
+    Raises:
+        ValueError: Datasets, streams or setups differ, or options of one strategy.
+    """
+    for column in ALIKE:
+        if column in frame:
+            _refuse(column, frame[column], "")
+    if {"strategy", "options"} <= set(frame.columns):
+        for strategy, values in frame.groupby("strategy")["options"]:
+            _refuse("options", values, f" of {strategy}")
+
+
+def _refuse(column: str, values: pd.Series, whose: str) -> None:
+    different = [repr(str(value)) for value in values.unique()]
+    if len(different) > 1:
+        raise ValueError(
+            "Expected runs that differ in strategy and seed alone; got "
+            f"{column}{whose} {', '.join(different)}. Choose one: "
+            f"table[table[{column!r}] == {different[0]}]."
+        )
+
+
+def alike(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a function refuse tables of runs that are not alike (`refuse_unlike`)."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        for value in (*args, *options.values()):
+            if isinstance(value, pd.DataFrame):
+                refuse_unlike(value)
+        return function(*args, **options)
+
+    return checked
 
 
 def beside(

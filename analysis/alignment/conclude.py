@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.contrasts import contrast, resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 KEYS = ["strategy", "aligner", "head"]
 ERRORS = ("center_error", "symmetric_kl")
@@ -17,6 +17,7 @@ ERRORS = ("center_error", "symmetric_kl")
 NOT_FREE = ("none", "joint", "refit", "exemplars")
 
 
+@alike
 def alignment_table(
     aligned: pd.DataFrame,
     *,
@@ -76,6 +77,7 @@ def alignment_table(
     )
 
 
+@alike
 def without_old_images(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of `alignment_table` whose aligners need no old image, the best first."""
     return table[~table["aligner"].isin(NOT_FREE)]

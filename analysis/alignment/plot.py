@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 from numpy.typing import ArrayLike
 
-from analysis.rows import matching
+from analysis.rows import alike, matching
 from analysis.style import dotted_line, error_bars, legend_beside, task_color
 
 # Not the colours of tasks: Tol's muted scheme. Circles are centers alone, squares have
@@ -56,6 +56,7 @@ SAMPLER_LABELS = {
 }
 
 
+@alike
 def plot_growth(
     growth: pd.DataFrame,
     points: ArrayLike,
@@ -133,6 +134,7 @@ def _ellipse(component: Any, options: dict[str, Any]) -> Ellipse:
     )
 
 
+@alike
 def plot_alignment(
     table: pd.DataFrame,
     *,
@@ -211,6 +213,7 @@ def _name(row: Any) -> str:
     return trained if row.aligner == "none" else f"{trained}, {own}"
 
 
+@alike
 def plot_budget(
     table: pd.DataFrame,
     *,
@@ -269,6 +272,7 @@ def _byte_axis(ax: Axes, n_bytes: pd.Series) -> None:
     ax.minorticks_off()
 
 
+@alike
 def plot_samplers(told: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Two-sample AUC of each sampler's patches against real ones.
 

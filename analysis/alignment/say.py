@@ -8,9 +8,10 @@ import pandas as pd
 
 from analysis.alignment.conclude import without_old_images
 from analysis.intervals import Interval, interval_of
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 
+@alike
 def summarise_alignment(table: pd.DataFrame) -> str:
     """Paragraph on what post-hoc alignment gives back, and why it stops there.
 

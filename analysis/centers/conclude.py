@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import Interval, Resampling, percentile_interval
-from analysis.rows import refuse_strategies
+from analysis.rows import alike, refuse_strategies
 
 CORRELATED = (
     ("feature_distance", "center_distance"),
@@ -20,6 +20,7 @@ CORRELATED = (
 FEWEST = 5
 
 
+@alike
 def nearest_centers(pairs: pd.DataFrame, *, level: str = "mean") -> pd.DataFrame:
     """Nearest center of each category after each step, and its lookalike.
 
@@ -61,6 +62,7 @@ def nearest_centers(pairs: pd.DataFrame, *, level: str = "mean") -> pd.DataFrame
     return in_order.rename(columns=names)[columns]
 
 
+@alike
 def similarity_correlations(
     pairs: pd.DataFrame,
     *,
@@ -136,6 +138,7 @@ def pair_rows(values: dict[str, np.ndarray], names: Sequence[str]) -> pd.DataFra
     return pd.DataFrame(columns, index=index).reset_index()
 
 
+@alike
 def of_one_strategy(pairs: pd.DataFrame, level: str) -> pd.DataFrame:
     """Pairs of one level, averaged over runs of one strategy."""
     refuse_strategies(pairs)

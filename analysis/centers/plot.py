@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.rows import matching, refuse_strategies
+from analysis.rows import alike, matching, refuse_strategies
 from analysis.style import MARKERS, SEQUENTIAL, legend_beside, task_color
 
 # Of pairs whose categories belong to different tasks.
@@ -25,6 +25,7 @@ COLUMN_LABELS = {
 }
 
 
+@alike
 def plot_center_distances(
     distances: pd.DataFrame,
     *,
@@ -89,6 +90,7 @@ def _name_categories(ax: Axes, tasks: Mapping[str, int]) -> None:
         label.set_color(task_color(tasks[label.get_text()]))
 
 
+@alike
 def plot_center_drift(
     drift: pd.DataFrame,
     *,
@@ -134,6 +136,7 @@ def plot_center_drift(
     return ax
 
 
+@alike
 def plot_similarity(
     pairs: pd.DataFrame,
     correlations: pd.DataFrame,

@@ -13,11 +13,12 @@ from analysis.centers.conclude import (
     similarity_correlations,
 )
 from analysis.intervals import interval_of
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 DIGITS = 5
 
 
+@alike
 def summarise_centers(
     pairs: pd.DataFrame,
     drift: pd.DataFrame,

@@ -10,11 +10,12 @@ import pandas as pd
 from analysis import conventions, intervals
 from analysis.contrasts import contrast, resampled
 from analysis.intervals import Resampling
-from analysis.rows import chosen, refuse_strategies
+from analysis.rows import alike, chosen, refuse_strategies
 
 SUMMARIES = ("final_mean", "learning_score", "bwt", "forgetting")
 
 
+@alike
 def r_matrix(
     evaluated: pd.DataFrame,
     *,
@@ -75,6 +76,7 @@ def forgetting_row(
     return task, learned[0], final[0], *interval
 
 
+@alike
 def task_table(
     evaluated: pd.DataFrame,
     *,
@@ -104,6 +106,7 @@ def task_table(
     return pd.concat([frame, average.assign(task="average")], ignore_index=True)
 
 
+@alike
 def summary(
     evaluated: pd.DataFrame,
     *,
@@ -129,6 +132,7 @@ def summary(
     return pd.DataFrame(rows, columns=["strategy", "seed", *SUMMARIES])
 
 
+@alike
 def final_means(
     scores: pd.DataFrame,
     *,

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import intervals, metrics
 from analysis.detection.conclude import forgetting_row
 from analysis.device_metrics import of_pixels
-from analysis.experiments import table
+from analysis.experiments import refuse_unlike_runs, table
 from analysis.intervals import Resampling
 from analysis.rows import chosen
 from analysis.scoring import METRICS, Scored, Scoring, scored, task_of, true_masks
@@ -172,6 +172,7 @@ def forgetting_table(
         `task categories learned final change low high`. A negative change is a loss.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
+    refuse_unlike_runs(runs)
     known = {"image_auroc": _image_resamples, "pixel_auroc": _pixel_resamples}
     if metric not in known:
         raise KeyError(

@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.rows import matching
+from analysis.rows import alike, matching
 from analysis.style import (
     LABELS,
     MARKERS,
@@ -69,6 +69,7 @@ def plot_matrix(
     return ax
 
 
+@alike
 def plot_task_curves(
     evaluated: pd.DataFrame,
     *,
@@ -156,6 +157,7 @@ def _joint_bars(ax: Axes, rows: pd.DataFrame, right: float) -> None:
     )
 
 
+@alike
 def plot_forgetting(
     table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
 ) -> Axes:
@@ -197,6 +199,7 @@ def plot_forgetting(
     return ax
 
 
+@alike
 def plot_strategies(
     evaluated: pd.DataFrame,
     *,
@@ -256,6 +259,7 @@ def _mean_bar(ax: Axes, x: float, mean: float) -> None:
     ax.annotate(f"{mean:.2f}", (x + 0.32, mean), va="center", ha="left")
 
 
+@alike
 def plot_losses(
     losses: pd.DataFrame,
     *,

@@ -6,8 +6,10 @@ import pandas as pd
 
 from analysis.detection.conclude import final_means, summary
 from analysis.intervals import interval_of, seed_interval
+from analysis.rows import alike
 
 
+@alike
 def summarise(evaluated: pd.DataFrame, scores: pd.DataFrame | None = None) -> str:
     """Sentence on the last model of each strategy.
 
@@ -45,6 +47,7 @@ def _with_intervals(scores: pd.DataFrame) -> str:
     return f"{', '.join(named)} (intervals over test images)"
 
 
+@alike
 def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:
     """Sentence on how much was lost, from two tables of `forgetting_table`."""
     sentences = [_lost("image", image), _lost("pixel", pixel)]

@@ -5,7 +5,10 @@ __all__ = ["apparent_drift", "displacement"]
 import numpy as np
 import pandas as pd
 
+from analysis.rows import alike
 
+
+@alike
 def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
     """Apparent movement of patches in a picture, step by step.
 

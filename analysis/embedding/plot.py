@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.rows import matching
+from analysis.rows import alike, matching
 from analysis.style import MARKERS, legend_beside, task_color
 
 SPACE_STYLES = {
@@ -24,6 +24,7 @@ SPACE_STYLES = {
 HALO = [matplotlib.patheffects.withStroke(linewidth=4, foreground="white")]
 
 
+@alike
 def plot_embedding(
     embedded: pd.DataFrame,
     *,
@@ -74,6 +75,7 @@ def plot_embedding(
     return ax
 
 
+@alike
 def plot_embedding_steps(
     embedded: pd.DataFrame,
     *,
@@ -113,6 +115,7 @@ def plot_embedding_steps(
     return figure
 
 
+@alike
 def plot_apparent_drift(
     drift: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
 ) -> Axes:

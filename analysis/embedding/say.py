@@ -4,9 +4,10 @@ __all__ = ["summarise_embedding"]
 
 import pandas as pd
 
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 
+@alike
 def summarise_embedding(facts: pd.DataFrame, drift: pd.DataFrame) -> str:
     """Sentences on the first task's latents, and on trust in their pictures.
 

@@ -9,9 +9,10 @@ import pandas as pd
 
 from analysis.contrasts import contrast, mean_weights, resampled
 from analysis.intervals import Resampling
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 
+@alike
 def expansion_drops(
     expanded: pd.DataFrame, *, resampling: Resampling = Resampling()
 ) -> pd.DataFrame:
@@ -58,6 +59,7 @@ def _drops(
         yield added, level, rows.loc[after, "value"].mean(), *change
 
 
+@alike
 def expansion_terms(
     expanded: pd.DataFrame,
     *,
@@ -119,6 +121,7 @@ def _mean_of(
     return mean_weights(chosen)
 
 
+@alike
 def expansion_table(
     expanded: pd.DataFrame,
     *,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import chosen, matching
+from analysis.rows import alike, chosen, matching
 from analysis.style import LABELS, dotted_line, error_bars, legend_beside, task_color
 
 # Not the colours of tasks: Tol's muted scheme, in the order of the most informative
@@ -28,6 +28,7 @@ STAGE_STYLES = (
 )
 
 
+@alike
 def plot_expansion(
     drops: pd.DataFrame,
     *,
@@ -99,6 +100,7 @@ def _changes(
     )
 
 
+@alike
 def plot_expansion_size(
     expanded: pd.DataFrame,
     *,
@@ -158,6 +160,7 @@ def plot_expansion_size(
     return ax
 
 
+@alike
 def plot_stages(
     table: pd.DataFrame,
     *,

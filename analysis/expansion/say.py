@@ -5,9 +5,10 @@ __all__ = ["summarise_expansion"]
 import pandas as pd
 
 from analysis.intervals import interval_of
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 
+@alike
 def summarise_expansion(drops: pd.DataFrame, terms: pd.DataFrame) -> str:
     """Paragraph on what the first expansion changes.
 

@@ -17,7 +17,7 @@ from analysis.ledger.attribution import (
     shapley,
     spurious_share,
 )
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 BY = {
     "task": ["task"],
@@ -30,6 +30,7 @@ Samples = np.ndarray
 UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
+@alike
 def ledger_terms(
     measured: pd.DataFrame,
     *,
@@ -71,6 +72,7 @@ def ledger_terms(
     return pd.DataFrame(out, columns=columns)
 
 
+@alike
 def ledger_shares(
     measured: pd.DataFrame,
     *,
@@ -116,6 +118,7 @@ def ledger_shares(
     return pd.DataFrame(out, columns=columns)
 
 
+@alike
 def ledger_shapley(
     measured: pd.DataFrame,
     *,
@@ -151,6 +154,7 @@ def ledger_shapley(
     return pd.DataFrame(out, columns=columns)
 
 
+@alike
 def ledger_families(
     measured: pd.DataFrame,
     *,

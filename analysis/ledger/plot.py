@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import chosen, matching
+from analysis.rows import alike, chosen, matching
 from analysis.style import dotted_line, error_bars, legend_beside, task_color
 
 # Not the colours of tasks: Tol's muted scheme for what can be set right, grey for what
@@ -41,6 +41,7 @@ FAMILY_LABELS = {
 }
 
 
+@alike
 def plot_waterfall(
     terms: pd.DataFrame,
     *,
@@ -131,6 +132,7 @@ def _level_line(ax: Axes, x: float, level: float) -> None:
     ax.plot([x - 1.35, x + 0.35], [level, level], color="0.6", lw=1)
 
 
+@alike
 def plot_ledger(
     terms: pd.DataFrame,
     *,
@@ -202,6 +204,7 @@ def _stacked_bars(ax: Axes, values: pd.DataFrame, options: dict[str, Any]) -> No
         gained += gain
 
 
+@alike
 def plot_families(
     families: pd.DataFrame,
     *,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import chosen
+from analysis.rows import alike, chosen
 from analysis.style import LABELS, dotted_line, legend_beside
 
 # Not the colours of tasks: Tol's bright and muted schemes.
@@ -31,6 +31,7 @@ FIT_STYLES = {
 PART_COLORS = {"mixture": "#AA4499", "volume": "0.35"}
 
 
+@alike
 def plot_transplant(
     hybrids: pd.DataFrame,
     *,
@@ -82,6 +83,7 @@ def plot_transplant(
     return ax
 
 
+@alike
 def plot_transport(
     moves: pd.DataFrame,
     *,
@@ -117,6 +119,7 @@ def plot_transport(
     return ax
 
 
+@alike
 def plot_volume(
     moves: pd.DataFrame,
     *,

@@ -11,7 +11,7 @@ from analysis.intervals import Interval, interval_of
 from analysis.ledger.attribution import TERMS, Verdict, judge
 from analysis.ledger.conclude import ledger_shares, ledger_terms
 from analysis.recovery.conclude import recovery_changes, savings
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 # What training told -> its words.
 TRAINING = {
@@ -20,6 +20,7 @@ TRAINING = {
 }
 
 
+@alike
 def verdict(
     measured: pd.DataFrame,
     recovered: pd.DataFrame | None = None,

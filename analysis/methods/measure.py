@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import conventions
 from analysis.detection.conclude import r_matrix
 from analysis.detection.measure import evaluate
+from analysis.experiments import refuse_unlike_runs
 from analysis.methods.conclude import COMPARED, against_reference, over_seeds
 from analysis.methods.costs import kept_bytes, method_name, step_cost
 from analysis.scoring import Scoring
@@ -43,6 +44,9 @@ def compare_methods(
         given: `"category"` or None.
         scoring: Normalisation and size of the scores; its other fields are not used.
         time_steps: Whether to time a method's steps, on its first run.
+
+    Raises:
+        ValueError: Runs of several datasets, streams or setups.
 
     Returns:
         One row per `method strategy metric quantity` with `value low high seeds`,
@@ -104,6 +108,7 @@ def per_seed(
         One row per `method strategy seed metric quantity`, with its `value`.
     """
     runs = list(runs)
+    refuse_unlike_runs(runs, options=False)
     choice = {"metric": COMPARED, "part": part, "given": (given,)}
     scoring = dataclasses.replace(scoring, **choice)
     evaluated = evaluate(runs, scoring=scoring)

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
+from analysis.rows import alike
 from analysis.style import task_color
 
 
+@alike
 def plot_examples(
     examples: pd.DataFrame,
     *,

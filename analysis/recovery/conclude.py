@@ -16,11 +16,12 @@ import pandas as pd
 from analysis.contrasts import contrast, mean_weights, resampled
 from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 KEYS = ["step", "probe", "update", "shots"]
 
 
+@alike
 def recovery_curves(
     recovered: pd.DataFrame,
     *,
@@ -49,6 +50,7 @@ def recovery_curves(
     return pd.DataFrame(out, columns=[*keys, "value", "low", "high"])
 
 
+@alike
 def recovery_changes(
     recovered: pd.DataFrame,
     *,
@@ -81,6 +83,7 @@ def recovery_changes(
     return pd.DataFrame(out, columns=[*keys, "start", "end", "change", "low", "high"])
 
 
+@alike
 def savings(
     recovered: pd.DataFrame,
     *,
@@ -152,6 +155,7 @@ def _trapezoid(x: np.ndarray) -> np.ndarray:
     return (after + before) / 2 / max(widths.sum(), 1e-12)
 
 
+@alike
 def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.DataFrame:
     """Image AUROC after the last step on either half of the images.
 
@@ -197,6 +201,7 @@ def _halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~is_odd), np.flatnonzero(is_odd)
 
 
+@alike
 def recovery_table(
     recovered: pd.DataFrame,
     *,
@@ -241,6 +246,7 @@ def recovery_table(
     return means.rename_axis(columns=None).reset_index()
 
 
+@alike
 def image_counts(
     recovered: pd.DataFrame,
     part: str,

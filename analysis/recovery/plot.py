@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import matching
+from analysis.rows import alike, matching
 from analysis.style import dotted_line, legend_beside, task_color
 
 # In the colour of the task whose images are trained on; models that never knew the
@@ -40,6 +40,7 @@ PROBE_STYLES = {
 BANDS = ("forgotten", "never_learned")
 
 
+@alike
 def plot_recovery(
     curves: pd.DataFrame,
     *,
@@ -123,6 +124,7 @@ def _mark(ax: Axes, marks: Mapping[str, int]) -> None:
         )
 
 
+@alike
 def plot_recovery_cost(
     curves: pd.DataFrame,
     *,

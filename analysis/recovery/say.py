@@ -9,9 +9,10 @@ import pandas as pd
 
 from analysis.intervals import Interval, interval_of
 from analysis.recovery.conclude import recovery_changes, savings
-from analysis.rows import matching
+from analysis.rows import alike, matching
 
 
+@alike
 def summarise_recovery(
     recovered: pd.DataFrame,
     *,

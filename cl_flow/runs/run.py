@@ -22,12 +22,14 @@ from torch import Tensor
 from cl_flow.data.extraction import load_features
 from cl_flow.data.features import Features
 from cl_flow.data.streams import Task, make_stream, task_order
+from cl_flow.identity import completed, differing, digest_of
 from cl_flow.model.flow import FlowModel
 from cl_flow.paths import DATA, atomic
-from cl_flow.runs.config import RunConfig, load_samples
+from cl_flow.runs.config import ELSEWHERE, RunConfig, load_samples
 from cl_flow.runs.library import find_run, free_place
 from cl_flow.runs.schema import SCHEMA, read_facts
 from cl_flow.runs.snapshot import Snapshot
+from cl_flow.strategies import STRATEGIES
 
 
 class Run:
@@ -101,6 +103,34 @@ class Run:
     @property
     def seed(self) -> int:
         return self.config.seed_model
+
+    @property
+    def kind(self) -> dict[str, str]:
+        """In what runs differ beside strategy and seed; what no two differ in is alike.
+
+        Read from the run alone; its images may be elsewhere.
+
+        Returns:
+            `dataset`, `stream` and the strategy's `options` in words, and as `setup` a
+            digest of all the rest: images, features, flow, training.
+        """
+        config = self.config
+        facts = differing(config)
+        stream = facts.pop("stream", {})
+        for name in (*ELSEWHERE, "seed_model", "seed_data"):
+            facts.pop(name, None)
+        given = self.facts["options"] or dict(config.options)
+        usual = {}
+        if config.strategy in STRATEGIES:
+            usual = completed(STRATEGIES[config.strategy], {})
+        options = {k: v for k, v in given.items() if k not in usual or v != usual[k]}
+        is_folder = config.dataset == "folder"
+        return {
+            "dataset": config.folder.name if is_folder else config.dataset,
+            "stream": _in_words(stream),
+            "options": _in_words(options),
+            "setup": digest_of([facts, self.facts["data"]], 6),
+        }
 
     @property
     def is_complete(self) -> bool:
@@ -210,6 +240,10 @@ class Run:
         title = f"<b>{html.escape(repr(self))}</b>"
         place = f"<code>{html.escape(str(self.folder))}</code>"
         return f"<p>{title}<br>{place}</p>{table}"
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items()) or "default"
 
 
 def _features(config: RunConfig) -> Features:

@@ -105,7 +105,7 @@ def test_a_table_is_computed_once_per_options_and_training(runs):
     run = runs["finetune"]
     first, again, other = counted(run), counted(run, times=2), counted(run, times=3)
     assert calls == [run.name] * 2 and first.equals(again) and len(other) == 3
-    assert list(first.columns) == ["run", "strategy", "seed", "value"]
+    assert list(first.columns[[0, 1, 2, -1]]) == ["run", "strategy", "seed", "value"]
     assert len(counted(runs.values())) == 6 and len(calls) == 4
 
 
