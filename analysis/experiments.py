@@ -5,18 +5,23 @@ __all__ = ["key_columns", "refuse_unlike_runs", "table"]
 import dataclasses
 import functools
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from analysis.former import former_table
 from analysis.rows import refuse_unlike
-from analysis.source import code_digest
+from analysis.scoring import METRICS, Scoring
+from analysis.source import code_digest, source_digest
 from cl_flow.identity import differing, digest_of
 from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
+
+log = logging.getLogger(__name__)
 
 Experiment = Callable[..., pd.DataFrame]
 
@@ -105,14 +110,43 @@ def _cached(function: Experiment, run: Run, options: dict[str, Any]) -> pd.DataF
         facts["begun"],
         facts["steps"],
         code_digest(function.__module__),
+        *_own_code(function, options),
     ]
-    name = f"{function.__name__}-{digest_of(identity, 12)}.parquet"
-    path = run.folder / "tables" / name
+    name = f"{function.__name__}-{digest_of(identity, 12)}"
+    path = _place(run, name)
     if not path.is_file():
         frame = function(run, **options)
         with atomic(path) as temporary:
             frame.to_parquet(temporary)
     return pd.read_parquet(path)
+
+
+def _place(run: Run, name: str) -> Path:
+    """File of a table, by what it is measured on.
+
+    Where the images are not on this machine, any table that was carried along serves.
+    """
+    tables = run.folder / "tables"
+    evidence = run.evidence
+    if not evidence:
+        carried = sorted(tables.glob(f"{name}-*.parquet"))
+        if carried:
+            log.info("%s: its images are not here; read %s", run.name, carried[-1].name)
+            return carried[-1]
+    return tables / f"{name}-{evidence or 'alone'}.parquet"
+
+
+def _own_code(function: Experiment, options: dict[str, Any]) -> list[str]:
+    """Code of an experiment and of metrics that no module of ours defines."""
+    used = [function]
+    for value in options.values():
+        if isinstance(value, Scoring):
+            used += [METRICS[name] for name in value.metric]
+    return [
+        source_digest(one)
+        for one in used
+        if not one.__module__.startswith(("analysis.", "cl_flow."))
+    ]
 
 
 def _telling(function: Experiment, options: dict[str, Any]) -> dict[str, Any]:

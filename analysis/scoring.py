@@ -4,6 +4,7 @@ __all__ = ["METRICS", "Scored", "Scoring", "measure", "scored", "task_of", "true
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -301,14 +302,29 @@ def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
     By nearest neighbour.
     """
     paths = zip(test.samples["image_path"], test.samples["mask_path"])
-    masks = [_mask(image, mask, tuple(size)) for image, mask in paths]
+    masks = [
+        _mask(image, mask, tuple(size), _state(mask))
+        if mask
+        else np.zeros(size, dtype=bool)
+        for image, mask in paths
+    ]
     return np.stack(masks)
 
 
+def _state(path: str) -> tuple[int, int]:
+    """Size and time of a file: another state, another content."""
+    facts = os.stat(path)
+    return facts.st_size, facts.st_mtime_ns
+
+
 @functools.lru_cache(maxsize=4096)
-def _mask(image_path: str, mask_path: str, size: tuple[int, int]) -> np.ndarray:
-    if not mask_path:
-        return np.zeros(size, dtype=bool)
+def _mask(
+    image_path: str,
+    mask_path: str,
+    size: tuple[int, int],
+    state: tuple[int, int],
+) -> np.ndarray:
+    """Mask of an image at a size, read once for each state of its file."""
     mask = read_mask(mask_path, image_size(image_path))
     rows = _nearest(size[0], mask.shape[0])
     columns = _nearest(size[1], mask.shape[1])

@@ -3,13 +3,14 @@
 That of a module, and of all it imports from these packages.
 """
 
-__all__ = ["code_digest", "imported_modules"]
+__all__ = ["code_digest", "imported_modules", "source_digest"]
 
 import ast
 import functools
 import importlib.util
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def code_digest(module: str) -> str:
         waiting += _measuring(name, imported_modules(tree, name))
     listed = ";".join(f"{name}={digests[name]}" for name in sorted(digests))
     return blake2b(listed.encode()).hexdigest()
+
+
+def source_digest(function: Callable) -> str:
+    """Digest of a function's own source; of its bytecode where there is no source."""
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        text = repr(function) if code is None else repr((code.co_code, code.co_consts))
+    return blake2b(text.encode()).hexdigest()
 
 
 def _measuring(name: str, imported: Iterator[str]) -> list[str]:
@@ -115,7 +126,8 @@ def _file_of(name: str) -> Path | None:
     """
     if name in sys.modules:
         file = getattr(sys.modules[name], "__file__", None)
-        return None if file is None else Path(file)
+        # What a notebook's cells define is in no file.
+        return None if file is None or name == "__main__" else Path(file)
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):

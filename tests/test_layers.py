@@ -27,7 +27,8 @@ FLOORS = {
     "analysis": [
         "metrics style conventions rows source rooms former",
         "device_metrics intervals",
-        "contrasts experiments scoring",
+        "contrasts scoring",
+        "experiments",
         "studies",
         "detection pictures embedding centers expansion recovery alignment",
         "ledger methods",

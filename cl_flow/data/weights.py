@@ -1,6 +1,6 @@
 """Weights of backbones: a file, the local cache, an installed package or the hub."""
 
-__all__ = ["PACKAGES", "WeightPackage", "find_weights", "read_package"]
+__all__ = ["PACKAGES", "WeightPackage", "find_weights", "read_package", "weights_here"]
 
 import hashlib
 import importlib.util
@@ -75,20 +75,33 @@ def find_weights(backbone: str, weights: str | None) -> Path:
     """
     if weights is not None:
         return _explicit(weights)
-    import huggingface_hub
-    import timm
+    here = weights_here(backbone)
+    return here or _download(backbone, *_on_hub(backbone))
 
-    cfg: Any = timm.models.get_pretrained_cfg(backbone)
-    repository = cfg.hf_hub_id
-    file = cfg.hf_hub_filename or "model.safetensors"
+
+def weights_here(backbone: str) -> Path | None:
+    """The file of a backbone's weights on this machine, if there is one.
+
+    Args:
+        backbone: timm model name.
+    """
+    import huggingface_hub
+
+    repository, file = _on_hub(backbone)
     for name in (file, "model.safetensors", "pytorch_model.bin"):
         cached = huggingface_hub.try_to_load_from_cache(repository, name)
         if isinstance(cached, str):
             return Path(cached)
     known = PACKAGES.get(backbone)
-    if known is not None and known.path is not None:
-        return known.path
-    return _download(backbone, repository, file)
+    return None if known is None else known.path
+
+
+def _on_hub(backbone: str) -> tuple[str, str]:
+    """Repository and file of a backbone's weights on the hub."""
+    import timm
+
+    cfg: Any = timm.models.get_pretrained_cfg(backbone)
+    return cfg.hf_hub_id, cfg.hf_hub_filename or "model.safetensors"
 
 
 def _explicit(weights: str) -> Path:

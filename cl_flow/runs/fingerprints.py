@@ -1,16 +1,19 @@
-"""Fingerprints of the images that runs learn, read again when a file has changed."""
+"""Fingerprints of what runs learn and are measured on, read again when it changes."""
 
-__all__ = ["training_fingerprint"]
+__all__ = ["training_fingerprint", "whole_fingerprint", "weights_fingerprint"]
 
 import os
 from hashlib import blake2b
 from pathlib import Path
 
+from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.datasets import DATASETS
 from cl_flow.data.extraction import fingerprint
+from cl_flow.data.weights import find_weights, weights_here
 
-# (dataset, folder) -> state of the folder's files, and the fingerprint of then.
-_KNOWN: dict[tuple[str, Path], tuple[str, str]] = {}
+# (dataset, folder, what) -> state of the folder's files, and the fingerprint of then.
+_KNOWN: dict[tuple[str, Path, str], tuple[str, str]] = {}
+_WEIGHTS: dict[tuple[str, int, int], str] = {}
 
 
 def training_fingerprint(dataset: str, folder: Path) -> str:
@@ -25,13 +28,54 @@ def training_fingerprint(dataset: str, folder: Path) -> str:
     Raises:
         FileNotFoundError: No images there.
     """
-    key = (dataset, folder)
+    return _fingerprint(dataset, folder, "training")
+
+
+def whole_fingerprint(dataset: str, folder: Path) -> str:
+    """Digest of all images of a dataset, and of their masks.
+
+    Args:
+        dataset: Name in `DATASETS`.
+        folder: Its folder.
+
+    Raises:
+        FileNotFoundError: No images there.
+    """
+    return _fingerprint(dataset, folder, "whole")
+
+
+def weights_fingerprint(features: FeatureConfig) -> str | None:
+    """Digest of a backbone's file of weights; None where it is not on this machine."""
+    if features.weights == "random":
+        return "random"
+    if features.weights is None:
+        path = weights_here(features.backbone)
+    else:
+        try:
+            path = find_weights(features.backbone, features.weights)
+        except FileNotFoundError:
+            path = None
+    if path is None:
+        return None
+    facts = path.stat()
+    key = (str(path), facts.st_size, facts.st_mtime_ns)
+    if key not in _WEIGHTS:
+        content = path.read_bytes()
+        _WEIGHTS[key] = blake2b(content, digest_size=16).hexdigest()
+    return _WEIGHTS[key]
+
+
+def _fingerprint(dataset: str, folder: Path, what: str) -> str:
+    key = (dataset, folder, what)
     state = _state(folder)
     if state and key in _KNOWN and _KNOWN[key][0] == state:
         return _KNOWN[key][1]
     samples = DATASETS[dataset](folder)
-    is_normal = (samples["split"] == "train") & (samples["label"] == 0)
-    digest = fingerprint(samples[is_normal])
+    if what == "training":
+        is_normal = (samples["split"] == "train") & (samples["label"] == 0)
+        digest = fingerprint(samples[is_normal])
+    else:
+        digest = fingerprint(samples, masks=True)
     _KNOWN[key] = (_state(folder), digest)
     return digest
 

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from cl_flow.identity import completed
 from cl_flow.paths import DATA
 from cl_flow.runs.config import ELSEWHERE, RunConfig
+from cl_flow.runs.fingerprints import weights_fingerprint
 from cl_flow.runs.schema import read_facts
 from cl_flow.strategies import STRATEGIES
 
@@ -45,10 +46,16 @@ def find_run(config: RunConfig, folder: Path) -> Path | None:
     name = config.named(identity)
     data = identity["data"]
     wanted = _contents(config, config.all_options)
+    weights_now = weights_fingerprint(config.features)
     changed = []
     for place in _candidates(folder, name, config.seed_model):
         stored, facts = _read(place, strict=place.name == name)
         if stored is None or _contents(stored, _options(stored, facts)) != wanted:
+            continue
+        weights = facts.get("weights")
+        if None not in (weights, weights_now) and weights != weights_now:
+            if facts["data"] == data:
+                changed.append(place.name)
             continue
         if facts["data"] == data:
             return place
@@ -59,8 +66,9 @@ def find_run(config: RunConfig, folder: Path) -> Path | None:
             changed.append(place.name)
     if changed:
         warnings.warn(
-            f"The training images in {config.folder} have changed since "
-            f"{', '.join(changed)} learnt them: what is asked for is another run. "
+            f"The training images in {config.folder}, or the weights of "
+            f"{config.features.backbone}, have changed since {', '.join(changed)} "
+            "learnt them: what is asked for is another run. "
             "Run('path of the folder') still reads the old one.",
             stacklevel=4,
         )

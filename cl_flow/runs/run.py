@@ -26,6 +26,11 @@ from cl_flow.identity import completed, differing, digest_of
 from cl_flow.model.flow import FlowModel
 from cl_flow.paths import DATA, atomic
 from cl_flow.runs.config import ELSEWHERE, RunConfig, load_samples
+from cl_flow.runs.fingerprints import (
+    training_fingerprint,
+    weights_fingerprint,
+    whole_fingerprint,
+)
 from cl_flow.runs.library import find_run, free_place
 from cl_flow.runs.schema import SCHEMA, read_facts
 from cl_flow.runs.snapshot import Snapshot
@@ -159,16 +164,56 @@ class Run:
 
     @cached_property
     def features(self) -> Features:
-        """Features that it was trained on, test images included."""
+        """Features that it was trained on, test images included.
+
+        Raises:
+            ValueError: The training images, or the backbone's weights, are not those
+                that it learnt.
+        """
+        self._expect_what_it_learnt()
         return _features(self.config)
 
     @cached_property
     def tasks(self) -> list[tuple[str, ...]]:
-        """Categories of each task of the stream.
+        """Categories of each task of the stream, as they were when the run began.
 
         A joint run has them too, though it learns them at once.
         """
+        if "tasks" in self.facts:
+            return [tuple(names) for names in self.facts["tasks"]]
         return task_order(load_samples(self.config)["category"], self.config.stream)
+
+    @property
+    def evidence(self) -> str:
+        """Digest of what its tables are measured on: images, masks, and weights.
+
+        Empty where the images are not on this machine.
+        """
+        config = self.config
+        try:
+            images = whole_fingerprint(config.dataset, config.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        return digest_of([images, weights_fingerprint(config.features)], 8)
+
+    def _expect_what_it_learnt(self) -> None:
+        facts = self.facts
+        config = self.config
+        now = training_fingerprint(config.dataset, config.folder)
+        if facts["data"] not in (None, now):
+            learnt = sum(step["images"] for step in facts["steps"])
+            raise ValueError(
+                f"Expected the training images of {self.name}, which learnt {learnt}; "
+                f"got others in {config.folder}. Put those back, or name their folder, "
+                "Run(path, root=...); fit(run.config) learns what is there now."
+            )
+        weights = weights_fingerprint(config.features)
+        if weights is not None and facts.get("weights") not in (None, weights):
+            raise ValueError(
+                f"Expected the weights of {config.features.backbone} that {self.name} "
+                "learnt with; got others under their name. Put those back; "
+                "fit(run.config) learns with what is there now."
+            )
 
     def stream(self) -> list[Task]:
         """Tasks as they arrive, before the strategy arranges them."""
@@ -264,6 +309,8 @@ def _begin(config: RunConfig, runs: Path) -> Path:
         "config": config.to_dict(),
         "options": config.all_options,
         "data": config.identity()["data"],
+        "weights": weights_fingerprint(config.features),
+        "tasks": task_order(load_samples(config)["category"], config.stream),
         **_provenance(),
         "steps": [],
     }
