@@ -114,11 +114,24 @@ def _cached(function: Experiment, run: Run, options: dict[str, Any]) -> pd.DataF
     ]
     name = f"{function.__name__}-{digest_of(identity, 12)}"
     path = _place(run, name)
-    if not path.is_file():
-        frame = function(run, **options)
-        with atomic(path) as temporary:
-            frame.to_parquet(temporary)
+    known = _read(path)
+    if known is not None:
+        return known
+    frame = function(run, **options)
+    with atomic(path) as temporary:
+        frame.to_parquet(temporary)
     return pd.read_parquet(path)
+
+
+def _read(path: Path) -> pd.DataFrame | None:
+    """A table from disk; none where it is not there, or not whole."""
+    if not path.is_file():
+        return None
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        log.warning("measured anew: %s cannot be read (%s)", path, error)
+        return None
 
 
 def _place(run: Run, name: str) -> Path:

@@ -20,7 +20,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary neighbour of `path`, renamed when all went well.
 
     A reader sees the old file or the whole new one; an interruption leaves the old one
-    and no debris.
+    and no debris. The content is on disk before the name is: so it is after a power cut
+    too.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +32,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         yield Path(name)
         os.chmod(name, 0o644)
+        with open(name, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from cl_flow.data.backbones import FeatureConfig, backbone_facts, load_backbone
 from cl_flow.data.features import Features
 from cl_flow.data.inference import infer, precision_on
-from cl_flow.data.store import open_levels
+from cl_flow.data.store import BrokenCache, checksums, open_levels, read_facts
 from cl_flow.devices import pick_device
 from cl_flow.identity import digest_of
 from cl_flow.paths import DATA, atomic
@@ -81,10 +81,12 @@ def load_features(
     backbone = config.backbone.split(".")[0]
     key = digest_of(identity, 8)
     folder = Path(root) / f"{dataset}-{backbone}-{config.image_size}px-{key}"
-    if not (folder / "complete.json").is_file():
+    known = _opened(folder)
+    if known is None:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            if not (folder / "complete.json").is_file():
+            known = _opened(folder)
+            if known is None:
                 device = pick_device(device)
                 model, _ = load_backbone(config)
                 facts["precision"] = precision_on(config, device)
@@ -98,8 +100,10 @@ def load_features(
                     batch_size,
                     progress,
                 )
-    grids = json.loads((folder / "complete.json").read_text())["grids"]
-    levels = open_levels(folder, len(grids))
+                known = _opened(folder)
+    if known is None:
+        raise OSError(f"Expected features that can be read again; got broken {folder}.")
+    levels, grids = known
     return Features(
         samples.reset_index(drop=True),
         levels,
@@ -107,6 +111,20 @@ def load_features(
         np.arange(len(samples)),
         folder,
     )
+
+
+def _opened(folder: Path) -> tuple[tuple[np.memmap, ...], list] | None:
+    """Levels and grids of whole features; what is broken is made anew."""
+    try:
+        facts = read_facts(folder)
+        if not facts:
+            return None
+        return open_levels(folder, len(facts["grids"])), facts["grids"]
+    except (BrokenCache, KeyError) as error:
+        log.warning("features are extracted anew: %s", error)
+        for name in ("complete.json", "progress.json"):
+            (folder / name).unlink(missing_ok=True)
+        return None
 
 
 def fingerprint(samples: pd.DataFrame, *, masks: bool = False) -> str:
@@ -150,8 +168,7 @@ def _extract(
     batch_size: int,
     progress: bool,
 ) -> None:
-    done, grids = _progress(folder)
-    levels = open_levels(folder, len(grids), mode="r+") if grids else None
+    done, grids, levels = _begun(folder)
     saved = time.monotonic()
     paths = list(samples["image_path"])
     bar = tqdm(
@@ -183,8 +200,23 @@ def _extract(
         finally:
             if levels is not None:
                 _checkpoint(folder, levels, done, grids)
+    facts = {**facts, "grids": grids, "crc32": checksums(folder, len(grids))}
     with atomic(folder / "complete.json") as path:
-        path.write_text(json.dumps({**facts, "grids": grids}, indent=1))
+        path.write_text(json.dumps(facts, indent=1))
+
+
+def _begun(
+    folder: Path,
+) -> tuple[int, list[tuple[int, int]] | None, tuple[np.memmap, ...] | None]:
+    """Images, grids and levels of an interrupted extraction; of a broken one, none."""
+    done, grids = _progress(folder)
+    if grids is None:
+        return 0, None, None
+    try:
+        return done, grids, open_levels(folder, len(grids), mode="r+")
+    except BrokenCache as error:
+        log.warning("extraction begins anew: %s", error)
+        return 0, None, None
 
 
 def _progress(folder: Path) -> tuple[int, list[tuple[int, int]] | None]:
@@ -192,8 +224,12 @@ def _progress(folder: Path) -> tuple[int, list[tuple[int, int]] | None]:
     state = folder / "progress.json"
     if not state.is_file():
         return 0, None
-    values = json.loads(state.read_text())
-    return values["done"], values["grids"]
+    try:
+        values = json.loads(state.read_text())
+        return values["done"], values["grids"]
+    except (ValueError, KeyError) as error:
+        log.warning("extraction begins anew: %s holds %s", state, error)
+        return 0, None
 
 
 def _allocate(

@@ -17,7 +17,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cl_flow.data.store import open_levels, store_levels
+from cl_flow.data.store import (
+    BrokenCache,
+    open_levels,
+    read_facts,
+    store_levels,
+)
 from cl_flow.data.whitening import principal_directions, project
 from cl_flow.identity import digest_of
 
@@ -121,7 +126,7 @@ class Features:
                 f"{self.folder.name}-w{dim}-{digest_of(facts, 6)}"
             )
         )
-        if folder is None or not (folder / "complete.json").is_file():
+        if folder is None or not _is_whole(folder, len(self.levels)):
             training = self.where(split="train", label=0, category=list(fit_on))
             if not len(training):
                 raise ValueError(
@@ -150,6 +155,18 @@ class Features:
         )
         n = len(self.categories)
         return f"Features({len(self)} images of {n} categories; levels {levels})"
+
+
+def _is_whole(folder: Path, n: int) -> bool:
+    """Whether a cache can be read as it was written."""
+    try:
+        if not read_facts(folder):
+            return False
+        open_levels(folder, n)
+    except BrokenCache as error:
+        log.warning("features are whitened anew: %s", error)
+        return False
+    return True
 
 
 def union(parts: Sequence[Features]) -> Features:

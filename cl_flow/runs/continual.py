@@ -29,8 +29,9 @@ def learn_stream(
         progress: Whether to show a bar per task.
     """
     stream = strategy.arrange(run.stream())
-    model = _last_model(run, strategy, device)
-    for task in stream[len(run) :]:
+    n_whole = run.n_whole
+    model = _last_model(run, n_whole, strategy, device)
+    for task in stream[n_whole:]:
         begun = time.perf_counter()
         title = f"{run.name} task {task.index + 1}/{len(stream)}" if progress else False
         model, losses = learn(
@@ -102,11 +103,14 @@ def _tell(
         watcher(step, model)
 
 
-def _last_model(run: Run, strategy: Strategy, device: torch.device) -> FlowModel:
-    """Model of the last finished task, the strategy's memory restored, or a new one."""
-    if len(run):
-        strategy.memory.update(run[-1].memory())
-        return run[-1].model(device)
+def _last_model(
+    run: Run, n_tasks: int, strategy: Strategy, device: torch.device
+) -> FlowModel:
+    """Model after so many tasks, the strategy's memory restored, or a new one."""
+    if n_tasks:
+        last = run[n_tasks - 1]
+        strategy.memory.update(last.memory())
+        return last.model(device)
     dims, grids = run.features.dims, run.features.grids
     model = FlowModel(dims, grids, run.config.flow, seed=run.config.seed_model)
     return model.to(device)

@@ -5,6 +5,7 @@ __all__ = ["Run"]
 import dataclasses
 import html
 import json
+import logging
 import shutil
 import subprocess
 import time
@@ -35,6 +36,8 @@ from cl_flow.runs.library import find_run, free_place
 from cl_flow.runs.schema import SCHEMA, read_facts
 from cl_flow.runs.snapshot import Snapshot
 from cl_flow.strategies import STRATEGIES
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -139,8 +142,20 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every task has been learnt."""
-        return (self.folder / "complete").is_file()
+        """Whether every task has been learnt, and its snapshot is there."""
+        is_marked = (self.folder / "complete").is_file()
+        return is_marked and len(self) >= max(1, len(self.facts["steps"]))
+
+    @property
+    def n_whole(self) -> int:
+        """Tasks learnt whose snapshots are whole, in an unbroken row."""
+        for step in range(len(self)):
+            try:
+                self[step].verify()
+            except ValueError as error:
+                log.warning("%s", error)
+                return step
+        return len(self)
 
     def __len__(self) -> int:
         """Tasks learnt so far: those with a snapshot in an unbroken row."""

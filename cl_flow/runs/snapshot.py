@@ -4,20 +4,25 @@ __all__ = ["Snapshot"]
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.paths import atomic
 from cl_flow.runs.config import build_config
+
+# Snapshots whose checksum was verified in this session, with their size and time.
+_VERIFIED: set[tuple[str, int, int]] = set()
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Snapshot:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Shape of the model and the categories it knows, in order of arrival."""
-        with safe_open(self.path, framework="pt") as file:
+        with self._opened() as file:
             return json.loads(file.metadata()["cl_flow"])
 
     @property
@@ -45,6 +50,7 @@ class Snapshot:
 
     def model(self, device: str | torch.device = "cpu") -> FlowModel:
         """New copy of the model, in evaluation mode."""
+        self.verify()
         facts = self.facts
         config = build_config(FlowConfig, facts["config"])
         dims, grids = facts["dims"], facts["grids"]
@@ -62,6 +68,7 @@ class Snapshot:
 
     def memory(self) -> dict[str, Tensor]:
         """Tensors that the strategy keeps between tasks."""
+        self.verify()
         return self._tensors("memory.")
 
     @property
@@ -73,8 +80,31 @@ class Snapshot:
         kept = [*self.memory().values(), *self._tensors("own.").values()]
         return sum(value.nbytes for value in kept)
 
+    def verify(self) -> None:
+        """Compare what is on disk with its checksum, once in a session.
+
+        Raises:
+            ValueError: It is cut short, or not what was written.
+        """
+        place = self.path.stat()
+        key = (str(self.path), place.st_size, place.st_mtime_ns)
+        if key in _VERIFIED:
+            return
+        expected = self.facts.get("crc32")
+        if expected not in (None, _checksum(self._tensors(""))):
+            raise _broken(self, "another checksum than it was written with")
+        _VERIFIED.add(key)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                yield file
+        except (SafetensorError, json.JSONDecodeError, KeyError) as error:
+            raise _broken(self, str(error)) from error
+
     def _tensors(self, prefix: str) -> dict[str, Tensor]:
-        with safe_open(self.path, framework="pt") as file:
+        with self._opened() as file:
             return {
                 key.removeprefix(prefix): file.get_tensor(key)
                 for key in file.keys()
@@ -97,8 +127,26 @@ class Snapshot:
         tensors |= {f"memory.{key}": value for key, value in memory.items()}
         for key, value in tensors.items():
             tensors[key] = value.detach().cpu().contiguous().clone()
+        facts["crc32"] = _checksum(tensors)
         with atomic(path) as temporary:
             save_file(tensors, temporary, metadata={"cl_flow": json.dumps(facts)})
 
     def __repr__(self) -> str:
         return f"Snapshot(step {self.step}: {len(self.categories)} classes)"
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """Checksum of names and bytes."""
+    value = 0
+    for name in sorted(tensors):
+        value = zlib.crc32(name.encode(), value)
+        value = zlib.crc32(tensors[name].contiguous().view(-1).numpy().data, value)
+    return value
+
+
+def _broken(snapshot: Snapshot, what: str) -> ValueError:
+    return ValueError(
+        f"Expected the model after step {snapshot.step}, whole; got {what} in "
+        f"{snapshot.path}. Delete the file: fit(run.config) learns on from the step "
+        "before."
+    )
