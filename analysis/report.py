@@ -87,7 +87,13 @@ def diagnose(
             enter the verdict.
         scoring: Normalisation and size of the scores; its other fields are not used.
         resampling: Of the test images.
+
+    Raises:
+        ValueError: The recovery is another run's.
     """
+    if recovered is not None and set(recovered["run"]) != {run.name}:
+        names = ", ".join(sorted(set(recovered["run"])))
+        raise ValueError(f"Expected a recovery of {run.name}; got that of {names}.")
     where = {"after": after, "tasks": None if tasks is None else tuple(tasks)}
     every_part = dataclasses.replace(scoring, metric="image_auroc", given=(given,))
     measured = measure_ledger(run, scoring=every_part, **where)
@@ -131,9 +137,11 @@ class Report:
     def figures(self) -> dict[str, Figure]:
         """Draw the figures, by name.
 
+        They are none of pyplot's: whether a notebook shows those is left as it is.
+
         `waterfall`, `categories`, `families`, `transplants`, `transport`.
         """
-        with plt.style.context("analysis.slides"), plt.ioff():
+        with plt.style.context("analysis.slides"):
             return {
                 "waterfall": self._waterfall(),
                 "categories": self._single(plot_ledger, "categories"),
@@ -168,7 +176,6 @@ class Report:
         }
         for name, figure in self.figures().items():
             paths += save_figure(figure, name, folder, facts=facts)
-            plt.close(figure)
         return paths
 
     # ---- looks
@@ -182,7 +189,7 @@ class Report:
         tables = "".join(
             _folded(HEADINGS[name], self._shown(name)) for name in HEADINGS
         )
-        with plt.style.context("analysis.slides"), plt.ioff():
+        with plt.style.context("analysis.slides"):
             picture = _inline(self._waterfall())
         return (
             f'<div style="{THEME}"><p><b>{html.escape(self.run.name)}</b>: '
@@ -226,7 +233,8 @@ class Report:
     def _waterfall(self) -> Figure:
         rows = self.tables["terms"]
         tasks = sorted(rows["task"].unique())
-        figure, axes = plt.subplots(
+        figure = Figure()
+        axes = figure.subplots(
             -(-len(tasks) // 2), min(2, len(tasks)), sharey=True, squeeze=False
         )
         for task, ax in zip(tasks, axes.flat):
@@ -239,12 +247,14 @@ class Report:
         return figure
 
     def _single(self, plot: Any, table: str) -> Figure:
-        figure, ax = plt.subplots()
+        figure = Figure()
+        ax = figure.subplots()
         plot(self.tables[table], part=self.part, given=self.given, ax=ax)
         return figure
 
     def _transplants(self) -> Figure:
-        figure, ax = plt.subplots()
+        figure = Figure()
+        ax = figure.subplots()
         rows = self.tables["transplants"]
         plot_transplant(rows, part=self.part, ax=ax).set_title(
             f"task {rows['task'].iloc[0] + 1}"
@@ -252,7 +262,8 @@ class Report:
         return figure
 
     def _transport(self) -> Figure:
-        figure, axes = plt.subplots(1, 2)
+        figure = Figure()
+        axes = figure.subplots(1, 2)
         plot_transport(self.tables["moves"], ax=axes[0], legend=False)
         plot_volume(self.tables["moves"], ax=axes[1], legend=False)
         for ax in axes:
@@ -269,6 +280,5 @@ def _inline(figure: Figure) -> str:
     """The figure within the page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=60)
-    plt.close(figure)
     data = b64encode(buffer.getvalue()).decode()
     return f'<img style="max-width: 100%" src="data:image/png;base64,{data}">'

@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 import dataclasses
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,9 +262,9 @@ class Study:
                 "categories": map(", ".join, self.tasks),
             }
         )
-        seeds = ", ".join(map(str, self.seeds))
+        seeds = html.escape(", ".join(map(str, self.seeds)))
         table = tasks.to_html(index=False)
-        return f"<p><b>{self.name}</b>, seeds {seeds}</p>{table}"
+        return f"<p><b>{html.escape(self.name)}</b>, seeds {seeds}</p>{table}"
 
 
 def study(

@@ -98,6 +98,8 @@ def lanes(device: torch.device, n: int) -> Iterator[list[Lane]]:
         yield lent
     finally:
         with _LENDING:
+            for lane in lent:
+                _HELPERS.pop(lane.stream.cuda_stream, None)
             free.extend(lent)
 
 
@@ -112,22 +114,27 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     """The device asked for; by default `CL_FLOW_DEVICE`, or the GPU when there is one.
 
     Raises:
-        ValueError: No device of this name on this machine.
+        ValueError: Neither a CPU nor a GPU of CUDA, or none of this number is here.
     """
+    source = "device" if device else "CL_FLOW_DEVICE"
     device = device or os.environ.get("CL_FLOW_DEVICE")
-    has_gpu = torch.cuda.is_available()
+    n_cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not device:
-        return torch.device("cuda" if has_gpu else "cpu")
+        return torch.device("cuda" if n_cards else "cpu")
     try:
         picked = torch.device(device)
-    except RuntimeError as error:
+    except RuntimeError:
+        picked = None
+    if picked is None or picked.type not in ("cpu", "cuda"):
         raise ValueError(
-            f"Expected a device such as 'cpu' or 'cuda'; got {device!r}."
-        ) from error
-    if picked.type == "cuda" and not has_gpu:
+            f"Expected {source} to be 'cpu', 'cuda' or a card such as 'cuda:1'; got "
+            f"{str(device)!r}."
+        )
+    if picked.type == "cuda" and (picked.index or 0) >= n_cards:
+        seen = f"{n_cards} of them" if n_cards else "no GPU: `make doctor` says why"
         raise ValueError(
-            f"Expected a device of this machine; got {device!r}, and torch sees no "
-            "GPU: `make doctor` says why. Without one, device='cpu'."
+            f"Expected {source} to be of this machine; got {str(device)!r}, and torch "
+            f"sees {seen}. 'cpu' is always there."
         )
     return picked
 

@@ -3,9 +3,10 @@
 CL_FLOW_DATA moves the data folder.
 """
 
-__all__ = ["ASSETS", "DATA", "atomic"]
+__all__ = ["ASSETS", "DATA", "atomic", "folder_name"]
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,3 +38,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def folder_name(text: str) -> str:
+    """A text as the name of a folder: within its parent, and not too long for a system.
+
+    Example:
+        >>> folder_name("../../evil"), folder_name("my photographs")
+        ('-..-evil', 'my photographs')
+    """
+    safe = re.sub(r"[\x00-\x1f/\\:*?\"<>|]", "-", text).lstrip(".")
+    return safe[:80] or "unnamed"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from analysis.experiments import table
 from cl_flow.devices import pick_device
@@ -16,6 +17,7 @@ from cl_flow.model.flow import FlowModel
 from cl_flow.runs.continual import learn
 from cl_flow.runs.run import Run
 from cl_flow.strategies import STRATEGIES
+from cl_flow.training.step import WARM_UP
 
 
 def method_name(run: Run) -> str:
@@ -80,13 +82,13 @@ def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
         (_steps(run, run.strategy, run.config.options), _steps(run, "finetune", {}))
         for _ in range(repeats)
     ]
-    ours, plain = (np.median(np.concatenate(times)) for times in zip(*turns))
+    ours, plain = (np.nanmedian(np.concatenate(times)) for times in zip(*turns))
     row = [ours, plain, ours / plain, len(turns[0][0]) / len(turns[0][1])]
     return pd.DataFrame([row], columns=names)
 
 
 def _steps(run: Run, name: str, options: Mapping[str, Any]) -> np.ndarray:
-    """Seconds of each step in an epoch of the last task.
+    """Seconds of each step in an epoch of the last task, NaN for those of a beginning.
 
     The run's own strategy begins where the last but one snapshot ended, another with a
     new model of as many classes.
@@ -101,9 +103,15 @@ def _steps(run: Run, name: str, options: Mapping[str, Any]) -> np.ndarray:
         model = model.fresh().expand_(run[last - 1].categories)
     config = run.config.replace(train=dataclasses.replace(run.config.train, epochs=1))
     stamps: list[float] = []
+    on_gpu = pick_device().type == "cuda"
 
     def stamp(step: int, model: FlowModel) -> None:
+        if on_gpu:  # which may be far behind what it was asked for
+            torch.cuda.synchronize()
         stamps.append(time.perf_counter())
 
     learn(model, strategy, stream[last], config, past=stream[:last], watch=stamp)
-    return np.diff(stamps)
+    seconds = np.diff(stamps)
+    if on_gpu and len(seconds) > WARM_UP + 1:
+        seconds[: WARM_UP + 1] = np.nan  # before a step is recorded, and while it is
+    return seconds

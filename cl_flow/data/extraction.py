@@ -26,7 +26,7 @@ from cl_flow.data.inference import infer, precision_on
 from cl_flow.data.store import BrokenCache, checksums, open_levels, read_facts
 from cl_flow.devices import pick_device
 from cl_flow.identity import digest_of
-from cl_flow.paths import DATA, atomic
+from cl_flow.paths import DATA, atomic, folder_name
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def load_features(
     if config.precision is None:
         hidden.add("precision")
     identity = {key: value for key, value in facts.items() if key not in hidden}
-    dataset = samples["dataset"].iloc[0]
+    dataset = folder_name(str(samples["dataset"].iloc[0]))
     backbone = config.backbone.split(".")[0]
     key = digest_of(identity, 8)
     folder = Path(root) / f"{dataset}-{backbone}-{config.image_size}px-{key}"
@@ -168,7 +168,8 @@ def _extract(
     batch_size: int,
     progress: bool,
 ) -> None:
-    done, grids, levels = _begun(folder)
+    precision = facts["precision"]
+    done, grids, levels = _begun(folder, precision)
     saved = time.monotonic()
     paths = list(samples["image_path"])
     bar = tqdm(
@@ -195,21 +196,24 @@ def _extract(
                 done += n
                 bar.update(n)
                 if time.monotonic() > saved + 1:
-                    _checkpoint(folder, levels, done, grids)
+                    _checkpoint(folder, levels, done, grids, precision)
                     saved = time.monotonic()
         finally:
             if levels is not None:
-                _checkpoint(folder, levels, done, grids)
+                _checkpoint(folder, levels, done, grids, precision)
     facts = {**facts, "grids": grids, "crc32": checksums(folder, len(grids))}
     with atomic(folder / "complete.json") as path:
         path.write_text(json.dumps(facts, indent=1))
 
 
 def _begun(
-    folder: Path,
+    folder: Path, precision: str
 ) -> tuple[int, list[tuple[int, int]] | None, tuple[np.memmap, ...] | None]:
-    """Images, grids and levels of an interrupted extraction; of a broken one, none."""
-    done, grids = _progress(folder)
+    """Images, grids and levels of an interrupted extraction.
+
+    None of a broken one, nor of one that computed at another precision.
+    """
+    done, grids = _progress(folder, precision)
     if grids is None:
         return 0, None, None
     try:
@@ -219,13 +223,16 @@ def _begun(
         return 0, None, None
 
 
-def _progress(folder: Path) -> tuple[int, list[tuple[int, int]] | None]:
+def _progress(folder: Path, precision: str) -> tuple[int, list[tuple[int, int]] | None]:
     """Images that an interrupted extraction has done, and its grids."""
     state = folder / "progress.json"
     if not state.is_file():
         return 0, None
     try:
         values = json.loads(state.read_text())
+        if values.get("precision", precision) != precision:
+            log.warning("extraction begins anew, in %s: %s", precision, folder)
+            return 0, None
         return values["done"], values["grids"]
     except (ValueError, KeyError) as error:
         log.warning("extraction begins anew: %s holds %s", state, error)
@@ -255,8 +262,11 @@ def _checkpoint(
     levels: Sequence[np.memmap],
     done: int,
     grids: Sequence[tuple[int, int]],
+    precision: str,
 ) -> None:
     for level in levels:
         level.flush()
     with atomic(folder / "progress.json") as path:
-        path.write_text(json.dumps({"done": done, "grids": grids}))
+        path.write_text(
+            json.dumps({"done": done, "grids": grids, "precision": precision})
+        )

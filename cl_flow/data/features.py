@@ -6,6 +6,7 @@ They are kept on disk as float16 memory maps, one file per level.
 __all__ = ["Features", "union"]
 
 import dataclasses
+import html
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from cl_flow.data.whitening import principal_directions, project
 from cl_flow.identity import digest_of
 
 log = logging.getLogger(__name__)
+
+SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,18 @@ class Features:
         As in `features.where(split="train", category="bottle")`.
 
         A list, tuple or set selects every value in it.
+
+        Raises:
+            KeyError: No such column, or no such split.
         """
         keep = np.ones(len(self), dtype=bool)
         for column, value in values.items():
+            if column not in self.samples:
+                known = ", ".join(self.samples.columns)
+                raise KeyError(f"Expected a column of {known}; got {column!r}.")
             wanted = value if isinstance(value, (list, tuple, set)) else [value]
+            if column == "split" and not set(wanted) <= set(SPLITS):
+                raise KeyError(f"Expected a split train or test; got {value!r}.")
             keep &= self.samples[column].isin(wanted).to_numpy()
         return self.take(np.flatnonzero(keep))
 
@@ -147,7 +158,7 @@ class Features:
 
     def _repr_html_(self) -> str:
         counts = self.samples.groupby(["category", "split"]).size().unstack()
-        return f"<p>{self!r}</p>{counts.to_html()}"
+        return f"<p>{html.escape(repr(self))}</p>{counts.to_html()}"
 
     def __repr__(self) -> str:
         levels = ", ".join(

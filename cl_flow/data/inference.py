@@ -54,19 +54,22 @@ def infer(
     """
     if device.type == "cpu":
         yield from _on_cores(config, model, facts, paths, batch_size)
-    else:
+        return
+    with torch.cuda.device(device):  # events are of the current one
         yield from _on_gpu(config, model, facts, paths, device, batch_size)
 
 
 def precision_on(config: FeatureConfig, device: torch.device) -> str:
     """Precision of the products: as configured, or what suits the device.
 
-    A GPU takes bfloat16, which has the range of float32; features are stored in half
-    precision in any case.
+    A GPU that computes in bfloat16 takes it, which has the range of float32; features
+    are stored in half precision in any case.
     """
     if config.precision is not None:
         return config.precision
-    return "float32" if device.type == "cpu" else "bfloat16"
+    if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] < 8:
+        return "float32"
+    return "bfloat16"
 
 
 @torch.inference_mode()
@@ -154,9 +157,10 @@ def _on_gpu(
     model = model.to(memory_format=torch.channels_last)
     begun = time.perf_counter()
     waited = 0.0
+    written = 0.0
     inferred: deque[tuple[list[Tensor], torch.cuda.Event]] = deque()
     with workers(max(2, os.cpu_count() or 1)) as pool:
-        pictures = ahead(pool, _pinned, paths, 4 * batch_size)
+        pictures = ahead(pool, _pinned, paths, 2 * batch_size)
         while True:
             asked = time.perf_counter()
             batch = list(islice(pictures, batch_size))
@@ -172,10 +176,13 @@ def _on_gpu(
             if len(inferred) > 1 or (inferred and not batch):
                 levels, there = inferred.popleft()
                 there.synchronize()
+                handed = time.perf_counter()
                 yield levels
+                written += time.perf_counter() - handed
             if not batch and not inferred:
                 break
-    _tell_rates(len(paths), time.perf_counter() - begun, waited)
+    seconds = time.perf_counter() - begun
+    _tell_rates(len(paths), seconds, waited, written)
 
 
 def _pinned(path: str) -> Tensor:
@@ -184,11 +191,8 @@ def _pinned(path: str) -> Tensor:
 
 
 def _fitted(fit: Callable, batch: list[Tensor], device: torch.device) -> Tensor:
-    """Bytes (B, 3, H, W) on the device, of images of any sizes."""
-    sent = [pixels.to(device, non_blocking=True) for pixels in batch]
-    if len({pixels.shape for pixels in batch}) == 1:
-        return fit(torch.stack(sent))
-    return torch.stack([fit(pixels) for pixels in sent])
+    """Bytes (B, 3, H, W) on the device, of images of any sizes, one after the other."""
+    return torch.stack([fit(x.to(device, non_blocking=True)) for x in batch])
 
 
 def _fetch(levels: list[Tensor]) -> tuple[list[Tensor], torch.cuda.Event]:
@@ -202,8 +206,15 @@ def _fetch(levels: list[Tensor]) -> tuple[list[Tensor], torch.cuda.Event]:
     return copies, there
 
 
-def _tell_rates(n: int, seconds: float, waited: float) -> None:
-    """Log how fast features came, and what they waited for."""
+def _tell_rates(n: int, seconds: float, waited: float, written: float) -> None:
+    """Log how fast features came, and what they waited for.
+
+    Args:
+        n: Images.
+        seconds: In all.
+        waited: Of these, for pictures.
+        written: Of these, for the disk.
+    """
     rate = n / max(seconds, 1e-9)
     log.info("features of %.0f images a second", rate)
     if waited > 0.2 * seconds:
@@ -211,7 +222,7 @@ def _tell_rates(n: int, seconds: float, waited: float) -> None:
             "decoding is the limit: %.0f images a second are read, and the GPU would "
             "take %.0f. Smaller files, or more cores, would help.",
             rate,
-            n / max(seconds - waited, 1e-9),
+            n / max(seconds - waited - written, 1e-9),
         )
 
 

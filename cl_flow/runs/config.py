@@ -17,7 +17,7 @@ from cl_flow.data.datasets import DATASETS
 from cl_flow.data.streams import StreamConfig
 from cl_flow.identity import completed, differing, digest_of, typed
 from cl_flow.model.flow import FlowConfig
-from cl_flow.paths import DATA
+from cl_flow.paths import DATA, folder_name
 from cl_flow.runs.fingerprints import training_fingerprint
 from cl_flow.strategies import STRATEGIES
 from cl_flow.training.config import TrainConfig
@@ -136,6 +136,7 @@ class RunConfig:
         dataset = self.folder.name if self.dataset == "folder" else self.dataset
         strategy = STRATEGIES.current(self.strategy)
         digest = digest_of(identity, 8)
+        dataset = folder_name(dataset)
         return f"{dataset}-{strategy}-s{self.seed_model}-{digest}"
 
 

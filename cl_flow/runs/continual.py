@@ -93,7 +93,8 @@ def learn(
 
 def _is_plain(strategy: Strategy, hook: str) -> bool:
     """Whether a strategy leaves a hook as fine-tuning has it."""
-    return getattr(type(strategy), hook) is getattr(Strategy, hook)
+    own = getattr(strategy, hook)
+    return getattr(own, "__func__", own) is getattr(Strategy, hook)
 
 
 def _tell(

@@ -38,6 +38,7 @@ def fit_in_threads(
     # Extracted here, under its own bar, rather than waited for in every thread.
     _ = Run.at(configs[0]).features
     at_work: set[int] = set()
+    stopped = threading.Event()
 
     def begin(own: list[Lane]) -> None:
         if own:
@@ -46,6 +47,8 @@ def fit_in_threads(
     def work(config: RunConfig) -> Run:
         at_work.add(threading.get_ident())
         try:
+            if stopped.is_set():
+                raise KeyboardInterrupt
             return fit(config)
         finally:
             at_work.discard(threading.get_ident())
@@ -57,6 +60,7 @@ def fit_in_threads(
         try:
             watch([pool.submit(work, config) for config in configs], configs)
         except BaseException:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for ident in list(at_work):
                 _interrupt(ident)

@@ -85,11 +85,15 @@ def calibrate(
             classes that enter it.
 
     Raises:
-        ValueError: The reference holds anomalous images.
+        ValueError: The reference holds anomalous images, or test images.
     """
-    if reference.samples["label"].any():
+    samples = reference.samples
+    if samples["label"].any() or (
+        "split" in samples and "test" in set(samples["split"])
+    ):
         raise ValueError(
-            "Expected normal images to calibrate with; got anomalous ones among them."
+            "Expected normal images of training to calibrate with; got anomalous or "
+            'test images among them: features.where(split="train", label=0).'
         )
     certainty = Certainty.among(model, known, per_log_k=per_log_k)
     shape = (model.n_classes, len(model.levels), 2)
@@ -155,6 +159,12 @@ def score(
     levels, classes = normality_of(model, features, certainty, given=given)
     to_maps = maps_of_set
     if isinstance(calibration, Calibration):
+        expected = (model.n_classes, len(model.levels), 2)
+        if tuple(calibration.values.shape) != expected:
+            raise ValueError(
+                f"Expected a calibration of this model, {expected}; got that of "
+                f"another, {tuple(calibration.values.shape)}: calibrate(model, ...)."
+            )
         levels = _calibrated(model, levels, classes, calibration)
         to_maps = anomaly_maps
     maps = []

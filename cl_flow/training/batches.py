@@ -2,6 +2,7 @@
 
 __all__ = ["Loader", "Rehearsal"]
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ class Loader:
         seed: Of the draws.
     """
 
-    # Features below this many bytes are kept in memory for the whole task.
+    # Features below this many bytes are kept in memory for the whole task of a CPU; a
+    # GPU keeps what half of its free memory holds.
     in_memory = 2 << 30
 
     def __init__(
@@ -99,8 +101,9 @@ class Loader:
         self.y = model.class_ids(list(data.samples["category"]))
         self.generator = torch.Generator().manual_seed(seed)
         size = sum(level[0].nbytes for level in data.levels) * len(data)
-        fits = size < _memory(self.device, self.in_memory)
-        self.cached = [x.to(self.device) for x in data.read()] if fits else None
+        with _FILLING:  # of several runs on one card, each sees what is left
+            fits = size < _memory(self.device, self.in_memory)
+            self.cached = _kept(data, self.device) if fits else None
         self._left = 0
         self._next: _Draw | None = None
 
@@ -216,12 +219,32 @@ class Loader:
         return torch.arange(n_cells, device=self.device).repeat(n_images)
 
 
+_FILLING = threading.Lock()
+
+
 def _memory(device: torch.device, on_cpu: int) -> int:
     """Bytes that a task's features may take: on a GPU, half of what is free there."""
     if device.type != "cuda":
         return on_cpu
     free, _ = torch.cuda.mem_get_info(device)
-    return free // 2
+    idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (free + idle) // 2
+
+
+def _kept(data: Features, device: torch.device) -> list[Tensor]:
+    """All features on a device; a CPU holds no more than some images on the way."""
+    if device.type == "cpu":
+        return data.read()
+    out = []
+    for level in data.levels:
+        kept = torch.empty(len(data), *level.shape[1:], dtype=torch.half, device=device)
+        out.append(kept)
+    begin = 0
+    for batch in data.batches(256):
+        for kept, x in zip(out, batch):
+            kept[begin : begin + len(x)] = x.to(device)
+        begin += len(batch[0])
+    return out
 
 
 def _rows(x: Tensor, images: Tensor, cells: Tensor | None) -> Tensor:
@@ -236,7 +259,8 @@ def _ahead(
     read: Callable[[int], list[Tensor]], n_steps: int, device: torch.device
 ) -> Iterator[list[Tensor]]:
     """What `read` sends to a GPU, each step read while the one before is computed."""
-    beside = torch.cuda.Stream(device)
+    # Of torch's other pool: no lane is among them, and so nothing is recorded there.
+    beside = torch.cuda.Stream(device, priority=-1)
     now = torch.cuda.current_stream(device)
 
     def sent(step: int) -> list[Tensor]:

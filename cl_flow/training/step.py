@@ -1,6 +1,6 @@
 """One step of training, taken kernel by kernel or replayed as a CUDA graph."""
 
-__all__ = ["CapturedStep", "Penalty", "Step"]
+__all__ = ["CapturedStep", "Penalty", "Step", "WARM_UP"]
 
 import functools
 import threading
@@ -197,6 +197,7 @@ class CapturedStep(Step):
 
     def _record(self, intra: bool) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
+        before = torch.cuda.current_stream(self.device)
         try:
             # Other threads may compute on the same card meanwhile, but not record: that
             # begins by waiting for all of it, which breaks off another recording.
@@ -207,12 +208,16 @@ class CapturedStep(Step):
                 torch.cuda.graph(graph, stream=own, capture_error_mode=mode),
             ):
                 self._keys = self._take(self._inputs, self._lr, intra)
-        except torch.cuda.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            # Torch ends a recording that broke off with an error of its own, and stays
+            # on its stream.
+            torch.cuda.set_stream(before)
+            cause = error.__context__ or error
+            if isinstance(cause, (KeyboardInterrupt, torch.cuda.OutOfMemoryError)):
+                raise cause from None
             raise RuntimeError(
-                "Expected a step that a GPU can record, and so a penalty that does not "
-                f"wait for it, as `.item()` does; got {error}. A strategy with "
+                "Expected a step that a GPU can record: a penalty, if any, that does "
+                f"not wait for it, as `.item()` does; got {cause}. A strategy with "
                 "`capturable = False` is trained step by step."
             ) from error
         return graph
@@ -227,8 +232,12 @@ def _copied(batch: Batch) -> Batch:
 
 def _fill(inputs: Batch, batch: Batch) -> None:
     """Write a batch over another of the same shape."""
-    for old, new in zip(
-        [inputs.y, *inputs.x, *inputs.index], [batch.y, *batch.x, *batch.index]
-    ):
-        if old is not None and new is not None:
-            old.copy_(new)
+    old = [x for x in (inputs.y, *inputs.x, *inputs.index) if x is not None]
+    new = [x for x in (batch.y, *batch.x, *batch.index) if x is not None]
+    for mine, theirs in zip(old, new, strict=True):
+        if mine.shape != theirs.shape:
+            raise ValueError(
+                f"Expected batches of one shape; got {tuple(theirs.shape)} after "
+                f"{tuple(mine.shape)}."
+            )
+        mine.copy_(theirs)

@@ -6,10 +6,12 @@ compiles what lies between the products, comes with torch on Linux.
 
 __all__ = ["couple_on_gpu", "suits"]
 
+import logging
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -26,6 +28,12 @@ from cl_flow.model.kernels.folds import (
 )
 from cl_flow.model.kernels.rows import RowSums
 
+log = logging.getLogger(__name__)
+
+# What was computed before: Triton compiles at the first time, for one thread alone.
+_COMPILED: set[tuple] = set()
+_COMPILING = threading.Lock()
+
 
 def suits(x: Tensor) -> bool:
     """Whether patches are such as `couple_on_gpu` takes."""
@@ -34,7 +42,13 @@ def suits(x: Tensor) -> bool:
 
 @cache
 def _has_triton() -> bool:
-    return find_spec("triton") is not None
+    """Whether Triton is there, and finds the compiler that it begins with."""
+    try:
+        import_module("triton").runtime.driver.active.get_current_device()
+    except Exception as error:  # noqa: BLE001  (of the system's compiler, or none)
+        log.warning("training takes longer: Triton does not work here (%s)", error)
+        return False
+    return True
 
 
 def couple_on_gpu(
@@ -50,8 +64,19 @@ def couple_on_gpu(
     In single precision. Memory is the allocator's: a recorded step keeps its own.
     """
     keep = torch.is_grad_enabled()
-    weights = (weight for block in blocks for weight in block)
-    return _CoupleOnGPU.apply(x, table, index, clamp, keep, *weights)
+    weights = [weight for block in blocks for weight in block]
+    index = None if index is None else index.contiguous()
+    arguments = (x, table, index, clamp, keep, *weights)
+    device = x.device
+    shapes = (tuple(x.shape), tuple(table.shape), blocks[0].inner.shape, index is None)
+    # Triton launches on the current device, and on a CPU only interprets.
+    with torch.cuda.device(device) if x.is_cuda else nullcontext():
+        if (device, *shapes) in _COMPILED:
+            return _CoupleOnGPU.apply(*arguments)
+        with _COMPILING:
+            out = _CoupleOnGPU.apply(*arguments)
+        _COMPILED.add((device, *shapes))
+        return out
 
 
 class _CoupleOnGPU(torch.autograd.Function):

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import cl_flow.runs.threads as module
-from cl_flow import STRATEGIES, Run, fit
+from cl_flow import STRATEGIES, Run, StreamConfig, fit
 from cl_flow.devices import pick_device
 from cl_flow.runs.fitting import fit_all
 from cl_flow.runs.threads import fit_in_threads
+from cl_flow.strategies import Strategy
 from tests.cl_flow.runs.test_fitting import digests
 from tests.devices import DEVICES, GPU
 
@@ -108,6 +109,28 @@ def test_a_strategy_recorded_is_the_strategy(tiny, tmp_path, monkeypatch, name, 
 
 
 @pytest.mark.parametrize("device", [GPU])
+def test_old_classes_in_frames_are_recorded_too(tiny, tmp_path, device):
+    """Of three tasks, the last is trained with the frames that realigning left."""
+    config = tiny.replace(strategy="realign", stream=StreamConfig(split=2))
+    run = fit(config, folder=tmp_path, device=device, progress=False)
+    assert run.is_complete and len(run) == 3
+
+
+def test_hooks_of_an_instance_are_called(tiny, tmp_path, monkeypatch):
+    seen = []
+
+    class Watching(Strategy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.watch = lambda step, model: seen.append(step)
+            self.midway = lambda model: seen.append("midway")
+
+    monkeypatch.setitem(STRATEGIES, "watching", Watching)
+    fit(tiny.replace(strategy="watching"), folder=tmp_path, progress=False)
+    assert seen.count("midway") == 2 and seen.count(0) == 2
+
+
+@pytest.mark.parametrize("device", [GPU])
 def test_a_run_may_be_continued_on_the_other_device(tiny, tmp_path, device):
     run = fit(tiny, folder=tmp_path, device="cpu", progress=False)
     for path in [*run.folder.glob("step-001*"), run.folder / "complete"]:
@@ -120,15 +143,23 @@ def test_a_run_may_be_continued_on_the_other_device(tiny, tmp_path, device):
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch, tiny, tmp_path):
-    with pytest.raises(ValueError, match="such as 'cpu' or 'cuda'; got 'gpu'"):
-        fit(tiny, device="gpu", folder=tmp_path)
+    for name in ("gpu", "mps"):
+        with pytest.raises(ValueError, match=f"'cuda' or a card .*; got '{name}'"):
+            fit(tiny, device=name, folder=tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="got 'cuda', and torch sees no GPU: `make d"):
         fit(tiny, device="cuda", folder=tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1").index == 1
+    monkeypatch.setenv("CL_FLOW_DEVICE", "cuda:7")
+    with pytest.raises(ValueError, match="CL_FLOW_DEVICE to be of this.*sees 2 of"):
+        pick_device()
 
 
 def test_the_environment_names_the_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("CL_FLOW_DEVICE", "cpu")
     assert pick_device().type == "cpu" and pick_device("cuda").type == "cuda"
     monkeypatch.delenv("CL_FLOW_DEVICE")
