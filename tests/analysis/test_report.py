@@ -56,6 +56,21 @@ def test_figures_are_drawn_without_a_trace(report):
     assert [ax.get_title("left") for ax in drawn] == ["task 1", "task 2"]
 
 
+def test_pyplot_shows_later_figures_as_it_showed_earlier_ones(report, tmp_path):
+    """In a notebook the backend switches interactive mode on when it first draws."""
+    for interactive in (True, False):
+        plt.ion() if interactive else plt.ioff()
+        report.save(tmp_path / str(interactive))
+        _ = report._repr_html_(), report.figures()
+        assert plt.isinteractive() == interactive and not plt.get_fignums()
+
+
+def test_the_recovery_of_another_run_is_refused(run):
+    other = pd.DataFrame({"run": ["another"], "strategy": "finetune"})
+    with pytest.raises(ValueError, match=f"of {run.name}; got that of another"):
+        diagnose(run, recovered=other)
+
+
 def test_saving_writes_page_tables_and_figures(report, tmp_path):
     paths = report.save(tmp_path / "out")
     assert all(path.is_file() for path in paths)

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.scoring import Scoring
 from analysis.studies import ORDER_FILE, PRESETS, PUBLISHED, Study, study
-from cl_flow import StreamConfig, fit
+from cl_flow import Run, StreamConfig, fit
 from cl_flow.paths import DATA
 
 OWN_IMAGES = [name for name, make in PRESETS.items() if make().base.dataset != "folder"]
@@ -142,3 +142,13 @@ def test_trained_are_the_runs_that_are_there_and_nothing_is_trained(tiny):
     assert plan.trained("finetune") == []
     run = fit(plan.config("finetune", seed=1))
     assert [found.name for found in plan.trained("finetune", "joint")] == [run.name]
+
+
+def test_a_folder_named_like_a_tag_is_shown_as_text(tiny, tmp_path):
+    root = tmp_path / "<b onclick=x>photographs"
+    shutil.copytree(tiny.root, root)
+    plan = study(root)
+    page = plan._repr_html_()
+    assert "<b onclick" not in page and "&lt;b onclick=x&gt;photographs" in page
+    run = Run.at(tiny.replace(root=str(root)), folder=tmp_path / "runs")
+    assert "<b onclick" not in run._repr_html_() and "<" not in run.name

@@ -335,3 +335,20 @@ def test_hgads_pyramid_has_its_published_shape(tiny, tmp_path):
     assert (
         json.loads((features.folder / "complete.json").read_text())["sha"] == "random"
     )
+
+
+@pytest.mark.parametrize("values", [{"split": "tset"}, {"split": ["train", "val"]}])
+def test_a_split_that_is_none_is_refused(samples, tmp_path, values):
+    features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
+    with pytest.raises(KeyError, match="split train or test; got"):
+        features.where(**values)
+    with pytest.raises(KeyError, match="a column of dataset, category.*; got 'lable'"):
+        features.where(lable=0)
+    assert len(features.where(split=["train", "test"])) == len(samples)
+
+
+def test_a_dataset_s_name_stays_below_the_root(samples, tmp_path):
+    hostile = samples.assign(dataset="../../<b>" + 300 * "x")
+    features = load_features(hostile, PYRAMID, root=tmp_path / "in", progress=False)
+    assert features.folder.parent == tmp_path / "in"
+    assert {path.name for path in tmp_path.iterdir()} == {"in"}

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from cl_flow.data.features import Features
 from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.scoring.maps import _resampler
-from cl_flow.scoring.scores import PARTS, calibrate, score
+from cl_flow.scoring.scores import PARTS, Calibration, calibrate, score
 
 CATEGORIES = ["a", "b", "c"]
 
@@ -209,6 +209,14 @@ def test_tiny_entropies_are_told_apart(model, features):
             "Unknown part 'sum'; known: logp, entropy, product",
         ),
         (lambda m, f, c: calibrate(m, f.where(split="test")), "Expected normal images"),
+        (
+            lambda m, f, c: calibrate(m, f.where(split="test", label=0)),
+            "got anomalous or test images",
+        ),
+        (
+            lambda m, f, c: score(m, f, Calibration(c.values[:2])),
+            "a calibration of this model, .* got that of another",
+        ),
         (
             lambda m, f, c: score(
                 m, f, calibrate(m, f.where(split="train", category="a"))

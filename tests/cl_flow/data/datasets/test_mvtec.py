@@ -19,7 +19,7 @@ import pooch
 import pytest
 from PIL import Image
 
-from cl_flow.data.datasets.mvtec import CATEGORIES, MIRRORS, fetch, mvtec
+from cl_flow.data.datasets.mvtec import CATEGORIES, MIRRORS, _unpack, fetch, mvtec
 
 ARCHIVE = "mvtec_anomaly_detection.tar.xz"
 
@@ -79,6 +79,21 @@ def server(
 
 def leftovers(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil-of-cl-flow.txt", "link"])
+def test_an_archive_that_leaves_its_folder_is_refused(tmp_path, name):
+    archive = tmp_path / "archive.tar"
+    with tarfile.open(archive, "w") as packed:
+        member = tarfile.TarInfo(name)
+        if name == "link":
+            member.type = tarfile.SYMTYPE
+            member.linkname = "/etc/passwd"
+        packed.addfile(member)
+    with pytest.raises((tarfile.FilterError, ValueError)):
+        _unpack(archive, tmp_path / "mvtec")
+    assert not list(tmp_path.rglob("evil.txt"))
+    assert not Path("/tmp/evil-of-cl-flow.txt").exists()
 
 
 @pytest.mark.parametrize("below", ["", "mvtec_anomaly_detection/"])
