@@ -21,6 +21,7 @@ __all__ = [
 
 import dataclasses
 import html
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -294,9 +295,7 @@ def study(
         >>> study("slides-lite", seeds=3).base.train.staircase
         5
     """
-    seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not seeds:
-        raise ValueError("Expected at least one seed; got none.")
+    seeds = _seeds(seeds)
     name = str(preset)
     if name not in PRESETS:
         root = _only_folder(name, root)
@@ -314,6 +313,24 @@ def study(
     if stream is not None:
         base = base.replace(stream=stream)
     return Study(name, base, seeds, scoring)
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """Which seeds: the first few, or those named, each once."""
+    try:
+        named = range(operator.index(seeds))  # type: ignore[arg-type]
+    except TypeError:
+        named = () if isinstance(seeds, str) else seeds
+    try:
+        numbers = tuple(operator.index(seed) for seed in named)  # type: ignore
+    except TypeError:
+        numbers = ()
+    if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise ValueError(
+            "Expected how many seeds, at least one, or whole numbers from 0, each "
+            f"once; got {seeds!r}."
+        )
+    return numbers
 
 
 def _only_folder(name: str, root: str | Path | None) -> str:

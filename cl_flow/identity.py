@@ -1,10 +1,11 @@
 """Identity of configurations: what differs from the defaults, by declared types."""
 
-__all__ = ["completed", "differing", "digest_of", "typed"]
+__all__ = ["completed", "differing", "digest_of", "settle", "typed"]
 
 import dataclasses
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -45,6 +46,77 @@ def differing(config: Any) -> dict[str, Any]:
         if value != _default(field):
             out[field.name] = value
     return out
+
+
+def settle(config: Any, **ranges: tuple[float, float]) -> None:
+    """Give the fields of a frozen dataclass their declared types, or refuse them.
+
+    For `__post_init__`: what a run is then holds no NumPy number and no list, and
+    nothing that means nothing.
+
+    Args:
+        config: An instance of a dataclass.
+        **ranges: Least and largest value of a field, or of each element of a tuple;
+            None is in every range.
+
+    Raises:
+        TypeError: A value of another type.
+        ValueError: A number outside its range.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Shape:
+        ...     width: float = 1.0
+        ...     def __post_init__(self):
+        ...         settle(self, width=(0, 10))
+        >>> Shape(3)
+        Shape(width=3.0)
+    """
+    kind = type(config)
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(config):
+        name = field.name
+        value = typed(getattr(config, name), hints[name])
+        if not _fits(value, hints[name]):
+            raise TypeError(
+                f"Expected {kind.__name__}({name}=…) of type {_in_words(hints[name])}; "
+                f"got {value!r}."
+            )
+        if name in ranges:
+            _check_range(f"{kind.__name__}({name}=…)", value, *ranges[name])
+        object.__setattr__(config, name, value)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a declared type; a truth value is no number."""
+    for kind in _kinds(hint):
+        origin = typing.get_origin(kind) or kind
+        if origin is Any:
+            return True
+        if not isinstance(origin, type) or not isinstance(value, origin):
+            continue
+        if isinstance(value, bool) and origin is not bool:
+            continue
+        if origin is tuple:
+            inner = (typing.get_args(kind) or (object,))[0]
+            return all(_fits(element, inner) for element in typing.cast(tuple, value))
+        return True
+    return False
+
+
+def _in_words(hint: Any) -> str:
+    words = [getattr(kind, "__name__", str(kind)) for kind in _kinds(hint)]
+    return " or ".join("None" if word == "NoneType" else word for word in words)
+
+
+def _check_range(what: str, value: Any, low: float, high: float) -> None:
+    values = value if isinstance(value, tuple) else (value,)
+    for number in values:
+        if isinstance(number, (int, float)) and not low <= number <= high:
+            limits = (
+                f"{low:g} or more" if high == math.inf else f"in [{low:g}, {high:g}]"
+            )
+            raise ValueError(f"Expected {what} {limits}; got {value!r}.")
 
 
 def _default(field: dataclasses.Field) -> Any:

@@ -3,6 +3,7 @@
 __all__ = ["FeatureConfig", "backbone_facts", "load_backbone"]
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import nn
 
 from cl_flow.data.weights import PACKAGES, find_weights, read_package
 from cl_flow.devices import seeded
+from cl_flow.identity import settle
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,12 @@ class FeatureConfig:
     precision: str | None = None
 
     def __post_init__(self) -> None:
+        settle(
+            self,
+            image_size=(1, math.inf),
+            scales=(1, math.inf),
+            out_indices=(0, math.inf),
+        )
         if self.precision not in (None, *PRECISIONS):
             raise ValueError(
                 f"Expected a precision of {', '.join(PRECISIONS)}, or None; got "

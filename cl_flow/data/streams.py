@@ -5,6 +5,7 @@ A task holds the training features of its categories.
 
 __all__ = ["StreamConfig", "Task", "make_stream", "read_order", "task_order"]
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cl_flow.data.features import Features
+from cl_flow.identity import settle
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class StreamConfig:
     order: str | tuple[str, ...] = "alphabetical"
     seed: int = 0
     without: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        settle(self, split=(1, math.inf))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The blocks are conditional on position.
 
 __all__ = ["FlowConfig", "FlowModel", "Level", "trainable"]
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_flow.devices import seeded
+from cl_flow.identity import settle
 from cl_flow.model.coupling import Coupling, Positions, encode_positions
 from cl_flow.model.kernels import couple, pays
 from cl_flow.model.mixture import Mixture
@@ -39,6 +41,16 @@ class FlowConfig:
     hidden: int | None = None
     clamp: float = 1.9
     placement: str = "tile"
+
+    def __post_init__(self) -> None:
+        settle(
+            self,
+            n_blocks=(1, math.inf),
+            n_components=(1, math.inf),
+            position_dim=(4, math.inf),
+            hidden=(1, math.inf),
+            clamp=(0, math.inf),
+        )
 
 
 class Level(nn.Module):

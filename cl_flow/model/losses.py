@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_flow.identity import settle
 from cl_flow.model.kernels import objective, pays
 from cl_flow.model.mixture import Mixture
 
@@ -28,6 +29,9 @@ class LossConfig:
 
     mutual_information: float = 100.0
     label_smoothing: float = 0.02
+
+    def __post_init__(self) -> None:
+        settle(self, mutual_information=(0, math.inf), label_smoothing=(0, 1))
 
 
 def hgad_losses(

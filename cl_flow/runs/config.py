@@ -4,6 +4,7 @@ __all__ = ["ELSEWHERE", "RunConfig", "build_config", "load_samples"]
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import pandas as pd
 from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.datasets import DATASETS
 from cl_flow.data.streams import StreamConfig
-from cl_flow.identity import completed, differing, digest_of, typed
+from cl_flow.identity import completed, differing, digest_of, settle, typed
 from cl_flow.model.flow import FlowConfig
 from cl_flow.paths import DATA, folder_name
 from cl_flow.runs.fingerprints import training_fingerprint
@@ -63,6 +64,7 @@ class RunConfig:
     seed_data: int = 0
 
     def __post_init__(self) -> None:
+        settle(self, whiten=(2, math.inf))
         if self.centers not in ("train", "freeze_old"):
             raise ValueError(
                 f"Expected centers='train' or 'freeze_old'; got {self.centers!r}."

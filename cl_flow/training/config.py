@@ -2,8 +2,10 @@
 
 __all__ = ["TrainConfig"]
 
+import math
 from dataclasses import dataclass, field
 
+from cl_flow.identity import settle
 from cl_flow.model.losses import LossConfig
 
 
@@ -43,5 +45,16 @@ class TrainConfig:
     losses: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        if self.staircase is not None and self.staircase < 1:
-            raise ValueError(f"Expected 1 stair or more; got {self.staircase}.")
+        settle(
+            self,
+            epochs=(0, math.inf),
+            batch_images=(1, math.inf),
+            batch_patches=(1, math.inf),
+            lr=(0, math.inf),
+            betas=(0, 1),
+            weight_decay=(0, math.inf),
+            warmup=(0, 1),
+            final_lr=(0, 1),
+            staircase=(1, math.inf),
+            inter_only=(0, 1),
+        )

@@ -128,7 +128,10 @@ def test_a_study_trains_what_is_missing_and_keeps_its_figures(tiny):
         (lambda: study("photographs"), "a folder of images for the preset 'photogr"),
         (lambda: study("smoke", root="no/such"), "a folder of images; got .*no/such"),
         (lambda: study(".", root="tests"), "a preset with root='tests'; got another"),
-        (lambda: study("smoke", seeds=0), "at least one seed"),
+        (lambda: study("smoke", seeds=0), "how many seeds, at least one"),
+        (lambda: study("smoke", seeds="3"), "how many seeds, .* got '3'"),
+        (lambda: study("smoke", seeds=[0, 0]), "each once; got"),
+        (lambda: study("smoke", seeds=[0.5]), "whole numbers"),
     ],
 )
 def test_wrong_input_is_named(call, message):

@@ -147,7 +147,7 @@ def test_a_broken_loss_is_named(data):
 def test_wrong_input_is_named(data):
     with pytest.raises(ValueError, match="got 0 images"):
         train(build(data), data.take([]), CONFIG, progress=False)
-    with pytest.raises(ValueError, match="batch_images = 0"):
+    with pytest.raises(ValueError, match="batch_images=….* 1 or more; got 0"):
         train(
             build(data),
             data,
@@ -188,5 +188,5 @@ def test_as_many_stairs_as_steps_are_smooth(n_steps):
 
 
 def test_stairs_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="Expected 1 stair or more; got 0"):
+    with pytest.raises(ValueError, match="staircase=….* 1 or more; got 0"):
         TrainConfig(staircase=0)
