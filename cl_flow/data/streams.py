@@ -172,6 +172,4 @@ def _left(
 
 def _repeated(size: int, total: int) -> tuple[int, ...]:
     """As many full tasks as fit, then one with the rest."""
-    if size < 1:
-        raise ValueError(f"Expected at least one category per task; got {size}.")
     return (size,) * (total // size) + ((total % size,) if total % size else ())

@@ -237,8 +237,8 @@ def _kept(data: Features, device: torch.device) -> list[Tensor]:
         return data.read()
     out = []
     for level in data.levels:
-        kept = torch.empty(len(data), *level.shape[1:], dtype=torch.half, device=device)
-        out.append(kept)
+        one = torch.from_numpy(np.asarray(level[:1]))
+        out.append(one.new_empty(len(data), *one.shape[1:], device=device))
     begin = 0
     for batch in data.batches(256):
         for kept, x in zip(out, batch):

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import compare_methods, evaluate, forgetting_table, r_matrix, summary
+from analysis import evaluate, forgetting_table, r_matrix, summary
 from analysis.detection.conclude import task_table
+from analysis.methods import compare_methods
 from analysis.rows import ALIKE, refuse_unlike
 from cl_flow import StreamConfig, fit
 
