@@ -358,7 +358,9 @@ def _counts_of_draws(
     """
     rng = np.random.default_rng(seed)
     draws = [
-        rng.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+        rng.multinomial(n, np.full(n, 1 / max(n, 1)), size=n_resamples)
+        if n
+        else np.zeros((n_resamples, 0), dtype=int)
         for n in (n_positive, n_negative)
     ]
     for draw in draws:

@@ -1,9 +1,20 @@
 """Scoring: how anomalies are scored and measured, the same for every experiment."""
 
-__all__ = ["METRICS", "Scored", "Scoring", "measure", "scored", "task_of", "true_masks"]
+__all__ = [
+    "METRICS",
+    "Scored",
+    "Scoring",
+    "is_defined",
+    "measure",
+    "scored",
+    "task_of",
+    "true_masks",
+]
 
 import dataclasses
 import functools
+import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +42,8 @@ METRICS: dict[str, Callable[..., float]] = {
     "pixel_ap": metrics.pixel_ap,
     "aupro": metrics.aupro,
 }
+log = logging.getLogger(__name__)
+
 LARGEST_SIDE = 256  # of maps in pixels, unless a size is asked for
 
 
@@ -220,10 +233,12 @@ def _reference(images: Features, scoring: Scoring) -> Features:
 def _value(
     metric: str, part: str, test: Features, scores: Scores
 ) -> tuple[float, np.ndarray | None, np.ndarray | None]:
-    """Value of a metric.
+    """Value of a metric; NaN where the test images do not allow it.
 
     For one of images, also their labels and scores.
     """
+    if not is_defined(metric, test):
+        return math.nan, None, None
     if not metric.startswith("image"):
         maps = scores.maps(part)
         height, width = maps.shape[1:]
@@ -232,6 +247,32 @@ def _value(
     labels = test.samples["label"].to_numpy()
     values = scores.image(part).cpu().numpy()
     return METRICS[metric](labels, values), labels, values
+
+
+def is_defined(metric: str, test: Features) -> bool:
+    """Whether test images allow a metric; what they lack is told, once.
+
+    One of images needs normal and anomalous ones, one of pixels anomalous ones.
+    """
+    labels = test.samples["label"]
+    lacks = "" if (labels == 1).any() else "anomalous"
+    if not lacks and metric.startswith("image") and not (labels == 0).any():
+        lacks = "normal"
+    for category in test.categories if lacks else ():
+        _tell_once(category, lacks)
+    return not lacks
+
+
+@functools.cache
+def _tell_once(category: str, lacks: str) -> None:
+    which = "metrics of images are" if lacks == "normal" else "metrics are"
+    log.warning(
+        "%s has no %s test images: its %s NaN, and a task's mean is over its other "
+        "categories",
+        category,
+        lacks,
+        which,
+    )
 
 
 # ---- every snapshot of a run

@@ -3,6 +3,7 @@
 __all__ = ["evaluate", "forgetting_table", "image_scores", "pixel_wins"]
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from analysis.device_metrics import of_pixels
 from analysis.experiments import refuse_unlike_runs, table
 from analysis.intervals import Resampling
 from analysis.rows import chosen
-from analysis.scoring import METRICS, Scored, Scoring, scored, task_of, true_masks
+from analysis.scoring import (
+    METRICS,
+    Scored,
+    Scoring,
+    is_defined,
+    scored,
+    task_of,
+    true_masks,
+)
 from cl_flow.runs.run import Run
 
 # ---- scores of snapshots
@@ -30,7 +39,8 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
         scoring: How to score and measure.
 
     Returns:
-        One row per `step task category metric part given`, with its `value`.
+        One row per `step task category metric part given`, with its `value`: NaN where
+        a category has no anomalous test image, or for a metric of images no normal one.
     """
     rows = []
     for one in scored(run, scoring):
@@ -44,13 +54,15 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
 
 
 def _values(one: Scored, part: str, metrics: Sequence[str]) -> dict[str, float]:
-    """Metrics of one part of the scores."""
+    """Metrics of one part of the scores; NaN where test images do not allow one."""
     labels = one.test.samples["label"].to_numpy()
     image = one.scores.image(part).cpu().numpy()
     maps = one.scores.maps(part)
     values = {}
     for name in metrics:
-        if name.startswith("image"):
+        if not is_defined(name, one.test):
+            values[name] = math.nan
+        elif name.startswith("image"):
             values[name] = METRICS[name](labels, image)
         else:
             height, width = maps.shape[1:]
@@ -125,6 +137,8 @@ def pixel_wins(
     frames = []
     told = dataclasses.replace(scoring, given="category")
     for one in scored(run, told, steps=steps):
+        if not is_defined("pixel_auroc", one.test):
+            continue
         maps = one.scores.maps(part).cpu().numpy()
         masks = true_masks(one.test, maps.shape[1:])
         wins, pairs = intervals.pixel_wins(masks, maps)
@@ -220,6 +234,8 @@ def _image_resamples(
         images = rows[(rows["step"] == step) & (rows["category"] == category)]
         labels = images["label"].to_numpy()
         scores = images["score"].to_numpy()
+        if len(set(labels)) < 2:
+            return np.full(1 + n_resamples, math.nan)
         samples = intervals.bootstrap_auroc_samples(
             labels, scores, n_resamples=n_resamples, random_state=seed
         )
@@ -236,6 +252,8 @@ def _pixel_resamples(
 
     def auroc(step: int, category: str, seed: list[int]) -> np.ndarray:
         found = rows[(rows["step"] == step) & (rows["category"] == category)]
+        if not len(found):
+            return np.full(1 + n_resamples, math.nan)
         n = max(found["image"].max(), found["other"].max()) + 1
         wins = np.zeros((n, n))
         pairs = np.zeros((n, n))
@@ -258,6 +276,7 @@ def _paired(run: Run, auroc: Callable[[int, str, list[int]], np.ndarray]) -> np.
         pair = []
         for step in (min(task, last), last):
             values = [auroc(step, name, seed) for name, seed in zip(names, seeds)]
-            pair.append(np.mean(values, axis=0))
+            whole = [one for one in values if not np.isnan(one).any()]
+            pair.append(np.mean(whole or values, axis=0))
         out.append(pair)
     return np.array(out)
