@@ -6,6 +6,7 @@ __all__ = [
     "Scoring",
     "is_defined",
     "measure",
+    "pixel_value",
     "scored",
     "task_of",
     "true_masks",
@@ -22,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from analysis import metrics
@@ -240,13 +242,27 @@ def _value(
     if not is_defined(metric, test):
         return math.nan, None, None
     if not metric.startswith("image"):
-        maps = scores.maps(part)
-        height, width = maps.shape[1:]
-        masks = true_masks(test, (height, width))
-        return of_pixels(METRICS[metric], masks, maps), None, None
+        return pixel_value(metric, test, scores.maps(part)), None, None
     labels = test.samples["label"].to_numpy()
     values = scores.image(part).cpu().numpy()
     return METRICS[metric](labels, values), labels, values
+
+
+def pixel_value(metric: str, test: Features, maps: Tensor) -> float:
+    """Value of a metric of pixels; NaN where every mask is black.
+
+    Args:
+        metric: Name in `METRICS`.
+        test: Test images, anomalous ones among them.
+        maps: Their anomaly maps (n, H, W), on any device.
+    """
+    height, width = maps.shape[1:]
+    masks = true_masks(test, (height, width))
+    if not masks.any():
+        for category in test.categories:
+            _tell_once(category, "white pixel in the masks of its")
+        return math.nan
+    return of_pixels(METRICS[metric], masks, maps)
 
 
 def is_defined(metric: str, test: Features) -> bool:
@@ -265,7 +281,8 @@ def is_defined(metric: str, test: Features) -> bool:
 
 @functools.cache
 def _tell_once(category: str, lacks: str) -> None:
-    which = "metrics of images are" if lacks == "normal" else "metrics are"
+    which = {"normal": "metrics of images are", "anomalous": "metrics are"}
+    which = which.get(lacks, "metrics of pixels are")
     log.warning(
         "%s has no %s test images: its %s NaN, and a task's mean is over its other "
         "categories",

@@ -12,7 +12,6 @@ import pandas as pd
 
 from analysis import intervals, metrics
 from analysis.detection.conclude import forgetting_row
-from analysis.device_metrics import of_pixels
 from analysis.experiments import refuse_unlike_runs, table
 from analysis.intervals import Resampling
 from analysis.rows import chosen
@@ -21,6 +20,7 @@ from analysis.scoring import (
     Scored,
     Scoring,
     is_defined,
+    pixel_value,
     scored,
     task_of,
     true_masks,
@@ -65,9 +65,7 @@ def _values(one: Scored, part: str, metrics: Sequence[str]) -> dict[str, float]:
         elif name.startswith("image"):
             values[name] = METRICS[name](labels, image)
         else:
-            height, width = maps.shape[1:]
-            masks = true_masks(one.test, (height, width))
-            values[name] = of_pixels(METRICS[name], masks, maps)
+            values[name] = pixel_value(name, one.test, maps)
     return values
 
 
@@ -141,6 +139,8 @@ def pixel_wins(
             continue
         maps = one.scores.maps(part).cpu().numpy()
         masks = true_masks(one.test, maps.shape[1:])
+        if not masks.any():
+            continue
         wins, pairs = intervals.pixel_wins(masks, maps)
         image, other = np.nonzero(pairs)
         columns = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from analysis import evaluate, forgetting_table, r_matrix, scoring
 from analysis.detection import image_scores
@@ -52,3 +53,19 @@ def test_what_each_task_lost_is_still_said(run, metric):
     table = forgetting_table(run, metric=metric)
     assert np.isfinite(table[["learned", "final", "change"]]).all(axis=None)
     assert len(image_scores(run)) and Path(run.config.root).is_dir()
+
+
+def test_black_masks_leave_the_metrics_of_images(tiny, tmp_path, caplog):
+    root = tmp_path / "photographs"
+    shutil.copytree(tiny.root, root)
+    for path in (root / "bee" / "ground_truth").rglob("*.png"):
+        Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save(path)
+    scoring._tell_once.cache_clear()
+    config = tiny.replace(root=str(root))
+    run = fit(config, folder=tmp_path / "runs", progress=False)
+    table = evaluate(run)
+    missing = table[table["value"].isna()]
+    assert set(missing["category"]) == {"bee"}
+    assert set(missing["metric"]) == {"pixel_auroc"}
+    assert "bee has no white pixel in the masks of its test images" in caplog.text
+    assert np.isfinite(forgetting_table(run, metric="pixel_auroc")["change"]).all()
