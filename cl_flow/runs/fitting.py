@@ -52,11 +52,12 @@ def fit(
     run = Run.at(config, folder=folder)
     if run.is_complete and not overwrite:
         return run
+    where = pick_device(device)  # before anything learnt is thrown away
     with run.lock():
         if overwrite:
             run.clear()
         if not run.is_complete:
-            learn_stream(run, strategy, pick_device(device), progress)
+            learn_stream(run, strategy, where, progress)
     return run
 
 

@@ -146,6 +146,10 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, tiny, tmp_path):
     for name in ("gpu", "mps"):
         with pytest.raises(ValueError, match=f"'cuda' or a card .*; got '{name}'"):
             fit(tiny, device=name, folder=tmp_path)
+    learnt = fit(tiny, folder=tmp_path / "learnt", progress=False)
+    with pytest.raises(ValueError, match="got 'gpu'"):
+        fit(tiny, device="gpu", folder=tmp_path / "learnt", overwrite=True)
+    assert learnt.is_complete, "what was learnt is not thrown away first"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="got 'cuda', and torch sees no GPU: `make d"):
         fit(tiny, device="cuda", folder=tmp_path)
