@@ -6,17 +6,16 @@ __all__ = [
     "Scoring",
     "is_defined",
     "measure",
-    "pixel_value",
     "scored",
     "task_of",
     "true_masks",
+    "value_of",
 ]
 
 import dataclasses
 import functools
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,6 +31,7 @@ from cl_flow.data.features import Features
 from cl_flow.data.images import image_size, read_mask
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
+from cl_flow.paths import FileState, file_state
 from cl_flow.runs.run import Run
 from cl_flow.scoring.scores import PARTS, Calibration, Scores, calibrate, score
 
@@ -199,7 +199,7 @@ def measure(
         )
         for metric in scoring.metric:
             for part in scoring.part:
-                value = _value(metric, part, test, scores)
+                value = value_of(metric, part, test, scores)
                 rows.append((category, metric, part, *value))
     columns = ["category", "metric", "part", "value", "labels", "scores"]
     return pd.DataFrame(rows, columns=columns)
@@ -232,7 +232,7 @@ def _reference(images: Features, scoring: Scoring) -> Features:
     return training.take(few.index)
 
 
-def _value(
+def value_of(
     metric: str, part: str, test: Features, scores: Scores
 ) -> tuple[float, np.ndarray | None, np.ndarray | None]:
     """Value of a metric; NaN where the test images do not allow it.
@@ -242,20 +242,14 @@ def _value(
     if not is_defined(metric, test):
         return math.nan, None, None
     if not metric.startswith("image"):
-        return pixel_value(metric, test, scores.maps(part)), None, None
+        return _of_pixels(metric, test, scores.maps(part)), None, None
     labels = test.samples["label"].to_numpy()
     values = scores.image(part).cpu().numpy()
     return METRICS[metric](labels, values), labels, values
 
 
-def pixel_value(metric: str, test: Features, maps: Tensor) -> float:
-    """Value of a metric of pixels; NaN where every mask is black.
-
-    Args:
-        metric: Name in `METRICS`.
-        test: Test images, anomalous ones among them.
-        maps: Their anomaly maps (n, H, W), on any device.
-    """
+def _of_pixels(metric: str, test: Features, maps: Tensor) -> float:
+    """Value of a metric of pixels; NaN where every mask is black."""
     height, width = maps.shape[1:]
     masks = true_masks(test, (height, width))
     if not masks.any():
@@ -361,7 +355,7 @@ def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
     """
     paths = zip(test.samples["image_path"], test.samples["mask_path"])
     masks = [
-        _mask(image, mask, tuple(size), _state(mask))
+        _mask(image, mask, tuple(size), file_state(mask))
         if mask
         else np.zeros(size, dtype=bool)
         for image, mask in paths
@@ -369,18 +363,12 @@ def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
     return np.stack(masks)
 
 
-def _state(path: str) -> tuple[int, int]:
-    """Size and time of a file: another state, another content."""
-    facts = os.stat(path)
-    return facts.st_size, facts.st_mtime_ns
-
-
 @functools.lru_cache(maxsize=4096)
 def _mask(
     image_path: str,
     mask_path: str,
     size: tuple[int, int],
-    state: tuple[int, int],
+    state: FileState,
 ) -> np.ndarray:
     """Mask of an image at a size, read once for each state of its file."""
     mask = read_mask(mask_path, image_size(image_path))

@@ -3,7 +3,7 @@
 CL_FLOW_DATA moves the data folder.
 """
 
-__all__ = ["ASSETS", "DATA", "atomic", "folder_name"]
+__all__ = ["ASSETS", "DATA", "FileState", "atomic", "file_state", "folder_name"]
 
 import os
 import re
@@ -14,6 +14,16 @@ from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parent.parent / "data"
 DATA = Path(os.environ.get("CL_FLOW_DATA", ASSETS)).expanduser().resolve()
+
+
+# Path, bytes and time of last change: another content has another one.
+FileState = tuple[str, int, int]
+
+
+def file_state(path: str | Path) -> FileState:
+    """State of a file, to know again what was read of it."""
+    facts = os.stat(path)
+    return str(path), facts.st_size, facts.st_mtime_ns
 
 
 @contextmanager

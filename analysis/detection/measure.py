@@ -16,14 +16,12 @@ from analysis.experiments import refuse_unlike_runs, table
 from analysis.intervals import Resampling
 from analysis.rows import chosen
 from analysis.scoring import (
-    METRICS,
-    Scored,
     Scoring,
     is_defined,
-    pixel_value,
     scored,
     task_of,
     true_masks,
+    value_of,
 )
 from cl_flow.runs.run import Run
 
@@ -46,27 +44,12 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     for one in scored(run, scoring):
         task = task_of(run, one.category)
         for part in scoring.part:
-            for metric, value in _values(one, part, scoring.metric).items():
+            for metric in scoring.metric:
+                value, *_ = value_of(metric, part, one.test, one.scores)
                 key = (one.step, task, one.category, metric, part, str(one.given))
                 rows.append((*key, value))
     columns = ["step", "task", "category", "metric", "part", "given", "value"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _values(one: Scored, part: str, metrics: Sequence[str]) -> dict[str, float]:
-    """Metrics of one part of the scores; NaN where test images do not allow one."""
-    labels = one.test.samples["label"].to_numpy()
-    image = one.scores.image(part).cpu().numpy()
-    maps = one.scores.maps(part)
-    values = {}
-    for name in metrics:
-        if not is_defined(name, one.test):
-            values[name] = math.nan
-        elif name.startswith("image"):
-            values[name] = METRICS[name](labels, image)
-        else:
-            values[name] = pixel_value(name, one.test, maps)
-    return values
 
 
 @table

@@ -7,14 +7,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from cl_flow.data.weights import PACKAGES, find_weights, read_package
+from cl_flow.data.weights import PACKAGES, find_weights, read_package, weights_digest
 from cl_flow.devices import seeded
 from cl_flow.identity import settle
 
@@ -112,7 +111,7 @@ def backbone_facts(config: FeatureConfig) -> dict[str, Any]:
     source = "drawn from seed 0"
     if config.weights != "random":
         path = find_weights(name, config.weights)
-        sha = blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        sha = weights_digest(path)
         source = str(path)
     cfg = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
     facts = {key: getattr(cfg, key) for key in ("mean", "std", "interpolation")}

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from cl_flow.data.backbones import FeatureConfig, backbone_facts, load_backbone
 from cl_flow.data.features import Features
 from cl_flow.data.inference import infer, precision_on
-from cl_flow.data.store import BrokenCache, checksums, open_levels, read_facts
+from cl_flow.data.store import BrokenCache, checksums, open_levels, open_whole
 from cl_flow.devices import pick_device
 from cl_flow.identity import digest_of
 from cl_flow.paths import DATA, atomic, folder_name
@@ -81,12 +81,15 @@ def load_features(
     backbone = config.backbone.split(".")[0]
     key = digest_of(identity, 8)
     folder = Path(root) / f"{dataset}-{backbone}-{config.image_size}px-{key}"
-    known = _opened(folder)
+    known = open_whole(folder)
     if known is None:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            known = _opened(folder)
+            known = open_whole(folder)
             if known is None:
+                if (folder / "complete.json").is_file():  # of what is broken, nothing
+                    (folder / "progress.json").unlink(missing_ok=True)
+                    (folder / "complete.json").unlink()
                 device = pick_device(device)
                 model, _ = load_backbone(config)
                 facts["precision"] = precision_on(config, device)
@@ -100,31 +103,17 @@ def load_features(
                     batch_size,
                     progress,
                 )
-                known = _opened(folder)
+                known = open_whole(folder)
     if known is None:
         raise OSError(f"Expected features that can be read again; got broken {folder}.")
-    levels, grids = known
+    levels, told = known
     return Features(
         samples.reset_index(drop=True),
         levels,
-        tuple(map(tuple, grids)),
+        tuple(map(tuple, told["grids"])),
         np.arange(len(samples)),
         folder,
     )
-
-
-def _opened(folder: Path) -> tuple[tuple[np.memmap, ...], list] | None:
-    """Levels and grids of whole features; what is broken is made anew."""
-    try:
-        facts = read_facts(folder)
-        if not facts:
-            return None
-        return open_levels(folder, len(facts["grids"])), facts["grids"]
-    except (BrokenCache, KeyError) as error:
-        log.warning("features are extracted anew: %s", error)
-        for name in ("complete.json", "progress.json"):
-            (folder / name).unlink(missing_ok=True)
-        return None
 
 
 def fingerprint(samples: pd.DataFrame, *, masks: bool = False) -> str:
@@ -213,30 +202,18 @@ def _begun(
 
     None of a broken one, nor of one that computed at another precision.
     """
-    done, grids = _progress(folder, precision)
-    if grids is None:
-        return 0, None, None
-    try:
-        return done, grids, open_levels(folder, len(grids), mode="r+")
-    except BrokenCache as error:
-        log.warning("extraction begins anew: %s", error)
-        return 0, None, None
-
-
-def _progress(folder: Path, precision: str) -> tuple[int, list[tuple[int, int]] | None]:
-    """Images that an interrupted extraction has done, and its grids."""
     state = folder / "progress.json"
     if not state.is_file():
-        return 0, None
+        return 0, None, None
     try:
         values = json.loads(state.read_text())
-        if values.get("precision", precision) != precision:
-            log.warning("extraction begins anew, in %s: %s", precision, folder)
-            return 0, None
-        return values["done"], values["grids"]
-    except (ValueError, KeyError) as error:
-        log.warning("extraction begins anew: %s holds %s", state, error)
-        return 0, None
+        if values.get("precision", precision) == precision:
+            levels = open_levels(folder, len(values["grids"]), mode="r+")
+            return values["done"], values["grids"], levels
+        log.warning("extraction begins anew, in %s: %s", precision, folder)
+    except (BrokenCache, ValueError, KeyError) as error:
+        log.warning("extraction begins anew: %s (%s)", state, error)
+    return 0, None, None
 
 
 def _allocate(

@@ -18,12 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cl_flow.data.store import (
-    BrokenCache,
-    open_levels,
-    read_facts,
-    store_levels,
-)
+from cl_flow.data.store import open_levels, open_whole, store_levels
 from cl_flow.data.whitening import principal_directions, project
 from cl_flow.identity import digest_of
 
@@ -137,7 +132,8 @@ class Features:
                 f"{self.folder.name}-w{dim}-{digest_of(facts, 6)}"
             )
         )
-        if folder is None or not _is_whole(folder, len(self.levels)):
+        known = None if folder is None else open_whole(folder, len(self.levels))
+        if known is None:
             training = self.where(split="train", label=0, category=list(fit_on))
             if not len(training):
                 raise ValueError(
@@ -152,9 +148,10 @@ class Features:
             if folder is None:
                 return dataclasses.replace(self, levels=levels)
             store_levels(folder, levels, facts)
-        return dataclasses.replace(
-            self, levels=open_levels(folder, len(self.levels)), folder=folder
-        )
+            return dataclasses.replace(
+                self, levels=open_levels(folder, len(levels)), folder=folder
+            )
+        return dataclasses.replace(self, levels=known[0], folder=folder)
 
     def _repr_html_(self) -> str:
         counts = self.samples.groupby(["category", "split"]).size().unstack()
@@ -166,18 +163,6 @@ class Features:
         )
         n = len(self.categories)
         return f"Features({len(self)} images of {n} categories; levels {levels})"
-
-
-def _is_whole(folder: Path, n: int) -> bool:
-    """Whether a cache can be read as it was written."""
-    try:
-        if not read_facts(folder):
-            return False
-        open_levels(folder, n)
-    except BrokenCache as error:
-        log.warning("features are whitened anew: %s", error)
-        return False
-    return True
 
 
 def union(parts: Sequence[Features]) -> Features:

@@ -1,6 +1,6 @@
 """Feature arrays on disk, one file a level, with a checksum each."""
 
-__all__ = ["BrokenCache", "checksums", "open_levels", "read_facts", "store_levels"]
+__all__ = ["BrokenCache", "checksums", "open_levels", "open_whole", "store_levels"]
 
 import json
 import logging
@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cl_flow.paths import atomic
+from cl_flow.paths import FileState, atomic, file_state
 
 log = logging.getLogger(__name__)
 
-# Files whose checksum was verified in this session, with their size and time of then.
-_VERIFIED: set[tuple[str, int, int]] = set()
+# Files whose checksum was verified in this session, in their state of then.
+_VERIFIED: set[FileState] = set()
 PIECE = 2**24
 
 
@@ -43,7 +43,7 @@ def open_levels(
         BrokenCache: A file is missing or cut short, or, on its first reading in a
             session, its checksum is another. What holds none is not verified.
     """
-    expected = read_facts(folder).get("crc32", []) if mode == "r" else []
+    expected = _read_facts(folder).get("crc32", []) if mode == "r" else []
     levels = []
     for i in range(n):
         path = folder / f"level{i}.npy"
@@ -56,7 +56,26 @@ def open_levels(
     return tuple(levels)
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
+def open_whole(
+    folder: Path, n: int | None = None
+) -> tuple[tuple[np.memmap, ...], dict[str, Any]] | None:
+    """Levels and facts of a folder that is whole; of another none, to be made anew.
+
+    Args:
+        folder: Of the cache.
+        n: How many levels it has; by default one for each of the `grids` it tells.
+    """
+    try:
+        facts = _read_facts(folder)
+        if not facts:
+            return None
+        return open_levels(folder, n or len(facts["grids"])), facts
+    except (BrokenCache, KeyError) as error:
+        log.warning("features are made anew: %s", error)
+        return None
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
     """What `complete.json` says of a folder; nothing where there is none.
 
     Raises:
@@ -72,18 +91,20 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def checksums(folder: Path, n: int) -> list[int]:
-    """Checksum of each level's file."""
-    return [_checksum(folder / f"level{i}.npy") for i in range(n)]
+    """Checksum of each level's file, as it is written; it need not be verified then."""
+    paths = [folder / f"level{i}.npy" for i in range(n)]
+    values = [_checksum(path) for path in paths]
+    _VERIFIED.update(map(file_state, paths))
+    return values
 
 
 def _verify(path: Path, expected: int) -> None:
-    facts = path.stat()
-    key = (str(path), facts.st_size, facts.st_mtime_ns)
-    if key in _VERIFIED:
+    state = file_state(path)
+    if state in _VERIFIED:
         return
     if _checksum(path) != expected:
         raise BrokenCache(f"{path}: its checksum is not the one it was written with")
-    _VERIFIED.add(key)
+    _VERIFIED.add(state)
 
 
 def _checksum(path: Path) -> int:

@@ -1,7 +1,15 @@
 """Weights of backbones: a file, the local cache, an installed package or the hub."""
 
-__all__ = ["PACKAGES", "WeightPackage", "find_weights", "read_package", "weights_here"]
+__all__ = [
+    "PACKAGES",
+    "WeightPackage",
+    "find_weights",
+    "read_package",
+    "weights_digest",
+    "weights_here",
+]
 
+import functools
 import hashlib
 import importlib.util
 import socket
@@ -13,7 +21,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
-from cl_flow.paths import DATA
+from cl_flow.paths import DATA, FileState, file_state
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,17 @@ def weights_here(backbone: str) -> Path | None:
             return Path(cached)
     known = PACKAGES.get(backbone)
     return None if known is None else known.path
+
+
+def weights_digest(path: Path) -> str:
+    """Digest of a file of weights, read again when it has changed."""
+    return _digest(file_state(path))
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(state: FileState) -> str:
+    content = Path(state[0]).read_bytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _on_hub(backbone: str) -> tuple[str, str]:

@@ -103,6 +103,11 @@ class RunConfig:
         return Path(self.root) if self.root else DATA / "raw" / self.dataset
 
     @property
+    def title(self) -> str:
+        """Name of the dataset, or of the folder that is one."""
+        return self.folder.name if self.dataset == "folder" else self.dataset
+
+    @property
     def all_options(self) -> dict[str, Any]:
         """Options by their declared types, completed by the strategy's defaults."""
         return completed(STRATEGIES[self.strategy], self.options)
@@ -135,11 +140,9 @@ class RunConfig:
 
     def named(self, identity: Mapping[str, Any]) -> str:
         """Folder name for an identity at hand; to make one reads the images' folder."""
-        dataset = self.folder.name if self.dataset == "folder" else self.dataset
         strategy = STRATEGIES.current(self.strategy)
         digest = digest_of(identity, 8)
-        dataset = folder_name(dataset)
-        return f"{dataset}-{strategy}-s{self.seed_model}-{digest}"
+        return f"{folder_name(self.title)}-{strategy}-s{self.seed_model}-{digest}"
 
 
 def _plain(value: Any) -> Any:

@@ -1,19 +1,25 @@
 """Fingerprints of what runs learn and are measured on, read again when it changes."""
 
-__all__ = ["training_fingerprint", "whole_fingerprint", "weights_fingerprint"]
+__all__ = [
+    "changed_since",
+    "training_fingerprint",
+    "weights_fingerprint",
+    "whole_fingerprint",
+]
 
 import os
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.datasets import DATASETS
 from cl_flow.data.extraction import fingerprint
-from cl_flow.data.weights import find_weights, weights_here
+from cl_flow.data.weights import find_weights, weights_digest, weights_here
 
 # (dataset, folder, what) -> state of the folder's files, and the fingerprint of then.
 _KNOWN: dict[tuple[str, Path, str], tuple[str, str]] = {}
-_WEIGHTS: dict[tuple[str, int, int], str] = {}
 
 
 def training_fingerprint(dataset: str, folder: Path) -> str:
@@ -55,14 +61,27 @@ def weights_fingerprint(features: FeatureConfig) -> str | None:
             path = find_weights(features.backbone, features.weights)
         except FileNotFoundError:
             path = None
-    if path is None:
-        return None
-    facts = path.stat()
-    key = (str(path), facts.st_size, facts.st_mtime_ns)
-    if key not in _WEIGHTS:
-        content = path.read_bytes()
-        _WEIGHTS[key] = blake2b(content, digest_size=16).hexdigest()
-    return _WEIGHTS[key]
+    return None if path is None else weights_digest(path)
+
+
+def changed_since(
+    facts: Mapping[str, Any], data: str, weights: str | None
+) -> str | None:
+    """What a run learnt with that is no longer the same, in words; None if nothing is.
+
+    What a run of before does not tell, and weights that are not here, count as the
+    same.
+
+    Args:
+        facts: Contents of its run.json.
+        data: `training_fingerprint` of now.
+        weights: `weights_fingerprint` of now.
+    """
+    if facts["data"] not in (None, data):
+        return "training images"
+    if weights is not None and facts.get("weights") not in (None, weights):
+        return "weights"
+    return None
 
 
 def _fingerprint(dataset: str, folder: Path, what: str) -> str:

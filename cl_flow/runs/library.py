@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from cl_flow.identity import completed
 from cl_flow.paths import DATA
 from cl_flow.runs.config import ELSEWHERE, RunConfig
-from cl_flow.runs.fingerprints import weights_fingerprint
+from cl_flow.runs.fingerprints import changed_since, weights_fingerprint
 from cl_flow.runs.schema import read_facts
 from cl_flow.strategies import STRATEGIES
 
@@ -46,24 +46,18 @@ def find_run(config: RunConfig, folder: Path) -> Path | None:
     name = config.named(identity)
     data = identity["data"]
     wanted = _contents(config, config.all_options)
-    weights_now = weights_fingerprint(config.features)
+    weights = weights_fingerprint(config.features)
     changed = []
     for place in _candidates(folder, name, config.seed_model):
         stored, facts = _read(place, strict=place.name == name)
         if stored is None or _contents(stored, _options(stored, facts)) != wanted:
             continue
-        weights = facts.get("weights")
-        if None not in (weights, weights_now) and weights != weights_now:
-            if facts["data"] == data:
-                changed.append(place.name)
-            continue
-        if facts["data"] == data:
-            return place
         same_place = (stored.dataset, stored.root) == (config.dataset, config.root)
-        if facts["data"] is None and same_place:
+        if facts["data"] != data and not same_place:
+            continue
+        if changed_since(facts, data, weights) is None:
             return place
-        if same_place:
-            changed.append(place.name)
+        changed.append(place.name)
     if changed:
         warnings.warn(
             f"The training images in {config.folder}, or the weights of "

@@ -28,6 +28,7 @@ from cl_flow.model.flow import FlowModel
 from cl_flow.paths import DATA, atomic
 from cl_flow.runs.config import ELSEWHERE, RunConfig, load_samples
 from cl_flow.runs.fingerprints import (
+    changed_since,
     training_fingerprint,
     weights_fingerprint,
     whole_fingerprint,
@@ -123,21 +124,21 @@ class Run:
             digest of all the rest: images, features, flow, training.
         """
         config = self.config
-        facts = differing(config)
-        stream = facts.pop("stream", {})
+        facts = self.facts
+        rest = differing(config)
+        stream = rest.pop("stream", {})
         for name in (*ELSEWHERE, "seed_model", "seed_data"):
-            facts.pop(name, None)
-        given = self.facts["options"] or dict(config.options)
+            rest.pop(name, None)
+        given = facts["options"] or dict(config.options)
         usual = {}
         if config.strategy in STRATEGIES:
             usual = completed(STRATEGIES[config.strategy], {})
         options = {k: v for k, v in given.items() if k not in usual or v != usual[k]}
-        is_folder = config.dataset == "folder"
         return {
-            "dataset": config.folder.name if is_folder else config.dataset,
+            "dataset": config.title,
             "stream": _in_words(stream),
             "options": _in_words(options),
-            "setup": digest_of([facts, self.facts["data"]], 6),
+            "setup": digest_of([rest, facts["data"]], 6),
         }
 
     @property
@@ -194,8 +195,9 @@ class Run:
 
         A joint run has them too, though it learns them at once.
         """
-        if "tasks" in self.facts:
-            return [tuple(names) for names in self.facts["tasks"]]
+        known = self.facts.get("tasks")
+        if known is not None:
+            return [tuple(names) for names in known]
         return task_order(load_samples(self.config)["category"], self.config.stream)
 
     @property
@@ -214,16 +216,17 @@ class Run:
     def _expect_what_it_learnt(self) -> None:
         facts = self.facts
         config = self.config
-        now = training_fingerprint(config.dataset, config.folder)
-        if facts["data"] not in (None, now):
+        data = training_fingerprint(config.dataset, config.folder)
+        weights = weights_fingerprint(config.features)
+        changed = changed_since(facts, data, weights)
+        if changed == "training images":
             learnt = sum(step["images"] for step in facts["steps"])
             raise ValueError(
                 f"Expected the training images of {self.name}, which learnt {learnt}; "
                 f"got others in {config.folder}. Put those back, or name their folder, "
                 "Run(path, root=...); fit(run.config) learns what is there now."
             )
-        weights = weights_fingerprint(config.features)
-        if weights is not None and facts.get("weights") not in (None, weights):
+        if changed == "weights":
             raise ValueError(
                 f"Expected the weights of {config.features.backbone} that {self.name} "
                 "learnt with; got others under their name. Put those back; "

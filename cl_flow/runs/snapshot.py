@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cl_flow.model.flow import FlowConfig, FlowModel
-from cl_flow.paths import atomic
+from cl_flow.paths import FileState, atomic, file_state
 from cl_flow.runs.config import build_config
 
-# Snapshots whose checksum was verified in this session, with their size and time.
-_VERIFIED: set[tuple[str, int, int]] = set()
+# Snapshots whose checksum was verified in this session, in their state of then.
+_VERIFIED: set[FileState] = set()
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,13 @@ class Snapshot:
         Raises:
             ValueError: It is cut short, or not what was written.
         """
-        place = self.path.stat()
-        key = (str(self.path), place.st_size, place.st_mtime_ns)
-        if key in _VERIFIED:
+        state = file_state(self.path)
+        if state in _VERIFIED:
             return
         expected = self.facts.get("crc32")
         if expected not in (None, _checksum(self._tensors(""))):
             raise _broken(self, "another checksum than it was written with")
-        _VERIFIED.add(key)
+        _VERIFIED.add(state)
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cl_flow.data.features import Features
+from cl_flow.data.inference import ahead
 from cl_flow.data.patches import Batch, Choice, PatchPool
 from cl_flow.devices import send
 from cl_flow.model.flow import FlowModel
@@ -268,11 +269,7 @@ def _ahead(
             return read(step)
 
     with ThreadPoolExecutor(1) as reader:
-        job = reader.submit(sent, 0)
-        for step in range(n_steps):
-            patches = job.result()
-            if step + 1 < n_steps:
-                job = reader.submit(sent, step + 1)
+        for patches in ahead(reader, sent, range(n_steps), 1):
             now.wait_stream(beside)
             for x in patches:
                 x.record_stream(now)

@@ -18,6 +18,8 @@ from cl_flow.model.kernels.choice import differentiable_once
 from cl_flow.model.kernels.folds import (
     Block,
     Folds,
+    blocks_of,
+    learners,
     offset_gradient,
     patches_first,
     scale_gradient,
@@ -130,7 +132,7 @@ class _Couple(torch.autograd.Function):
         keep: bool,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        blocks = [Block(*weights[i : i + 8]) for i in range(0, len(weights), 8)]
+        blocks = blocks_of(weights)
         keep = keep and any(ctx.needs_input_grad)
         whole = index is None
         hidden = len(blocks[0].inner_bias)
@@ -165,9 +167,7 @@ class _Couple(torch.autograd.Function):
         inners = used[:n]
         outers = used[n : 2 * n]
         room = ctx.loan.room
-        of_input, *needs = ctx.needs_input_grad
-        learns = [any(needs[i : i + 7]) for i in range(4, len(needs), 8)]
-        first = 0 if of_input else learns.index(True)
+        of_input, learns, first = learners(ctx.needs_input_grad)
         pull = dlog_det * ctx.clamp
         pushes, products = dz.new_empty(2, n, dz.shape[1]).unbind()
         push = pushes.unbind()

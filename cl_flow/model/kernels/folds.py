@@ -1,6 +1,14 @@
 """Weights of coupling blocks as few products take them, and gradients of the rest."""
 
-__all__ = ["Block", "Folds", "offset_gradient", "patches_first", "scale_gradient"]
+__all__ = [
+    "Block",
+    "Folds",
+    "blocks_of",
+    "learners",
+    "offset_gradient",
+    "patches_first",
+    "scale_gradient",
+]
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,6 +40,24 @@ class Block(NamedTuple):
     scale: Tensor
     offset: Tensor
     rotation: Tensor
+
+
+def blocks_of(weights: Sequence[Tensor]) -> list[Block]:
+    """Blocks of all their weights in a row, as autograd takes them."""
+    n = len(Block._fields)
+    return [Block(*weights[i : i + n]) for i in range(0, len(weights), n)]
+
+
+def learners(needs: Sequence[bool]) -> tuple[bool, list[bool], int]:
+    """Whether the input and each block want a gradient, and the first that is reached.
+
+    Args:
+        needs: Of (x, table, index, clamp, keep, *weights), as autograd tells them.
+    """
+    n = len(Block._fields)
+    of_input = needs[0]
+    learns = [any(needs[i : i + n - 1]) for i in range(5, len(needs), n)]
+    return of_input, learns, 0 if of_input else learns.index(True)
 
 
 class Folds(NamedTuple):

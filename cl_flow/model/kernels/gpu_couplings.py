@@ -22,6 +22,8 @@ from cl_flow.model.kernels.choice import differentiable_once
 from cl_flow.model.kernels.folds import (
     Block,
     Folds,
+    blocks_of,
+    learners,
     offset_gradient,
     patches_first,
     scale_gradient,
@@ -92,7 +94,7 @@ class _CoupleOnGPU(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         from cl_flow.model.kernels.elementwise import enter_, leave
 
-        blocks = [Block(*weights[i : i + 8]) for i in range(0, len(weights), 8)]
+        blocks = blocks_of(weights)
         keep = keep and any(ctx.needs_input_grad)
         n = len(blocks)
         size, dim = x.shape
@@ -141,9 +143,7 @@ class _CoupleOnGPU(torch.autograd.Function):
         outers = used[n:]
         size, dim = dz.shape
         half = dim // 2
-        of_input, *needs = ctx.needs_input_grad
-        learns = [any(needs[i : i + 7]) for i in range(4, len(needs), 8)]
-        first = 0 if of_input else learns.index(True)
+        of_input, learns, first = learners(ctx.needs_input_grad)
         pull = dlog_det * ctx.clamp
         turn_back = turn.mT
         by_row = None if index is None else RowSums(index, len(table), dz)

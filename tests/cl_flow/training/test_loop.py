@@ -5,7 +5,6 @@ frozen.
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -15,16 +14,6 @@ from cl_flow.training.config import TrainConfig
 from cl_flow.training.loop import _rate, train
 
 CONFIG = TrainConfig(epochs=8, batch_images=4, batch_patches=5, lr=3e-3)
-
-
-@pytest.fixture
-def data() -> Features:
-    rng = np.random.default_rng(0)
-    samples = pd.DataFrame({"category": ["a", "b"] * 8, "split": "train", "label": 0})
-    levels = tuple(
-        rng.normal(2, 3, size=(16, cells, 6)).astype(np.float16) for cells in (9, 4)
-    )
-    return Features(samples, levels, ((3, 3), (2, 2)), np.arange(16))
 
 
 def build(data: Features) -> FlowModel:

@@ -3,38 +3,26 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from cl_flow.data.features import Features
 from cl_flow.data.patches import PatchPool
-from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.model.flow import FlowModel
 from cl_flow.training import batches
 from cl_flow.training.batches import Loader, Rehearsal
 from cl_flow.training.config import TrainConfig
 from cl_flow.training.loop import train
 from cl_flow.training.step import Step
+from tests.cl_flow.training.test_loop import build as built
 from tests.devices import DEVICES, GPU
 
 CONFIG = TrainConfig(epochs=6, batch_images=4, batch_patches=5, lr=3e-3, inter_only=0.4)
 WHOLE = dataclasses.replace(CONFIG, batch_patches=None)
 
 
-@pytest.fixture
-def data() -> Features:
-    rng = np.random.default_rng(0)
-    samples = pd.DataFrame({"category": ["a", "b"] * 8, "split": "train", "label": 0})
-    levels = tuple(
-        rng.normal(2, 3, size=(16, cells, 6)).astype(np.float16) for cells in (9, 4)
-    )
-    return Features(samples, levels, ((3, 3), (2, 2)), np.arange(16))
-
-
 def build(data: Features, device: str) -> FlowModel:
-    config = FlowConfig(n_blocks=2, n_components=3, position_dim=8, hidden=16)
-    model = FlowModel(data.dims, data.grids, config).expand_(["a", "b"])
-    return model.to(device)
+    return built(data).to(device)
 
 
 def rehearsal(data: Features, device: str, **options) -> Rehearsal:
