@@ -19,6 +19,7 @@ from cl_flow.data.features import Features
 from cl_flow.registry import Registry
 from cl_flow.runs.run import Run
 from cl_flow.scoring.maps import anomaly_maps
+from cl_flow.scoring.scores import anomaly_of
 
 DETECTORS: Registry = Registry("detector")
 SHRINKAGE = 1e-3
@@ -165,7 +166,7 @@ def _test(
 ) -> tuple[int, dict[str, float]]:
     """Bytes kept for one category, and its metrics.
 
-    Scores are made as `cl_flow.scoring` does: 1/(1 + exp(s − median s)).
+    Scores are made as `cl_flow.scoring` does, by `anomaly_of`.
     """
     train = images.where(split="train", label=0)
     test = images.where(split="test")
@@ -177,7 +178,7 @@ def _test(
         typical = detector.normality(x).median()
         patches = [batch[i].reshape(-1, dim).float() for batch in test.batches()]
         normality = torch.cat([detector.normality(x) for x in patches])
-        levels.append(torch.sigmoid(typical - normality).view(len(test), -1))
+        levels.append(anomaly_of(normality, typical).view(len(test), -1))
         kept += detector.n_bytes
     side = scoring.side()
     maps = anomaly_maps(levels, images.grids, (side, side), scoring.sigma)

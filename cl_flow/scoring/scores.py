@@ -3,13 +3,14 @@
 A calibration makes classes and levels comparable.
 """
 
-__all__ = ["Calibration", "PARTS", "Scores", "calibrate", "score"]
+__all__ = ["Calibration", "PARTS", "Scores", "anomaly_of", "calibrate", "score"]
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cl_flow.data.features import Features
@@ -127,11 +128,10 @@ def score(
     """Anomaly maps of every image.
 
     Per level the normality s = log p(x|y)/D (and s = Σ_k p_k log p_k) becomes an
-    anomaly 1/(1 + exp(s − c)), where c is the median of s over normal training patches:
-    the posterior of a uniform alternative as dense as a typical normal patch. It is
-    upsampled bilinearly, summed over levels and smoothed by a Gaussian. The published
-    protocol takes 1 − exp(s − c) with c the maximum over the images at hand, and flips
-    the sum at its own maximum.
+    anomaly log(1 + exp(c − s)), where c is the median of s over normal training patches
+    (`anomaly_of`). It is upsampled bilinearly, summed over levels and smoothed by a
+    Gaussian. The published protocol takes 1 − exp(s − c) with c the maximum over the
+    images at hand, and flips the sum at its own maximum.
 
     References:
         Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly
@@ -193,5 +193,23 @@ def _calibrated(
     anomalies = []
     for i, level in enumerate(factors):
         usual = typical[:, i, :, None].to(level)
-        anomalies.append(torch.sigmoid(usual - level))
+        anomalies.append(anomaly_of(level, usual))
     return anomalies
+
+
+def anomaly_of(normality: Tensor, usual: Tensor) -> Tensor:
+    """Anomaly log(1 + exp(c − s)) of normalities s; larger is more anomalous.
+
+    It is −log of the posterior that a patch is normal, against a uniform alternative as
+    dense as a typical normal patch. The posterior of the alternative, 1/(1 + exp(s −
+    c)), orders patches alike, but in single precision all that lie 17 below c are at 1.
+
+    Args:
+        normality: Normalities s, of any shape.
+        usual: Typical normalities c, broadcast against them.
+
+    Example:
+        >>> anomaly_of(torch.tensor([0.0, -20.0, -40.0]), torch.tensor(0.0))
+        tensor([ 0.6931, 20.0000, 40.0000])
+    """
+    return F.softplus(usual - normality)

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from cl_flow.data.features import Features
 from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.scoring.maps import _resampler
-from cl_flow.scoring.scores import PARTS, Calibration, calibrate, score
+from cl_flow.scoring.scores import PARTS, Calibration, anomaly_of, calibrate, score
 
 CATEGORIES = ["a", "b", "c"]
 
@@ -97,10 +97,36 @@ def test_a_typical_patch_is_as_likely_anomalous_as_not(model, features, calibrat
         size=(4, 4),
         sigma=0,
     )
+    one_as_likely_as_not = math.log(2)
     assert scores.logp.median().item() == pytest.approx(
-        0.5 * len(model.levels), abs=0.1
+        one_as_likely_as_not * len(model.levels), abs=0.2
     )
-    assert (scores.logp > 0).all() and (scores.logp < len(model.levels)).all()
+    assert (scores.logp > 0).all()
+
+
+def test_an_anomaly_is_the_logarithm_of_a_posterior():
+    normality = torch.linspace(-8, 8, 50, dtype=torch.float64)
+    posterior_of_normal = torch.sigmoid(normality - 1.5)
+    torch.testing.assert_close(
+        anomaly_of(normality, torch.tensor(1.5)), -posterior_of_normal.log()
+    )
+
+
+@pytest.mark.parametrize("below", [0.0, 17.0, 40.0, 1e3, 1e6])
+def test_however_far_from_training_the_farther_is_more_anomalous(below):
+    patches = torch.arange(10.0).flip(0) - below
+    anomalies = anomaly_of(patches, torch.tensor(0.0))
+    assert (anomalies.diff() > 0).all()
+
+
+def test_another_lamp_does_not_reorder_images(model, features, calibration):
+    test = features.where(split="test", category="a")
+    bright = [levels.copy() for levels in test.levels]
+    for levels in bright:
+        levels += 60.0
+    lit = Features(test.samples, tuple(bright), test.grids, test.rows)
+    scores = score(model, lit, calibration, size=(16, 16), sigma=0)
+    assert len(scores.image("logp").unique()) == len(test)
 
 
 def test_planted_anomalies_score_higher_where_they_are(model, features, calibration):
@@ -152,7 +178,7 @@ def test_entropy_per_log_k_is_divided_before_the_exponent(model, features):
             len(test), -1
         )[:, 0]
         for i, unit in enumerate((1, math.log(3))):
-            corner[i] += torch.sigmoid((typical - certainty).detach() / unit)
+            corner[i] += anomaly_of(certainty.detach() / unit, typical / unit)
     for expected, got in zip(corner, scores):
         torch.testing.assert_close(got.entropy[:, 0, 0], expected, rtol=1e-4, atol=1e-6)
 
