@@ -351,7 +351,8 @@ def task_of(run: Run, category: str) -> int:
 def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
     """Ground truth (n, H, W) at the size of the maps.
 
-    By nearest neighbour.
+    A pixel of a map is defective where any pixel of the mask beneath it is: no defect
+    is too small to be counted.
     """
     paths = zip(test.samples["image_path"], test.samples["mask_path"])
     masks = [
@@ -372,12 +373,16 @@ def _mask(
 ) -> np.ndarray:
     """Mask of an image at a size, read once for each state of its file."""
     mask = read_mask(mask_path, image_size(image_path))
-    rows = _nearest(size[0], mask.shape[0])
-    columns = _nearest(size[1], mask.shape[1])
-    return mask[np.ix_(rows, columns)]
+    for axis, n in enumerate(size):
+        mask = _any_along(mask, n, axis)
+    return mask
 
 
-def _nearest(n: int, n_before: int) -> np.ndarray:
-    """Index (n,) of the pixel under each of n centres along a side."""
-    centres = (np.arange(n) + 0.5) * n_before / n
-    return centres.astype(int)
+def _any_along(mask: np.ndarray, n: int, axis: int) -> np.ndarray:
+    """Mask with n pixels along an axis; of those that share one, any is enough."""
+    n_before = mask.shape[axis]
+    if n > n_before:
+        centers = (np.arange(n) + 0.5) * n_before / n
+        return mask.take(centers.astype(int), axis)
+    begins = np.arange(n) * n_before // n
+    return np.logical_or.reduceat(mask, begins, axis)

@@ -16,8 +16,8 @@ from scipy.spatial.distance import cdist
 from analysis.embedding.conclude import displacement
 from analysis.embedding.layouts import METHODS, Slice, turned
 from analysis.experiments import table
+from analysis.scoring import true_masks
 from cl_flow.data.features import Features
-from cl_flow.data.images import image_size, read_mask
 from cl_flow.devices import one_thread
 from cl_flow.runs.run import Run
 
@@ -268,12 +268,7 @@ def _draw(
 
 def _defective(images: Features, image: int, grid: tuple[int, int]) -> np.ndarray:
     """Image and grid cell (n, 2) of cells that a defect overlaps."""
-    row = images.samples.iloc[image]
-    mask = read_mask(row["mask_path"], image_size(row["image_path"]))
-    starts = [np.arange(n) * side // n for n, side in zip(grid, mask.shape)]
-    touched = np.logical_or.reduceat(
-        np.logical_or.reduceat(mask, starts[0], axis=0), starts[1], axis=1
-    )
+    touched = true_masks(images.take([image]), grid)
     cells = np.flatnonzero(touched)
     return np.stack([np.full(len(cells), image), cells], axis=1)
 

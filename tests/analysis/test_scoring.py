@@ -1,14 +1,17 @@
 """Measurements agree with `evaluate`, and contrasts of them are paired."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from analysis.contrasts import contrast, resampled
 from analysis.detection.measure import evaluate
 from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
-from analysis.scoring import Scoring, measure
+from analysis.scoring import Scoring, measure, true_masks
 from cl_flow import Run, fit
 
 
@@ -116,3 +119,41 @@ def test_a_calibration_needs_an_image(calibrate_on):
 def test_the_set_has_no_images_to_calibrate_on():
     with pytest.raises(ValueError, match="normalise='train' with calibrate_on"):
         Scoring(normalise="set", calibrate_on=4)
+
+
+@pytest.mark.parametrize("side", [8, 15, 16, 40, 64, 100])
+def test_no_defect_is_too_small_for_a_map(tmp_path, side):
+    masks = []
+    for row, column in ((0, 0), (13, 40), (63, 63)):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[row, column] = 1
+        masks.append(mask)
+    samples = []
+    for i, mask in enumerate(masks):
+        paths = [str(tmp_path / f"{i}{suffix}.png") for suffix in ("", "_mask")]
+        for path in paths:
+            Image.fromarray(mask).save(path)
+        samples.append(paths)
+    test = SimpleNamespace(
+        samples=pd.DataFrame(samples, columns=["image_path", "mask_path"])
+    )
+    found = true_masks(test, (side, side))
+    defects = found.sum((1, 2))
+    shares = found.mean((1, 2))
+    assert (defects >= 1).all()
+    assert (shares <= max(1, (side / 64) ** 2 * 4) / side**2).all()
+    where = np.argwhere(found[1])[0] / side
+    assert np.abs(where - np.array([13, 40]) / 64).max() <= 1 / min(side, 64)
+
+
+def test_a_mask_of_the_maps_size_is_left_as_it_is(tmp_path):
+    mask = np.random.default_rng(0).random((20, 30)) > 0.8
+    path = str(tmp_path / "mask.png")
+    Image.fromarray(mask.astype(np.uint8)).save(path)
+    samples = pd.DataFrame({"image_path": [path], "mask_path": [path]})
+    test = SimpleNamespace(samples=samples)
+    assert (true_masks(test, (20, 30))[0] == mask).all()
+    twice = np.kron(mask, np.ones((2, 2), bool))
+    assert (true_masks(test, (40, 60))[0] == twice).all()
+    halves = mask.reshape(10, 2, 15, 2).any((1, 3))
+    assert (true_masks(test, (10, 15))[0] == halves).all()
