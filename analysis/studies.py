@@ -274,6 +274,7 @@ def study(
     root: str | Path | None = None,
     seeds: int | Sequence[int] = 1,
     stream: StreamConfig | None = None,
+    masks: bool = True,
 ) -> Study:
     """Study of a preset, on its own images or on a folder of one's own.
 
@@ -285,6 +286,8 @@ def study(
         stream: Which categories arrive when; by default what the folder's `order.txt`
             says, a line of categories for each task, and else three at a time in
             alphabetical order.
+        masks: Whether every defect of `root` must have a mask; without, metrics of
+            pixels are NaN.
 
     Raises:
         KeyError: Neither a preset nor a folder.
@@ -303,7 +306,8 @@ def study(
     base, scoring = PRESETS[name]()
     if root:
         folder = _folder(root)
-        base = base.replace(dataset="folder", root=str(folder), stream=_order(folder))
+        dataset = "folder" if masks else "folder_without_masks"
+        base = base.replace(dataset=dataset, root=str(folder), stream=_order(folder))
         name = folder.name if name == "photographs" else f"{name}-{folder.name}"
     elif base.dataset == "folder" and base.root is None:
         raise ValueError(

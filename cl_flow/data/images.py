@@ -36,7 +36,7 @@ def read_image(path: str | Path) -> Image.Image:
     lie in [0, 1].
 
     Args:
-        path: A PNG, JPEG, BMP or TIFF file.
+        path: A PNG, JPEG, BMP, TIFF or WebP file; of several pages the first.
 
     Raises:
         FileNotFoundError: If there is no file.
@@ -80,18 +80,58 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no file.
-        ValueError: If the file is no image, is cut short, or has another size.
+        ValueError: If the file is no image, is cut short, has another size, is a JPEG
+            whatever its name, or holds numbers that are none.
     """
     if not str(path):
         return np.zeros(size[::-1], dtype=bool)
     mask = _decode(path)
+    _check_mask(mask, size, path)
+    if mask.mode in ("CMYK", "YCbCr"):  # where zeros are not black
+        mask = mask.convert("RGB")
+    if mask.mode == "LAB":
+        mask = mask.getchannel("L")
+    pixels = _deep_colours(path)
+    if pixels is None:
+        pixels = np.asarray(_opaque(mask))
+    if not np.isfinite(pixels).all():
+        raise ValueError(f"Expected finite numbers in a mask; got NaN or ∞: {path}")
+    return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
+
+
+def _check_mask(mask: Image.Image, size: tuple[int, int], path: str | Path) -> None:
     if mask.size != tuple(size):
+        way_out = ""
+        if mask.size == tuple(size)[::-1]:
+            way_out = " (is the photograph turned by its EXIF orientation alone?)"
         raise ValueError(
             f"Expected a mask of its image's size, {_by(size)} pixels; got "
-            f"{_by(mask.size)}: {path}"
+            f"{_by(mask.size)}{way_out}: {path}"
         )
-    pixels = np.asarray(_opaque(mask))
-    return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
+    if mask.format == "JPEG":
+        raise ValueError(
+            "Expected a mask without loss, such as PNG; got a JPEG, which smears "
+            f"pixels that are not black around every edge: {path}"
+        )
+
+
+def _deep_colours(path: str | Path) -> np.ndarray | None:
+    """Pixels (h, w, channels) of a PNG with colour or transparency at 16 bits a number.
+
+    Of these Pillow keeps the upper 8 alone; the transparency is left aside. None for
+    any other file.
+    """
+    with open(path, "rb") as file:
+        head = file.read(26)
+    grey_alpha, rgb, rgb_alpha = 4, 2, 6
+    is_deep = head.startswith(b"\x89PNG") and head[24] == 16
+    if not is_deep or head[25] not in (grey_alpha, rgb, rgb_alpha):
+        return None
+    from torchvision.io import ImageReadMode, decode_image, read_file
+
+    pixels = decode_image(read_file(str(path)), ImageReadMode.UNCHANGED).numpy()
+    n_colours = 1 if head[25] == grey_alpha else 3
+    return pixels[:n_colours].transpose(1, 2, 0)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -173,6 +213,11 @@ def _decode(path: str | Path) -> Image.Image:
 
 
 def _unreadable(path: str | Path, error: Exception) -> Exception:
+    if isinstance(error, Image.DecompressionBombError):
+        return ValueError(
+            f"Expected an image within Pillow's limit; {error} Raise "
+            f"PIL.Image.MAX_IMAGE_PIXELS if you trust it: {path}"
+        )
     if isinstance(error, UnidentifiedImageError):
         return ValueError(
             "Expected an image; got a file that is empty, cut short or no image: "

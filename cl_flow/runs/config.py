@@ -105,7 +105,8 @@ class RunConfig:
     @property
     def title(self) -> str:
         """Name of the dataset, or of the folder that is one."""
-        return self.folder.name if self.dataset == "folder" else self.dataset
+        is_folder = self.dataset in ("folder", "folder_without_masks")
+        return self.folder.name if is_folder else self.dataset
 
     @property
     def all_options(self) -> dict[str, Any]:

@@ -1,20 +1,36 @@
 """Any tree of photographs in the MVTec AD layout, read into samples."""
 
-__all__ = ["Layout", "chosen", "folder", "folder_at", "read_tree", "to_samples"]
+__all__ = [
+    "Layout",
+    "chosen",
+    "folder",
+    "folder_at",
+    "folder_without_masks",
+    "read_tree",
+    "to_samples",
+]
 
 import os
+import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from cl_flow.data.datasets.base import COLUMNS, DATASETS
 
 # A mask calls every non-zero pixel a defect, and JPEG smears non-zero pixels around an
 # edge: no JPEG masks.
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
-IMAGE_SUFFIXES = (*MASK_SUFFIXES, ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (*MASK_SUFFIXES, ".jpg", ".jpeg", ".jfif", ".webp")
+# Pictures that Pillow does not know by itself.
+OTHER_PICTURES = {".heic", ".heif", ".dng", ".nef", ".cr2", ".arw", ".raw"}
+
+# Names of folders that hold normal images, whatever the layout calls its own.
+NORMAL = {"good", "ok", "normal", "nominal", "defect_free", "defect-free", "no_defect"}
 
 Row = tuple[str, str, str, str, str]  # category, split, defect, image_path, mask_path
 
@@ -53,14 +69,16 @@ def read_tree(
     dataset: str,
     categories: Iterable[str] | None = None,
     layout: Layout = MVTEC,
+    masks: bool = True,
 ) -> pd.DataFrame:
     """Read a tree of photographs into samples.
 
     It holds `<category>/train`, `<category>/test` and `<category>/ground_truth`.
 
-    Images are PNG, JPEG, BMP or TIFF; hidden files and everything else (`readme.txt`,
-    …) are passed over. Only names are looked at: `cl_flow.data.datasets.check.validate`
-    opens the files.
+    Images are PNG, JPEG, BMP, TIFF or WebP; hidden files and everything else
+    (`readme.txt`, …) are passed over, pictures of other kinds and in folders further
+    below with a warning. Only names are looked at:
+    `cl_flow.data.datasets.check.validate` opens the files.
 
     Args:
         root: The folder that holds the categories.
@@ -68,6 +86,8 @@ def read_tree(
         categories: Names of the categories to read; default every folder that has a
             `train` folder.
         layout: Where a category keeps its images and masks.
+        masks: Whether every defect must have a mask; without one its `mask_path` is
+            `""`, and metrics of pixels are NaN where no defect has one.
 
     Returns:
         One row per image: `dataset category split label defect image_path mask_path`.
@@ -81,7 +101,7 @@ def read_tree(
     rows = [
         row
         for name in _categories(root, categories, layout)
-        for row in _category(root / name, layout)
+        for row in _category(root / name, layout, masks)
     ]
     return to_samples(rows, dataset=dataset)
 
@@ -105,6 +125,26 @@ def folder(
     return read_tree(
         root, dataset=folder_at(root, expected=MVTEC).name, categories=categories
     )
+
+
+@DATASETS
+def folder_without_masks(
+    root: str | Path, *, categories: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Read your own photographs where images are labelled and pixels are not.
+
+    As `folder`, for metrics of images; those of pixels are NaN.
+
+    Args:
+        root: The folder that holds `<category>/train/good` and
+            `<category>/test/<defect>`; masks are read where there are any.
+        categories: Names of the categories to read; default all.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, ValueError: As `read_tree`.
+    """
+    name = folder_at(root, expected=MVTEC).name
+    return read_tree(root, dataset=name, categories=categories, masks=False)
 
 
 def folder_at(root: str | Path, *, expected: object) -> Path:
@@ -188,7 +228,7 @@ def _categories(root: Path, wanted: Iterable[str] | None, layout: Layout) -> lis
     return chosen(known if wanted is None else wanted, known=known, where=root)
 
 
-def _category(home: Path, layout: Layout) -> Iterator[Row]:
+def _category(home: Path, layout: Layout, masks: bool) -> Iterator[Row]:
     training = home / layout.images.format(split="train", defect=layout.normal)
     if not training.is_dir():
         holds = ", ".join(_subfolders(home / "train")) or "no folders"
@@ -211,25 +251,52 @@ def _category(home: Path, layout: Layout) -> Iterator[Row]:
             f"Expected {layout}; got no test images in {home / 'test'}"
         )
     for defect in defects:
-        yield from _test_rows(home, defect, layout)
+        yield from _test_rows(home, defect, layout, masks)
 
 
-def _test_rows(home: Path, defect: str, layout: Layout) -> Iterator[Row]:
-    images = _images(home / layout.images.format(split="test", defect=defect))
+def _test_rows(home: Path, defect: str, layout: Layout, masks: bool) -> Iterator[Row]:
+    folder = home / layout.images.format(split="test", defect=defect)
     if defect == layout.normal:
-        yield from ((home.name, "test", "good", str(path), "") for path in images)
+        for path in _images(folder):
+            yield home.name, "test", "good", str(path), ""
         return
+    if defect.casefold() in NORMAL:
+        raise ValueError(
+            f"Expected the normal test images in {home / 'test' / layout.normal}; got "
+            f"{folder}, which would be a kind of defect: rename the folder."
+        )
+    images = _images(folder)
+    _check_stems(images)
     where = home / layout.masks.format(defect=defect)
-    masks = {path.stem: path for path in _files(where, MASK_SUFFIXES)}
+    known = {path.stem: path for path in _files(where, MASK_SUFFIXES)}
     for path in images:
-        mask = masks.get(f"{path.stem}_mask", masks.get(path.stem))
-        if mask is None:
+        mask = known.get(f"{path.stem}_mask", known.get(path.stem))
+        if mask is None and masks:
             raise FileNotFoundError(
                 f"Expected a mask for the defect in {path} at "
                 f"{where / path.stem}_mask.png "
-                f"(or without _mask; {' '.join(MASK_SUFFIXES)}); got none"
+                f"(or without _mask; {' '.join(MASK_SUFFIXES)}); got none. For metrics "
+                "of images alone: dataset='folder_without_masks', or "
+                "study(folder, masks=False)."
             )
-        yield home.name, "test", defect, str(path), str(mask)
+        yield home.name, "test", defect, str(path), str(mask or "")
+
+
+def _check_stems(images: list[Path]) -> None:
+    """Refuse images that would share a mask, and masks that lie beside the images."""
+    stems = Counter(path.stem for path in images)
+    for path in images:
+        if stems[path.stem] > 1:
+            twins = [other.name for other in images if other.stem == path.stem]
+            raise ValueError(
+                f"Expected one image for each mask; got {' and '.join(twins)} in "
+                f"{path.parent}: rename or remove all but one."
+            )
+        if path.stem.removesuffix("_mask") in stems and path.stem.endswith("_mask"):
+            raise ValueError(
+                f"Expected masks apart from the images; got {path}: remove it, or move "
+                "it to ground_truth."
+            )
 
 
 def _images(where: Path) -> list[Path]:
@@ -237,16 +304,33 @@ def _images(where: Path) -> list[Path]:
         raise FileNotFoundError(
             f"Expected images ({' '.join(IMAGE_SUFFIXES)}) in {where}; got none"
         )
+    _tell_left_out(where)
     return files
 
 
-def _files(where: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def _tell_left_out(where: Path) -> None:
+    """Warn of pictures that are not read: of other kinds, or in folders below."""
+    pictures = OTHER_PICTURES.union(Image.registered_extensions())
+    others = pictures.difference(IMAGE_SUFFIXES)
+    left_out = len(_files(where, others))
+    below = [name for name in _subfolders(where) if _files(where / name, pictures)]
+    left_out += sum(len(_files(where / name, pictures)) for name in below)
+    if left_out:
+        places = f", for example in {where / below[0]}" if below else ""
+        warnings.warn(
+            f"{left_out} pictures of {where} are left out{places}: those that are read "
+            f"lie in the folder itself and are {' '.join(IMAGE_SUFFIXES)}.",
+            stacklevel=2,
+        )
+
+
+def _files(where: Path, suffixes: Collection[str]) -> list[Path]:
     if not where.is_dir():
         return []
     return sorted(
         path
         for path in where.iterdir()
-        if path.suffix.lower() in suffixes and path.name[0] != "."
+        if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file()
     )
 
 

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 import cl_flow.data.images as module
 from cl_flow.data.images import image_size, read_image, read_mask, read_pixels
@@ -227,9 +227,9 @@ def test_mask_of_another_size_is_refused(tmp_path):
     Image.fromarray(GREY).save(tmp_path / "mask.png")
     with pytest.raises(
         ValueError,
-        match="Expected a mask of its image's size, 4 x 6 pixels; got 6 x 4: .*mask.png$",
+        match="Expected a mask of its image's size, 4 x 7 pixels; got 6 x 4: .*mask.png$",
     ):
-        read_mask(tmp_path / "mask.png", (4, 6))
+        read_mask(tmp_path / "mask.png", (4, 7))
 
 
 # ---- the quick reader
@@ -277,3 +277,106 @@ def test_a_png_of_16_bits_a_colour_is_read_as_pillow_reads_it(tmp_path):
         + chunk(b"IEND", b"")
     )
     read_both(tmp_path / "x.png")
+
+
+# ---- masks in every mode that labelling tools write
+
+MASK = np.zeros((12, 16), bool)
+MASK[2:8, 4:14] = True
+LABELS = Image.fromarray((MASK * 255).astype(np.uint8))
+
+
+def png_of_16_bits(path, pixels, colour_type) -> None:
+    """A PNG (h, w, channels) of 16 bits a number, as Pillow does not write it."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(name + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + name + content + checksum
+
+    h, w = pixels.shape[:2]
+    head = (
+        w.to_bytes(4, "big") + h.to_bytes(4, "big") + bytes([16, colour_type, 0, 0, 0])
+    )
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    body = (
+        chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def deep(colour_type, n_colours, opacity=None):
+    label = 3  # nothing of it is in the upper eight bits
+
+    def write(path):
+        pixels = np.stack([MASK * label] * n_colours, axis=2)
+        if opacity is not None:
+            pixels = np.dstack([pixels, np.full(MASK.shape, opacity)])
+        png_of_16_bits(path, pixels, colour_type)
+
+    return write
+
+
+def in_mode(mode):
+    return lambda path: LABELS.convert("RGB").convert(mode).save(path)
+
+
+def lab(path):
+    profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+    turn = ImageCms.buildTransform(*profiles, "RGB", "LAB")
+    ImageCms.applyTransform(LABELS.convert("RGB"), turn).save(path)
+
+
+MASKS = {
+    "grey at 16 bits.png": deep(0, 1),
+    "grey and alpha at 16 bits.png": deep(4, 1, opacity=65535),
+    "transparent at 16 bits.png": deep(4, 1, opacity=0),
+    "colour at 16 bits.png": deep(2, 3),
+    "colour and alpha at 16 bits.png": deep(6, 3, opacity=65535),
+    "cmyk.tif": in_mode("CMYK"),
+    "ycbcr.tif": in_mode("YCbCr"),
+    "colour.png": in_mode("RGB"),
+    "palette.png": in_mode("P"),
+    "lab.tif": lab,
+    "two values.png": lambda path: LABELS.convert("1").save(path),
+    "fractions.tif": lambda path: Image.fromarray(MASK.astype(np.float32)).save(path),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_is_the_same_in_every_mode(tmp_path, name):
+    MASKS[name](tmp_path / name)
+    np.testing.assert_array_equal(read_mask(tmp_path / name, (16, 12)), MASK)
+
+
+def nan(path):
+    Image.fromarray(np.where(MASK, 1, np.nan).astype(np.float32)).save(path)
+
+
+def jpeg(path):
+    LABELS.save(path, format="JPEG")
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "says"),
+    [(nan, "x.tif", "NaN"), (jpeg, "x.png", "JPEG")],
+)
+def test_what_is_no_mask_is_named(tmp_path, write, name, says):
+    write(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{says}.*{name}"):
+        read_mask(tmp_path / name, (16, 12))
+
+
+def test_a_mask_of_a_turned_photograph_gets_a_word(tmp_path):
+    LABELS.save(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="EXIF"):
+        read_mask(tmp_path / "x.png", (12, 16))
+
+
+@pytest.mark.parametrize("reader", [read_image, read_pixels, image_size])
+def test_a_picture_beyond_the_limit_is_not_called_cut_short(
+    tmp_path, monkeypatch, reader
+):
+    noise().save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match="MAX_IMAGE_PIXELS .*large.png"):
+        reader(tmp_path / "large.png")

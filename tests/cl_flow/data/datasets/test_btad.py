@@ -1,5 +1,6 @@
 """BTAD: normal images are named ok, masks are PNG or BMP."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from cl_flow.data.datasets.check import validate
 
 def write(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((6, 8), dtype=np.uint8)).save(path)
+    # Each its own, neither black nor white all over.
+    pixels = np.random.default_rng(zlib.crc32(str(path).encode()))
+    pixels = pixels.integers(0, 2, (6, 8), dtype=np.uint8) * 200
+    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture

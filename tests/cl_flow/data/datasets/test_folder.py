@@ -4,6 +4,7 @@ sentence.
 
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,10 @@ from cl_flow.data.datasets.folder import folder, read_tree
 
 def write(path: Path, size: tuple[int, int] = (8, 6)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full(size[::-1], 200, dtype=np.uint8)).save(path)
+    # Each its own, neither black nor white all over.
+    pixels = np.random.default_rng(zlib.crc32(str(path).encode()))
+    pixels = pixels.integers(0, 2, size[::-1], dtype=np.uint8) * 200
+    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture
@@ -162,7 +166,7 @@ def empty_defect(root: Path) -> None:
          "{root}/cup/ground_truth/scratch/000_mask.png"),
         (drop_mask, FileNotFoundError, "Expected a mask for the defect in {root}/cup/test/scratch/001.png"),
         (jpeg_mask, FileNotFoundError, "Expected a mask for the defect in {root}/cup/test/scratch/001.png"),
-        (empty_training, FileNotFoundError, ".tif .tiff .jpg .jpeg) in {root}/cup/train/good; got none"),
+        (empty_training, FileNotFoundError, ".tif .tiff .jpg .jpeg .jfif .webp) in {root}/cup/train/good; got none"),
         (rename_training, FileNotFoundError, "Expected normal images in {root}/cup/train/good; got no such folder "
          "(train holds ok)"),
         (defect_in_training, ValueError, "got {root}/cup/train/scratch: move it to {root}/cup/test"),
@@ -218,7 +222,7 @@ def test_validate_names_a_mask_of_another_size(tree):
     write(tree / "cup" / "ground_truth" / "scratch" / "000_mask.png", size=(6, 8))
     with pytest.raises(
         ValueError,
-        match="image's size, 8 x 6 pixels; got 6 x 8: .*/ground_truth/scratch/000_mask.png$",
+        match="image's size, 8 x 6 pixels; got 6 x 8 .*/ground_truth/scratch/000_mask.png$",
     ):
         validate(folder(tree), progress=False)
 
@@ -258,3 +262,98 @@ def test_real_photographs(shared):
         "magnetic_tile": 30, "pcb_12100": 15, "pcb_13000": 15, "pcb_20085": 15, "pcb_44000": 15, "pcb_92000": 15,
     }  # fmt: skip
     validate(samples, progress=False)
+
+
+# ---- what is no sample, and what looks like one
+
+
+def test_a_folder_of_webp_is_read(tree):
+    for suffix in ("webp", "jfif"):
+        path = tree / f"cup/train/good/photo.{suffix}"
+        with Image.open(tree / "cup/train/good/000.png") as image:
+            image.save(path, format={"jfif": "JPEG"}.get(suffix))
+    assert len(folder(tree, categories=["cup"])) == 8
+
+
+def gif(home: Path) -> None:
+    Image.new("L", (8, 6)).save(home / "moving.gif")
+
+
+def heic(home: Path) -> None:
+    (home / "phone.HEIC").write_bytes(b"a phone's picture")
+
+
+def batch(home: Path) -> None:
+    write(home / "batch2" / "000.png")
+
+
+@pytest.mark.parametrize("leave", [gif, heic, batch])
+@pytest.mark.parametrize("place", ["train/good", "test/good", "test/scratch"])
+def test_pictures_that_are_left_out_are_counted(tree, leave, place):
+    n = len(folder(tree))
+    leave(tree / "cup" / place)
+    with pytest.warns(UserWarning, match=f"1 pictures of .*{place} are left out"):
+        assert len(folder(tree)) == n
+
+
+def test_a_folder_with_an_images_name_is_no_image(tree):
+    (tree / "cup/train/good/old.png").mkdir()
+    assert len(folder(tree)) == 12
+
+
+@pytest.mark.parametrize("name", ["OK", "Good", "normal", "defect-free"])
+def test_normal_images_are_no_kind_of_defect(tree, name):
+    (tree / "cup/test/good").rename(tree / "cup/test" / name)
+    expected = rf"normal test images in .*good; got .*{name}"
+    with pytest.raises(ValueError, match=expected):
+        folder(tree)
+
+
+def test_two_images_of_one_mask_are_named(tree):
+    write(tree / "cup/test/scratch/000.jpg")
+    with pytest.raises(ValueError, match="got 000.jpg and 000.png in"):
+        folder(tree)
+
+
+def test_a_mask_beside_its_image_is_named(tree):
+    mask = tree / "cup/ground_truth/scratch/000_mask.png"
+    shutil.copy(mask, tree / "cup/test/scratch/000_mask.png")
+    with pytest.raises(ValueError, match="masks apart.*scratch/000_mask.png"):
+        folder(tree)
+
+
+def test_images_alone_may_be_labelled_when_asked(tree):
+    drop_masks(tree)
+    with pytest.raises(FileNotFoundError, match="folder_without_masks"):
+        folder(tree)
+    samples = DATASETS["folder_without_masks"](tree)
+    assert len(samples) == 12 and set(samples["dataset"]) == {"mine"}
+    lacks = samples["mask_path"] == ""
+    assert lacks[samples["category"] == "cup"].all()
+    assert samples["label"].sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "says"), [(0, "without a defect"), (255, "all over")]
+)
+def test_validate_doubts_a_mask_that_says_nothing(tree, value, says):
+    mask = tree / "cup/ground_truth/scratch/000_mask.png"
+    Image.fromarray(np.full((6, 8), value, np.uint8)).save(mask)
+    with pytest.warns(UserWarning, match=f"{says}: .*000_mask.png"):
+        validate(folder(tree), progress=False)
+
+
+def test_validate_names_a_training_image_among_the_test_ones(tree):
+    image = np.random.default_rng(0).integers(0, 255, (6, 8), dtype=np.uint8)
+    for place in ("train/good/002.png", "test/good/000.png"):
+        Image.fromarray(image).save(tree / "cup" / place)
+    with pytest.raises(ValueError, match="not trained on; got .*cup/test/good/000.png"):
+        validate(folder(tree), progress=False)
+
+
+def test_validate_counts_pages(tree):
+    path = tree / "cup/train/good/stack.tif"
+    pages = [Image.new("L", (8, 6), shade) for shade in (10, 20, 30)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.warns(UserWarning, match="3 pages, .*stack.tif"):
+        validate(folder(tree), progress=False)
