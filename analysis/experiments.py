@@ -8,6 +8,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,19 @@ def _cached(function: Experiment, run: Run, options: dict[str, Any]) -> pd.DataF
     known = _read(path)
     if known is not None:
         return known
-    frame = function(run, **options)
-    with atomic(path) as temporary:
-        frame.to_parquet(temporary)
-    return pd.read_parquet(path)
+    return _kept(function(run, **options), path)
+
+
+def _kept(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A table as it is read again; where the disk takes it, it is kept there."""
+    stored = BytesIO()
+    frame.to_parquet(stored)
+    try:
+        with atomic(path) as temporary:
+            temporary.write_bytes(stored.getvalue())
+    except OSError as error:
+        log.warning("%s is measured but not kept: %s", path.name, error)
+    return pd.read_parquet(stored)
 
 
 def _read(path: Path) -> pd.DataFrame | None:

@@ -285,14 +285,15 @@ def study(
         seeds: How many, or which.
         stream: Which categories arrive when; by default what the folder's `order.txt`
             says, a line of categories for each task, and else three at a time in
-            alphabetical order.
+            alphabetical order, or one where there are no more than three.
         masks: Whether every defect of `root` must have a mask; without, metrics of
             pixels are NaN.
 
     Raises:
         KeyError: Neither a preset nor a folder.
         FileNotFoundError: There is no folder `root`.
-        ValueError: No seed; or the preset needs a folder, and there is none.
+        ValueError: No seed; the preset needs a folder, and there is none; or the
+            folder's categories make no two tasks.
 
     Example:
         >>> study("slides-lite", seeds=3).base.train.staircase
@@ -307,16 +308,24 @@ def study(
     if root:
         folder = _folder(root)
         dataset = "folder" if masks else "folder_without_masks"
-        base = base.replace(dataset=dataset, root=str(folder), stream=_order(folder))
+        base = base.replace(dataset=dataset, root=str(folder))
+        base = base.replace(stream=stream or _order(base))
         name = folder.name if name == "photographs" else f"{name}-{folder.name}"
     elif base.dataset == "folder" and base.root is None:
         raise ValueError(
             f"Expected a folder of images for the preset {name!r}; got none: "
             f"study({name!r}, root=…)."
         )
-    if stream is not None:
+    elif stream is not None:
         base = base.replace(stream=stream)
-    return Study(name, base, seeds, scoring)
+    made = Study(name, base, seeds, scoring)
+    if root and len(made.tasks) < 2:
+        raise ValueError(
+            f"Expected a stream of two tasks or more; got one, {made.tasks[0]}: "
+            "study(…, stream=StreamConfig(split=1)), or a line for each task in "
+            f"{base.folder / ORDER_FILE}. A single category has nothing to forget."
+        )
+    return made
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -358,6 +367,10 @@ def _folder(root: str | Path) -> Path:
     return folder
 
 
-def _order(folder: Path) -> StreamConfig:
-    path = folder / ORDER_FILE
-    return read_order(path) if path.is_file() else StreamConfig()
+def _order(base: RunConfig) -> StreamConfig:
+    """Stream of a folder: as it says, or three categories at a time."""
+    path = base.folder / ORDER_FILE
+    if path.is_file():
+        return read_order(path)
+    n = load_samples(base)["category"].nunique()
+    return StreamConfig(split=1) if n <= 3 else StreamConfig()

@@ -73,7 +73,7 @@ def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
 
     Raises:
         FileNotFoundError, ConnectionError, ValueError: As `backbone_facts`.
-        ValueError: The weights are another network's.
+        ValueError: The weights are another network's, or it has no such stages.
     """
     facts = backbone_facts(config)
     if config.weights == "random":
@@ -122,13 +122,19 @@ def _create(config: FeatureConfig, **options: Any) -> nn.Module:
     """The stages of a backbone, with weights drawn from seed 0."""
     import timm
 
-    with seeded(0):
-        return timm.create_model(
-            config.backbone,
-            features_only=True,
-            out_indices=config.out_indices,
-            **options,
-        )
+    try:
+        with seeded(0):
+            return timm.create_model(
+                config.backbone,
+                features_only=True,
+                out_indices=config.out_indices,
+                **options,
+            )
+    except (IndexError, AssertionError) as error:
+        raise ValueError(
+            f"Expected stages of {config.backbone} in out_indices; got "
+            f"{config.out_indices} ({error})."
+        ) from error
 
 
 def _with_weights(config: FeatureConfig, path: Path) -> nn.Module:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from cl_flow.data.backbones import FeatureConfig, backbone_facts, load_backbone
@@ -60,7 +61,7 @@ def load_features(
 
     Raises:
         OSError: The disk is too small; the message holds the estimate.
-        ValueError: No samples, or a batch of none.
+        ValueError: No samples, a batch of none, or features that are not finite.
     """
     config = config or FeatureConfig()
     if not len(samples):
@@ -173,6 +174,7 @@ def _extract(
         try:
             for features in inferred:
                 n = len(features[0])
+                _check_finite(features, paths[done : done + n], config)
                 if levels is None:
                     grids = [tuple(values.shape[1:3]) for values in features]
                     shapes = [
@@ -193,6 +195,21 @@ def _extract(
     facts = {**facts, "grids": grids, "crc32": checksums(folder, len(grids))}
     with atomic(folder / "complete.json") as path:
         path.write_text(json.dumps(facts, indent=1))
+
+
+def _check_finite(
+    levels: list[Tensor], paths: Sequence[str], config: FeatureConfig
+) -> None:
+    for values in levels:
+        broken = ~values.flatten(1).isfinite().all(1)
+        if broken.any():
+            path = paths[int(broken.nonzero()[0])]
+            raise ValueError(
+                f"Expected features that half precision can hold, up to 65504; got "
+                f"infinite ones, or none, of {path} under {config.backbone} at stages "
+                f"{config.out_indices}. Choose other stages, weights or another "
+                "backbone."
+            )
 
 
 def _begun(
@@ -228,10 +245,35 @@ def _allocate(
             f"{free / 1e9:.1f} GB at {folder}. "
             "Point CL_FLOW_DATA at a larger disk, or take a smaller image_size."
         )
-    return tuple(
-        np.lib.format.open_memmap(folder / f"level{i}.npy", "w+", np.float16, s)
-        for i, s in enumerate(shapes)
-    )
+    levels = []
+    for i, shape in enumerate(shapes):
+        path = folder / f"level{i}.npy"
+        levels.append(np.lib.format.open_memmap(path, "w+", np.float16, shape))
+        _take_space(path)
+    return tuple(levels)
+
+
+def _take_space(path: Path) -> None:
+    """Have the disk hold every byte of a sparse file.
+
+    A disk that fills later, by another's doing, would end the process at a write to
+    memory.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with open(path, "rb+") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            path.unlink()
+            raise OSError(
+                error.errno,
+                f"No space for the features of {path.parent}: {error.strerror}. Point "
+                "CL_FLOW_DATA at a larger disk, or take a smaller image_size",
+            ) from error
 
 
 def _checkpoint(

@@ -145,12 +145,15 @@ class Features:
                 for level in self.levels
             ]
             levels = tuple(project(level, *m) for level, m in zip(self.levels, maps))
+            in_memory = dataclasses.replace(self, levels=levels, folder=None)
             if folder is None:
-                return dataclasses.replace(self, levels=levels)
-            store_levels(folder, levels, facts)
-            return dataclasses.replace(
-                self, levels=open_levels(folder, len(levels)), folder=folder
-            )
+                return in_memory
+            try:
+                store_levels(folder, levels, facts)
+            except OSError as error:
+                log.warning("whitened features are kept in memory alone: %s", error)
+                return in_memory
+            known = open_levels(folder, len(levels)), facts
         return dataclasses.replace(self, levels=known[0], folder=folder)
 
     def _repr_html_(self) -> str:

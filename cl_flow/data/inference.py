@@ -81,7 +81,11 @@ def forward(
 ) -> list[Tensor]:
     """Every stage of every scale (B, H, W, D), in half precision.
 
-    Smaller scales are resampled as HGAD does.
+    Smaller scales are resampled as HGAD does. A backbone that gives channels last says
+    so by its `output_fmt`.
+
+    Raises:
+        ValueError: The backbone gives no maps of the channels that timm tells.
     """
     out: list[Tensor] = []
     lower = precision != "float32"
@@ -94,7 +98,21 @@ def forward(
                     images, size=size, mode="bilinear", align_corners=True
                 )
             out += model(small)
-    return [values.permute(0, 2, 3, 1).half().contiguous() for values in out]
+    if getattr(model, "output_fmt", "NCHW") == "NCHW":
+        out = [values.movedim(1, -1) for values in out]
+    _check_channels(model, out, len(scales))
+    return [values.half().contiguous() for values in out]
+
+
+def _check_channels(model: nn.Module, levels: list[Tensor], n_scales: int) -> None:
+    info: Any = model.feature_info
+    expected = list(info.channels()) * n_scales
+    if [values.shape[-1] for values in levels] != expected or levels[0].ndim != 4:
+        shapes = ", ".join(str(tuple(values.shape)) for values in levels)
+        raise ValueError(
+            f"Expected maps of {expected} channels, as timm tells of this backbone; "
+            f"got {shapes}. Choose another backbone."
+        )
 
 
 def transforms(config: FeatureConfig, facts: dict) -> tuple[Callable, Callable]:

@@ -12,16 +12,16 @@ __all__ = [
 import functools
 import hashlib
 import importlib.util
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 
 from cl_flow.paths import DATA, FileState, file_state
+
+PATIENCE = 3  # seconds that the hub has to answer
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,9 @@ def _explicit(weights: str) -> Path:
 
 
 def _download(backbone: str, repository: str, file: str) -> Path:
-    """From the hub, if it answers within seconds.
+    """From the hub, if it answers within seconds, by whatever proxy its client takes.
 
-    Its client would retry for a minute where there is no network.
+    A download alone would be tried for a minute where there is no network.
     """
     import huggingface_hub
 
@@ -153,14 +153,13 @@ def _download(backbone: str, repository: str, file: str) -> Path:
             f"set; {way_out}."
         )
     try:
-        address = urlsplit(endpoint)
-        socket.create_connection(
-            (address.hostname, address.port or 443), timeout=3
-        ).close()
-    except OSError as error:
+        url = huggingface_hub.hf_hub_url(repository, file)
+        huggingface_hub.get_hf_file_metadata(url, timeout=PATIENCE)
+    except Exception as error:  # of whichever library its client is built on
+        said = str(error).strip().split("\n")[0] or type(error).__name__
         raise ConnectionError(
-            f"No weights of {backbone!r} in the local cache, and {endpoint} is out of "
-            f"reach ({error}); {way_out}."
+            f"No weights of {backbone!r} in the local cache, and {endpoint} does not "
+            f"give any ({said}); {way_out}."
         ) from error
     return Path(huggingface_hub.hf_hub_download(repository, file))
 

@@ -19,6 +19,7 @@ from cl_flow.identity import settle
 from cl_flow.model.coupling import Coupling, Positions, encode_positions
 from cl_flow.model.kernels import couple, pays
 from cl_flow.model.mixture import Mixture
+from cl_flow.model.placement import PLACEMENTS
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,11 @@ class FlowConfig:
         hidden: Width of each subnet; None is HGAD's 2·(⌈D/2⌉ + P).
         clamp: Bound of the log scale of a coupling.
         placement: Where new centers go, by the names in
-            `cl_flow.model.placement.PLACEMENTS`.
+            `cl_flow.model.placement.PLACEMENTS`; not `"data"`, which needs them at
+            hand.
+
+    Raises:
+        KeyError, ValueError: Another placement.
     """
 
     n_blocks: int = 12
@@ -51,6 +56,12 @@ class FlowConfig:
             hidden=(1, math.inf),
             clamp=(0, math.inf),
         )
+        PLACEMENTS[self.placement]
+        if self.placement == "data":
+            raise ValueError(
+                "Expected a placement that looks at no data, such as 'tile'; got "
+                "'data', for which one calls model.expand_(…, init='data', data=…)."
+            )
 
 
 class Level(nn.Module):

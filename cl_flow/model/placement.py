@@ -4,7 +4,7 @@ Each is a function (old centers, n, data, generator) -> (old ones kept or moved,
 ones).
 """
 
-__all__ = ["PLACEMENTS", "SPACING", "smallest_distance", "tile"]
+__all__ = ["ONE_DIMENSION_EACH", "PLACEMENTS", "SPACING", "smallest_distance", "tile"]
 
 import math
 
@@ -17,6 +17,8 @@ from cl_flow.registry import Registry
 # standard deviation.
 SPACING = 5.0
 PLACEMENTS: Registry = Registry("placement of new centers")
+# Those that have room for as many classes as there are dimensions.
+ONE_DIMENSION_EACH = ("tile", "retile", "orthogonal")
 
 
 def smallest_distance(mu: Tensor) -> float:

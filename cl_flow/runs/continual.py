@@ -11,6 +11,7 @@ import torch
 
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
+from cl_flow.model.placement import ONE_DIMENSION_EACH
 from cl_flow.runs.config import RunConfig
 from cl_flow.runs.run import Run
 from cl_flow.strategies import Strategy
@@ -29,6 +30,7 @@ def learn_stream(
         progress: Whether to show a bar per task.
     """
     stream = strategy.arrange(run.stream())
+    _refuse_crowd(stream, run)
     n_whole = run.n_whole
     model = _last_model(run, n_whole, strategy, device)
     for task in stream[n_whole:]:
@@ -40,6 +42,19 @@ def learn_stream(
         strategy.consolidate(model, task)
         run.write(model, task, losses, strategy.memory, time.perf_counter() - begun)
     run.finish()
+
+
+def _refuse_crowd(stream: Sequence[Task], run: Run) -> None:
+    """Refuse more classes than a placement has room for, before the first is learnt."""
+    placement = run.config.flow.placement
+    n = sum(len(task.categories) for task in stream)
+    room = min(run.features.dims)
+    if placement in ONE_DIMENSION_EACH and n > room:
+        raise ValueError(
+            f"Expected at most {room} categories, as placement={placement!r} gives "
+            f"each a dimension of its own; got {n}. A larger whiten=…, or "
+            "stages of more channels (FeatureConfig(out_indices=…)), have room."
+        )
 
 
 def learn(

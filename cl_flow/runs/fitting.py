@@ -17,7 +17,7 @@ from cl_flow.runs.continual import learn_stream
 from cl_flow.runs.processes import fit_in_processes
 from cl_flow.runs.run import Run
 from cl_flow.runs.threads import fit_in_threads
-from cl_flow.strategies import STRATEGIES
+from cl_flow.strategies import STRATEGIES, Strategy
 
 # Runs at a time on one GPU, measured by tests/benchmarks/bench_step.py: two of preset
 # `synthetic` take 1.6 times the steps of one a second, four 2.2 times.
@@ -48,11 +48,12 @@ def fit(
     Returns:
         The complete run.
     """
-    strategy = STRATEGIES[config.strategy](**config.all_options)
+    strategy = _strategy(config)
+    known = Run.find(config, folder=folder)
+    if known is not None and known.is_complete and not overwrite:
+        return known
+    where = pick_device(device)  # before a run is begun, or what it learnt thrown away
     run = Run.at(config, folder=folder)
-    if run.is_complete and not overwrite:
-        return run
-    where = pick_device(device)  # before anything learnt is thrown away
     with run.lock():
         if overwrite:
             run.clear()
@@ -82,8 +83,10 @@ def fit_all(
         RuntimeError: A training process was ended from outside, or could not import the
             script it was begun in.
     """
-    unfinished = [config for config in configs if not Run.at(config).is_complete]
+    for config in configs:
+        _strategy(config)
     where = pick_device(device)
+    unfinished = [config for config in configs if not _is_complete(config)]
     quiet = partial(fit, progress=False, device=device)
     if where.type == "cuda":
         n = min(processes or ON_A_GPU, len(unfinished))
@@ -95,6 +98,16 @@ def fit_all(
         if n > 1:
             _fit_in_processes(quiet, waiting, n)
     return [fit(config, device=device) for config in configs]
+
+
+def _strategy(config: RunConfig) -> Strategy:
+    """Strategy of a config; what it does not take is an error before a run is begun."""
+    return STRATEGIES[config.strategy](**config.all_options)
+
+
+def _is_complete(config: RunConfig) -> bool:
+    run = Run.find(config)
+    return run is not None and run.is_complete
 
 
 def _fit_in_processes(

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import shutil
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,19 @@ def test_a_table_of_a_notebook_is_cached_and_told_apart_when_edited(tiny, tmp_pa
     assert cell(1.0)(run)["value"].tolist() == [1.0]
     assert cell(2.0)(run)["value"].tolist() == [2.0]
     assert calls == [1.0, 2.0]
+
+
+def test_a_table_that_cannot_be_kept_is_still_told(tiny, tmp_path, monkeypatch, caplog):
+    run = fit(tiny, folder=tmp_path / "runs", progress=False)
+
+    @contextmanager
+    def refuse(path):
+        raise PermissionError(f"{path} is read-only")
+        yield
+
+    monkeypatch.setattr("analysis.experiments.atomic", refuse)
+    told = evaluate(run)
+    assert "evaluate-" in caplog.text and "is measured but not kept" in caplog.text
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(evaluate(run), told)
+    pd.testing.assert_frame_equal(evaluate(run), told)

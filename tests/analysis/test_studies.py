@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
+from analysis.detection import evaluate
 from analysis.scoring import Scoring
 from analysis.studies import ORDER_FILE, PRESETS, PUBLISHED, Study, study
 from cl_flow import Run, StreamConfig, fit
@@ -93,9 +94,8 @@ def test_a_folder_says_which_categories_arrive_when(tmp_path, tiny):
     assert plan.tasks == [("fox", "ant"), ("bee", "dog"), ("cat",), ("elk",)]
     assert len(study(root, stream=StreamConfig(split=2)).tasks) == 3
     (root / ORDER_FILE).write_text("fox ant\nbee")
-    plan = study(root)
     with pytest.raises(ValueError, match="Expected an order that names each category"):
-        plan.tasks  # noqa: B018
+        study(root)
 
 
 def test_a_study_trains_what_is_missing_and_keeps_its_figures(tiny):
@@ -155,3 +155,41 @@ def test_a_folder_named_like_a_tag_is_shown_as_text(tiny, tmp_path):
     assert "<b onclick" not in page and "&lt;b onclick=x&gt;photographs" in page
     run = Run.at(tiny.replace(root=str(root)), folder=tmp_path / "runs")
     assert "<b onclick" not in run._repr_html_() and "<" not in run.name
+
+
+def photographs_of(tiny, root: Path, n: int) -> Path:
+    """A folder of the first few categories."""
+    for category in sorted(Path(tiny.root).iterdir())[:n]:
+        shutil.copytree(category, root / category.name)
+    return root
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_few_categories_arrive_one_at_a_time(tiny, tmp_path, n):
+    plan = study(photographs_of(tiny, tmp_path / "few", n))
+    assert [len(task) for task in plan.tasks] == [1] * n
+
+
+def test_what_makes_no_stream_is_refused_at_once(tiny, tmp_path):
+    alone = photographs_of(tiny, tmp_path / "one", 1)
+    three = photographs_of(tiny, tmp_path / "three", 3)
+    for folder, stream in ((alone, None), (three, StreamConfig(split=3))):
+        with pytest.raises(ValueError, match="two tasks or more; got one, .*split=1"):
+            study(folder, stream=stream)
+
+
+def test_a_folder_without_masks_is_a_study_when_asked(tiny, tmp_path):
+    root = photographs_of(tiny, tmp_path / "unmasked", 2)
+    for masks in root.glob("*/ground_truth"):
+        shutil.rmtree(masks)
+    with pytest.raises(FileNotFoundError, match="masks=False"):
+        study(root)
+    plan = study(root, masks=False)
+    assert plan.base.title == "unmasked" and len(plan.tasks) == 2
+    ours = plan.base
+    base = tiny.replace(dataset=ours.dataset, root=ours.root, stream=ours.stream)
+    metrics = ("image_auroc", "pixel_auroc")
+    rows = evaluate(fit(base, progress=False), scoring=Scoring(metric=metrics))
+    is_of_pixels = rows["metric"] == "pixel_auroc"
+    assert rows[is_of_pixels]["value"].isna().all()
+    assert rows[~is_of_pixels]["value"].notna().all()

@@ -3,7 +3,9 @@ what cannot work.
 """
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,8 @@ import cl_flow.data.inference as module
 from cl_flow.data.backbones import FeatureConfig, load_backbone
 from cl_flow.data.extraction import fingerprint, load_features
 from cl_flow.data.features import union
-from cl_flow.data.images import read_image
+from cl_flow.data.images import read_image, read_pixels
+from cl_flow.data.inference import transforms
 from cl_flow.devices import threads
 from cl_flow.runs.config import load_samples
 
@@ -352,3 +355,91 @@ def test_a_dataset_s_name_stays_below_the_root(samples, tmp_path):
     features = load_features(hostile, PYRAMID, root=tmp_path / "in", progress=False)
     assert features.folder.parent == tmp_path / "in"
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
+
+
+LAST = ["swin_tiny_patch4_window7_224", "mambaout_femto"]
+
+
+@pytest.mark.parametrize("backbone", LAST)
+def test_a_backbone_with_channels_last_is_not_turned(samples, tmp_path, backbone):
+    config = FeatureConfig(
+        backbone, weights="random", image_size=224, scales=(1,), out_indices=(1,)
+    )
+    model, facts = load_backbone(config)
+    (channels,) = model.feature_info.channels()
+    features = load_features(samples[:2], config, root=tmp_path, progress=False)
+    assert features.grids == ((28, 28),) and features.dims == (channels,)
+    fit, normalize = transforms(config, facts)
+    image = normalize(fit(read_pixels(samples["image_path"][1])))[None]
+    with torch.no_grad():
+        (expected,) = model(image)
+    torch.testing.assert_close(
+        torch.tensor(features.levels[0][1]),
+        expected[0].flatten(0, 1).half(),
+        rtol=2e-2,
+        atol=1e-2,
+    )
+
+
+def test_a_backbone_that_says_another_width_is_refused(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        timm.models.FeatureInfo, "channels", lambda self, idx=None: [7] * 2
+    )
+    with pytest.raises(ValueError, match="maps of .* channels, as timm tells"):
+        load_features(samples[:2], PYRAMID, root=tmp_path, progress=False)
+
+
+def test_stages_that_a_backbone_lacks_are_named(samples, tmp_path):
+    config = dataclasses.replace(PYRAMID, out_indices=(1, 99))
+    with pytest.raises(ValueError, match=r"stages of test_resnet .*got \(1, 99\)"):
+        load_features(samples[:2], config, root=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("value", [1e6, np.inf, np.nan])
+def test_features_beyond_half_precision_name_their_image(
+    samples, tmp_path, monkeypatch, value
+):
+    load = load_backbone
+
+    def broken(config):
+        model, facts = load(config)
+        next(model.parameters()).data[0] = float(value)
+        return model, facts
+
+    monkeypatch.setattr("cl_flow.data.extraction.load_backbone", broken)
+    stem = dataclasses.replace(PYRAMID, out_indices=(0,))
+    with pytest.raises(ValueError, match="half precision.*png under test_resnet"):
+        load_features(samples[:2], stem, root=tmp_path, progress=False)
+    assert not list(tmp_path.rglob("complete.json"))
+
+
+def test_space_is_taken_before_it_is_written(samples, tmp_path, monkeypatch):
+    features = load_features(samples, PYRAMID, root=tmp_path / "a", progress=False)
+    for path in features.folder.glob("level*.npy"):
+        assert path.stat().st_blocks * 512 >= path.stat().st_size
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space for the features.*CL_FLOW_DATA"):
+        load_features(samples, PYRAMID, root=tmp_path / "b", progress=False)
+    monkeypatch.undo()
+    again = load_features(samples, PYRAMID, root=tmp_path / "b", progress=False)
+    assert np.array_equal(again.levels[0], features.levels[0])
+
+
+def test_whitened_features_that_cannot_be_kept_are_used(
+    samples, tmp_path, monkeypatch, caplog
+):
+    features = load_features(samples, PYRAMID, root=tmp_path, progress=False)
+
+    def refuse(*arguments):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("cl_flow.data.features.store_levels", refuse)
+    held = features.whitened(5, fit_on=["ant"])
+    assert held.folder is None and "kept in memory alone: read-only" in caplog.text
+    monkeypatch.undo()
+    kept = features.whitened(5, fit_on=["ant"])
+    assert kept.folder and np.array_equal(kept.levels[0], held.levels[0])

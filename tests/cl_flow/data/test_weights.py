@@ -4,7 +4,9 @@ whole or not at all.
 
 import dataclasses
 import logging
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import huggingface_hub
 import pytest
@@ -164,9 +166,49 @@ def test_an_unreachable_hub_is_given_up_on(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        ConnectionError, match="http://127.0.0.1:9 is out of reach.*weights="
+        ConnectionError, match="http://127.0.0.1:9 does not give any .*weights="
     ):
         load_backbone(FeatureConfig("tf_efficientnet_b0.aa_in1k", out_indices=(3,)))
+
+
+def forget_connections() -> None:
+    """Have the hub's client look at the environment anew, where it keeps a session."""
+    getattr(huggingface_hub, "close_session", lambda: None)()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A mirror that knows no model, and remembers who asked."""
+
+    def do_HEAD(self):
+        self.server.asked.append(self.path)
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_the_hub_is_asked_as_its_client_asks(monkeypatch):
+    """By the proxy of the environment, whatever the name resolves to here."""
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    server.asked = []
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    place = "http://hub.institute.invalid:8080"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", place)
+    template = place + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template
+    )
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+    forget_connections()
+    with pytest.raises(ConnectionError, match="does not give any .*404"):
+        load_backbone(FeatureConfig("tf_efficientnet_b0.aa_in1k", out_indices=(3,)))
+    server.shutdown()
+    server.server_close()
+    forget_connections()
+    assert any("efficientnet_b0" in path for path in server.asked)
 
 
 # ---- a file holds the whole backbone, or is refused

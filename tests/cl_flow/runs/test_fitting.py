@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from cl_flow import STRATEGIES, Run, RunConfig, fit
+from cl_flow.model.placement import ONE_DIMENSION_EACH, PLACEMENTS
 from cl_flow.runs.fitting import fit_all
 from cl_flow.strategies import Strategy
 
@@ -271,6 +272,7 @@ def test_a_script_without_a_guard_is_told_so(tiny, tmp_path):
         ({"centers": "fixed"}, "centers='train' or 'freeze_old'; got 'fixed'"),
         ({"root": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"options": {"strength": 3}}, "strength"),
+        ({"strategy": "ewc", "options": {"strenght": 3}}, "strenght"),
     ],
 )
 def test_wrong_configs_are_named_and_leave_nothing(tiny, tmp_path, change, message):
@@ -278,7 +280,38 @@ def test_wrong_configs_are_named_and_leave_nothing(tiny, tmp_path, change, messa
         (KeyError, ValueError, TypeError, FileNotFoundError), match=message
     ):
         fit(tiny.replace(**change), folder=tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("call", [fit, lambda config, **o: fit_all([config], **o)])
+def test_a_device_that_is_not_there_leaves_nothing(tiny, monkeypatch, call):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    unheard_of = tiny.replace(seed=1234)
+    with pytest.raises(ValueError, match="cuda"):
+        call(unheard_of, device="cuda")
+    assert Run.find(unheard_of) is None
+
+
+def test_what_is_complete_is_read_where_its_device_is_not(tiny, tmp_path, monkeypatch):
+    run = fit(tiny, folder=tmp_path, progress=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert fit(tiny, folder=tmp_path, device="cuda").folder == run.folder
+
+
+@pytest.mark.parametrize("placement", ONE_DIMENSION_EACH)
+def test_more_classes_than_dimensions_are_refused_before_any_is_learnt(
+    tiny, tmp_path, placement
+):
+    flow = dataclasses.replace(tiny.flow, placement=placement)
+    crowded = tiny.replace(whiten=4, flow=flow)
+    with pytest.raises(ValueError, match="at most 4 categories.*got 6.*whiten"):
+        fit(crowded, folder=tmp_path, progress=False)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_every_placement_of_a_config_has_its_room():
+    """One that is enrolled later says whether it needs a dimension for each class."""
+    assert set(PLACEMENTS) == {*ONE_DIMENSION_EACH, "data"}
 
 
 def test_a_config_round_trips_through_its_run(tiny, tmp_path):
