@@ -16,6 +16,7 @@ from analysis.commands import COMMANDS
 
 EXAMPLES = {
     ("data", "look"): "cl-flow data look slides-lite --root ~/photographs",
+    ("data", "fetch"): "cl-flow data fetch",
     ("fit",): "cl-flow fit synthetic ewc --option strength=1e6 --seeds 3",
     ("evaluate",): "cl-flow evaluate synthetic-finetune-s0",
     ("diagnose",): "cl-flow diagnose synthetic-finetune-s0 --save report",
@@ -99,6 +100,13 @@ def _preset(command: argparse.ArgumentParser) -> None:
     command.set_defaults(seeds=1)
 
 
+def _fetch(command: argparse.ArgumentParser) -> None:
+    words = "where it shall be; data/raw/mvtec by default"
+    command.add_argument("--root", metavar="FOLDER", help=words)
+    words = "accept the licence without being asked"
+    command.add_argument("--yes", action="store_true", help=words)
+
+
 def _seeds(command: argparse.ArgumentParser, default: int) -> None:
     words = "runs of each kind, from seed 0 up"
     command.add_argument("--seeds", type=int, default=default, help=words)
@@ -169,6 +177,7 @@ def _gallery(command: argparse.ArgumentParser) -> None:
 
 ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
     ("data", "look"): _preset,
+    ("data", "fetch"): _fetch,
     ("fit",): _fit,
     ("evaluate",): _evaluate,
     ("diagnose",): _diagnose,

@@ -92,6 +92,26 @@ def data_look(arguments: argparse.Namespace) -> Answer:
     return Answer.of(counts.reset_index())
 
 
+def data_fetch(arguments: argparse.Namespace) -> Answer:
+    """Download MVTec AD, once its licence is accepted."""
+    from cl_flow.data.datasets.mvtec import fetch, terms
+
+    if not (arguments.yes or _agreed(f"MVTec AD: {terms()}. Download it?")):
+        raise ValueError(
+            f"Expected --yes, which accepts the licence of MVTec AD ({terms()}); got "
+            "no agreement, and nothing was downloaded."
+        )
+    root = fetch(arguments.root)
+    return Answer({"root": str(root)}, f"MVTec AD is in {root}")
+
+
+def _agreed(question: str) -> bool:
+    """Whether the person at the terminal, if there is one, says yes."""
+    if not sys.stdin.isatty():
+        return False
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
 def fit(arguments: argparse.Namespace) -> Answer:
     """Train runs of a preset where they are missing."""
     from cl_flow.runs import fit_all
@@ -293,6 +313,7 @@ def tell(text: str) -> None:
 # Words of the command -> the function.
 COMMANDS: dict[tuple[str, ...], Callable[[argparse.Namespace], Answer]] = {
     ("data", "look"): data_look,
+    ("data", "fetch"): data_fetch,
     ("fit",): fit,
     ("evaluate",): evaluate,
     ("diagnose",): diagnose,

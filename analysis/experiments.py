@@ -1,6 +1,6 @@
 """Experiments lifted to many runs, their tables cached beside each run."""
 
-__all__ = ["key_columns", "refuse_unlike_runs", "table"]
+__all__ = ["key_columns", "refuse_unlike_runs", "several_runs", "table"]
 
 import dataclasses
 import functools
@@ -14,10 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.former import former_table
 from analysis.rows import refuse_unlike
 from analysis.scoring import METRICS, Scoring
 from analysis.source import code_digest, source_digest
+from cl_flow.calls import bind, fit_arguments, fitted
 from cl_flow.identity import differing, digest_of
 from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
@@ -39,15 +39,34 @@ def table(function: Experiment) -> Experiment:
 
     @functools.wraps(function)
     def lifted(runs: Run | Iterable[Run], **options: Any) -> pd.DataFrame:
-        runs = [runs] if isinstance(runs, Run) else list(runs)
-        if not runs:
-            raise ValueError("Expected at least one run; got none.")
         options = _gathered(signature, options)
-        signature.bind(None, **options)  # an unknown option is an error before any work
+        bound = bind(function, signature, (runs,), options)
+        runs = several_runs(function, runs)
+        bound.arguments[next(iter(signature.parameters))] = runs[0]
+        fit_arguments(function, bound)  # an error before any work
+        options = bound.kwargs
         frames = [key_columns(_cached(function, run, options), run) for run in runs]
         return pd.concat(frames, ignore_index=True)
 
     return lifted
+
+
+def several_runs(function: Callable, runs: Any) -> list[Run]:
+    """The runs that a function is given, one or several.
+
+    Raises:
+        TypeError: Something else is among them.
+        ValueError: There is none.
+    """
+    if isinstance(runs, Run):
+        return [runs]
+    what = f"{function.__name__}(runs=…)"
+    given = list(fitted(what, runs, Run | Iterable[Run]))
+    for run in given:
+        fitted(what, run, Run)
+    if not given:
+        raise ValueError(f"Expected {what} with at least one run; got none.")
+    return given
 
 
 def key_columns(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -102,9 +121,6 @@ def _cached(function: Experiment, run: Run, options: dict[str, Any]) -> pd.DataF
             f"Expected a run with at least one task learnt; got {run!r}. "
             "Call fit(run.config) first."
         )
-    former = former_table(run, function.__name__, options)
-    if former is not None:
-        return pd.read_parquet(former)
     facts = run.facts
     identity = [
         _telling(function, options),

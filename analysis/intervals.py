@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from analysis.metrics import image_auroc, labels_and_scores
+from cl_flow.identity import settle
 
 Statistic = Callable[[np.ndarray, np.ndarray], float]
 Seed = int | Sequence[int]
@@ -46,11 +47,7 @@ class Resampling:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.n_resamples < 1 or not 0 < self.confidence < 1:
-            raise ValueError(
-                "Expected 1 resample or more, and a confidence between 0 and 1; "
-                f"got {self.n_resamples} and {self.confidence}."
-            )
+        settle(self)
 
 
 class Interval(NamedTuple):

@@ -32,6 +32,7 @@ from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
 from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
 from analysis.ledger.say import verdict
 from analysis.ledger.transplants import transplant
+from analysis.rows import of_tables
 from analysis.scoring import Scoring
 from analysis.style import save_figure
 from cl_flow.paths import atomic
@@ -55,6 +56,7 @@ HEADINGS = {
 }
 
 
+@of_tables
 def diagnose(
     run: Run,
     *,

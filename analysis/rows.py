@@ -7,16 +7,23 @@ __all__ = [
     "chosen",
     "load_reference",
     "matching",
+    "of_tables",
     "refuse_strategies",
     "refuse_unlike",
+    "step_of",
 ]
 
 import functools
+import inspect
+import re
+import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import pandas as pd
+from pandas.errors import UndefinedVariableError
 
+from cl_flow.calls import bind, checked, fit_arguments, refuse_unknown
 from cl_flow.paths import ASSETS
 
 P = ParamSpec("P")
@@ -26,6 +33,96 @@ R = TypeVar("R")
 ALIKE = ("dataset", "stream", "setup")
 
 
+def alike(function: Callable[P, R]) -> Callable[P, R]:
+    """As `of_tables`, for one that averages over runs, or sets them beside each other.
+
+    Raises:
+        ValueError: Runs of a table are not alike (`refuse_unlike`).
+    """
+    return _careful(function, refuse_unlike)
+
+
+def of_tables(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a function of tables refuse those that are none of its own.
+
+    They hold rows, and the columns that the function reads.
+
+    Raises:
+        TypeError, ValueError: An argument is refused by `cl_flow.calls.checked`.
+        ValueError: A table lacks rows or a column.
+    """
+    return _careful(function, lambda table: None)
+
+
+def _careful(
+    function: Callable[P, R], refuse: Callable[[pd.DataFrame], None]
+) -> Callable[P, R]:
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def careful(*args: P.args, **options: P.kwargs) -> R:
+        bound = bind(function, signature, args, options)
+        fit_arguments(function, bound)
+        tables = {
+            name: value
+            for name, value in bound.arguments.items()
+            if isinstance(value, pd.DataFrame)
+        }
+        for name, table in tables.items():
+            if table.empty:
+                raise ValueError(
+                    f"Expected {function.__name__}({name}=…) with rows; got a table "
+                    "without any."
+                )
+            refuse(table)
+        try:
+            return function(*bound.args, **bound.kwargs)
+        except (KeyError, AttributeError, UndefinedVariableError) as error:
+            column = _missing_column(error)
+            lacking = [name for name, t in tables.items() if column not in t.columns]
+            if column is None or not lacking:
+                raise
+            name = lacking[0]
+            raise ValueError(
+                _on_another_table(function, name, tables[name], column)
+            ) from error
+
+    return careful
+
+
+def _missing_column(error: Exception) -> str | None:
+    """Column that pandas did not find in a table, if that is what an error says."""
+    if isinstance(error, AttributeError):
+        # A row of `itertuples` is a tuple called Pandas.
+        is_of_pandas = isinstance(error.obj, (pd.DataFrame, pd.Series))
+        is_row = type(error.obj).__name__ == "Pandas"
+        return error.name if is_of_pandas or is_row else None
+    deepest = list(traceback.walk_tb(error.__traceback__))[-1][0]
+    if not deepest.f_globals.get("__name__", "").startswith("pandas."):
+        return None
+    named = re.search(r"'?(\w+)'?", str(error.args[0] if error.args else ""))
+    if isinstance(error, UndefinedVariableError):
+        named = re.search(r"name '(\w+)'", str(error))
+    several = re.search(r"\['(\w+)'", str(error))
+    found = several or named
+    return found[1] if found else None
+
+
+def _on_another_table(
+    function: Callable, name: str, table: pd.DataFrame, column: str
+) -> str:
+    """Sentence on a table that lacks a column, with what its docstring says of it."""
+    entry = rf"^ +{name}: (.+?)(?:\n\n|\n +\w+: |\Z)"
+    told = re.search(entry, inspect.getdoc(function) or "", re.M | re.S)
+    meant = f" ({' '.join(told[1].split()).rstrip('.')})" if told else ""
+    columns = ", ".join(map(str, table.columns[:12]))
+    return (
+        f"Expected {function.__name__}({name}=…){meant} with a column {column!r}; got "
+        f"a table of {columns}."
+    )
+
+
+@of_tables
 def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     """Rows that hold the given values, compared as text.
 
@@ -98,19 +195,19 @@ def _refuse(column: str, values: pd.Series, whose: str) -> None:
         )
 
 
-def alike(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a function refuse tables of runs that are not alike (`refuse_unlike`)."""
+def step_of(rows: pd.DataFrame, step: int) -> int:
+    """A step of a table counted from the first, where it may be from the last.
 
-    @functools.wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> R:
-        for value in (*args, *options.values()):
-            if isinstance(value, pd.DataFrame):
-                refuse_unlike(value)
-        return function(*args, **options)
+    Raises:
+        IndexError: The table has no such step.
+    """
+    n = rows["step"].max() + 1
+    if not -n <= step < n:
+        raise IndexError(f"Expected a step between {-n} and {n - 1}; got {step}.")
+    return range(n)[step]
 
-    return checked
 
-
+@of_tables
 def beside(
     ours: pd.DataFrame,
     theirs: pd.DataFrame,
@@ -135,6 +232,7 @@ def beside(
     return joined.reindex(ours.index)
 
 
+@checked
 def load_reference(name: str) -> pd.DataFrame:
     """Published table to show beside ours, from `data/reference`.
 
@@ -143,7 +241,5 @@ def load_reference(name: str) -> pd.DataFrame:
             where each comes from).
     """
     files = {path.stem: path for path in (ASSETS / "reference").glob("*.csv")}
-    if name not in files:
-        known = ", ".join(sorted(files))
-        raise KeyError(f"Unknown reference {name!r}; known: {known}.")
+    refuse_unknown("reference", name, sorted(files))
     return pd.read_csv(files[name])

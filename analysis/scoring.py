@@ -16,9 +16,9 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,11 @@ from tqdm.auto import tqdm
 
 from analysis import metrics
 from analysis.device_metrics import of_pixels
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.data.images import image_size, read_mask
 from cl_flow.devices import pick_device
+from cl_flow.identity import settle
 from cl_flow.model.flow import FlowModel
 from cl_flow.paths import FileState, file_state
 from cl_flow.runs.run import Run
@@ -89,15 +91,16 @@ class Scoring:
     def __post_init__(self) -> None:
         for name in ("metric", "part", "given"):
             object.__setattr__(self, name, _several(getattr(self, name)))
-        _check("metric", self.metric, METRICS)
-        _check("part", self.part, PARTS)
-        _check("class", self.given, ("category", None))
-        _check("normalisation", [self.normalise], ("train", "set"))
-        _check_calibration(self.normalise, self.calibrate_on)
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"Expected maps of 1 pixel or more; got {self.size}.")
-        if self.sigma < 0:
-            raise ValueError(f"Expected a smoothing of 0 or more; got {self.sigma}.")
+        settle(self, size=(1, math.inf))
+        refuse_unknown("metric", self.metric, METRICS)
+        refuse_unknown("part", self.part, PARTS)
+        refuse_unknown("class", self.given, ("category", None))
+        refuse_unknown("normalisation", self.normalise, ("train", "set"))
+        if self.normalise == "set" and self.calibrate_on is not None:
+            raise ValueError(
+                "Expected normalise='train' with calibrate_on, since 'set' has no "
+                f"training images; got calibrate_on={self.calibrate_on}."
+            )
 
     def side(self, image_side: int = LARGEST_SIDE) -> int:
         """Side of the maps in pixels, for images of a side."""
@@ -118,33 +121,11 @@ class Scoring:
         return f"Scoring({', '.join(told)})"
 
 
-def _several(value: Sequence[str | None] | str | None) -> tuple[str | None, ...]:
+def _several(value: Any) -> Any:
+    """Several names where one stands alone; what is no name is refused later."""
     if value is None or isinstance(value, str):
         return (value,)
-    return tuple(value)
-
-
-def _check(
-    what: str, names: Sequence[str | None], known: Sequence[str | None] | dict
-) -> None:
-    unknown = [str(name) for name in names if name not in known]
-    if unknown or not names:
-        raise KeyError(
-            f"Unknown {what} {', '.join(unknown) or '(none given)'}; "
-            f"known: {', '.join(map(str, known))}."
-        )
-
-
-def _check_calibration(normalise: str, calibrate_on: int | None) -> None:
-    if calibrate_on is None:
-        return
-    if calibrate_on < 1:
-        raise ValueError(f"Expected calibrate_on of 1 or more; got {calibrate_on}.")
-    if normalise == "set":
-        raise ValueError(
-            "Expected normalise='train' with calibrate_on, since 'set' has no training "
-            f"images; got calibrate_on={calibrate_on}."
-        )
+    return tuple(value) if isinstance(value, Iterable) else value
 
 
 # ---- one model

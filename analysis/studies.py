@@ -21,7 +21,6 @@ __all__ = [
 
 import dataclasses
 import html
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from matplotlib.figure import Figure
 
 from analysis.scoring import Scoring
 from analysis.style import save_figure
+from cl_flow.calls import checked
 from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.streams import StreamConfig, read_order, task_order
 from cl_flow.model.flow import FlowConfig
@@ -268,6 +268,7 @@ class Study:
         return f"<p><b>{html.escape(self.name)}</b>, seeds {seeds}</p>{table}"
 
 
+@checked
 def study(
     preset: str | Path,
     *,
@@ -330,14 +331,7 @@ def study(
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Which seeds: the first few, or those named, each once."""
-    try:
-        named = range(operator.index(seeds))  # type: ignore[arg-type]
-    except TypeError:
-        named = () if isinstance(seeds, str) else seeds
-    try:
-        numbers = tuple(operator.index(seed) for seed in named)  # type: ignore
-    except TypeError:
-        numbers = ()
+    numbers = tuple(range(seeds) if isinstance(seeds, int) else seeds)
     if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
         raise ValueError(
             "Expected how many seeds, at least one, or whole numbers from 0, each "

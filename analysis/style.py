@@ -32,6 +32,8 @@ from filelock import FileLock
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cl_flow.calls import checked
+
 TASK_COLORS = (
     "#0072B2",
     "#E69F00",
@@ -103,6 +105,7 @@ def legend_beside(ax: Axes, **options: Any) -> None:
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
 
 
+@checked
 def save_figure(
     figure: Figure, name: str, folder: str | Path, *, facts: Mapping[str, Any]
 ) -> list[Path]:

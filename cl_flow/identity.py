@@ -5,12 +5,12 @@ __all__ = ["completed", "differing", "digest_of", "settle", "typed"]
 import dataclasses
 import inspect
 import json
-import math
-import types
 import typing
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
+
+from cl_flow.calls import RANGES, fitted, kinds_of, sentence_on
 
 
 def differing(config: Any) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def settle(config: Any, **ranges: tuple[float, float]) -> None:
 
     Args:
         config: An instance of a dataclass.
-        **ranges: Least and largest value of a field, or of each element of a tuple;
-            None is in every range.
+        **ranges: Least and largest value of a field, or of each element of a tuple,
+            where it is not in `cl_flow.calls.RANGES`; None is in every range.
 
     Raises:
         TypeError: A value of another type.
@@ -76,47 +76,13 @@ def settle(config: Any, **ranges: tuple[float, float]) -> None:
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(config):
         name = field.name
-        value = typed(getattr(config, name), hints[name])
-        if not _fits(value, hints[name]):
-            raise TypeError(
-                f"Expected {kind.__name__}({name}=…) of type {_in_words(hints[name])}; "
-                f"got {value!r}."
-            )
-        if name in ranges:
-            _check_range(f"{kind.__name__}({name}=…)", value, *ranges[name])
+        value = fitted(
+            f"{kind.__name__}({name}=…)",
+            typed(getattr(config, name), hints[name]),
+            hints[name],
+            ranges.get(name, RANGES.get(name)),
+        )
         object.__setattr__(config, name, value)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a declared type; a truth value is no number."""
-    for kind in _kinds(hint):
-        origin = typing.get_origin(kind) or kind
-        if origin is Any:
-            return True
-        if not isinstance(origin, type) or not isinstance(value, origin):
-            continue
-        if isinstance(value, bool) and origin is not bool:
-            continue
-        if origin is tuple:
-            inner = (typing.get_args(kind) or (object,))[0]
-            return all(_fits(element, inner) for element in typing.cast(tuple, value))
-        return True
-    return False
-
-
-def _in_words(hint: Any) -> str:
-    words = [getattr(kind, "__name__", str(kind)) for kind in _kinds(hint)]
-    return " or ".join("None" if word == "NoneType" else word for word in words)
-
-
-def _check_range(what: str, value: Any, low: float, high: float) -> None:
-    values = value if isinstance(value, tuple) else (value,)
-    for number in values:
-        if isinstance(number, (int, float)) and not low <= number <= high:
-            limits = (
-                f"{low:g} or more" if high == math.inf else f"in [{low:g}, {high:g}]"
-            )
-            raise ValueError(f"Expected {what} {limits}; got {value!r}.")
 
 
 def _default(field: dataclasses.Field) -> Any:
@@ -134,7 +100,8 @@ def completed(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
         options: Keyword arguments.
 
     Raises:
-        TypeError: An option that the function does not take.
+        TypeError: An option that the function does not take, or of another type.
+        ValueError: A number out of its range (`cl_flow.calls.RANGES`).
 
     Example:
         >>> def train(*, lr: float = 0.1, epochs: int = 4): ...
@@ -146,15 +113,15 @@ def completed(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
     taken = inspect.signature(function).parameters
     unknown = [name for name in options if name not in taken]
     if unknown:
-        raise TypeError(
-            f"Unknown option {', '.join(unknown)} of {function.__name__}; "
-            f"known: {', '.join(taken) or 'none'}."
-        )
+        what = f"option of {function.__name__}"
+        raise TypeError(sentence_on(what, unknown, taken))
     defaults = {name: parameter.default for name, parameter in taken.items()}
     out = {}
     for name, value in {**defaults, **options}.items():
-        hint = hints.get(name, type(defaults[name]))
-        out[name] = typed(value, hint)
+        out[name] = typed(value, hints.get(name, type(defaults[name])))
+        if name in hints:
+            what = f"{function.__name__}({name}=…)"
+            out[name] = fitted(what, out[name], hints[name], RANGES.get(name))
     return out
 
 
@@ -178,7 +145,7 @@ def typed(value: Any, hint: Any) -> Any:
         value = value.item()
     if isinstance(value, list):
         value = tuple(value)
-    kinds = _kinds(hint)
+    kinds = kinds_of(hint)
     if isinstance(value, tuple):
         inner = _element_hint(kinds)
         return tuple(typed(element, inner) for element in value)
@@ -189,12 +156,6 @@ def typed(value: Any, hint: Any) -> Any:
     if isinstance(value, float) and int in kinds and value.is_integer():
         return int(value)
     return value
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    """Members of a union, or the type itself."""
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if is_union else (hint,)
 
 
 def _element_hint(kinds: tuple[Any, ...]) -> Any:

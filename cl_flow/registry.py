@@ -5,6 +5,8 @@ __all__ = ["Registry"]
 from collections.abc import Callable
 from typing import Any
 
+from cl_flow.calls import sentence_on
+
 
 class Registry(dict[str, Any]):
     """Registry of functions or classes by name.
@@ -54,6 +56,4 @@ class Registry(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         if name in self.renamed:
             return self[self.renamed[name]]
-        raise KeyError(
-            f"Unknown {self.kind} {name!r}; known: {', '.join(sorted(self))}."
-        )
+        raise KeyError(sentence_on(self.kind, name, sorted(self)))

@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # downward, or stays in its room.
 FLOORS = {
     "cl_flow": [
+        "calls",
         "paths registry devices identity settings moved",
         "data model",
         "scoring align training",
@@ -25,7 +26,7 @@ FLOORS = {
         "runs",
     ],
     "analysis": [
-        "metrics style conventions rows source rooms former",
+        "metrics style conventions rows source rooms",
         "device_metrics intervals",
         "contrasts scoring",
         "experiments",

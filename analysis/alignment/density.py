@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from cl_flow.align import POLICIES, MixtureState, learn_mixture
 from cl_flow.align.mixtures.engine import log_joint
+from cl_flow.calls import checked
 
 
 class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
@@ -132,6 +133,7 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
 # ---- watching a mixture grow
 
 
+@checked
 def moving_clusters(
     n: int = 600, *, n_clusters: int = 3, shuffled: bool = False, seed: int = 0
 ) -> np.ndarray:
@@ -151,6 +153,7 @@ def moving_clusters(
     return rng.permutation(stream) if shuffled else stream
 
 
+@checked
 def growth(
     streams: Mapping[str, ArrayLike],
     policies: Mapping[str, Mapping[str, Any]],

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import Interval, Resampling, percentile_interval
-from analysis.rows import alike, refuse_strategies
+from analysis.rows import alike, chosen, refuse_strategies
 
 CORRELATED = (
     ("feature_distance", "center_distance"),
@@ -142,10 +142,7 @@ def pair_rows(values: dict[str, np.ndarray], names: Sequence[str]) -> pd.DataFra
 def of_one_strategy(pairs: pd.DataFrame, level: str) -> pd.DataFrame:
     """Pairs of one level, averaged over runs of one strategy."""
     refuse_strategies(pairs)
-    rows = pairs[pairs["level"] == level]
-    if rows.empty:
-        known = ", ".join(pairs["level"].unique())
-        raise KeyError(f"Unknown level {level!r}; known: {known}.")
+    rows = chosen(pairs, level=level)
     keys = ["strategy", "step", "level", "task", "category", "other_task", "other"]
     values = ["feature_distance", "center_distance", "placed", "change"]
     return rows.groupby(keys, sort=False)[values].mean().reset_index()

@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.rows import alike, matching, refuse_strategies
+from analysis.rows import alike, chosen, matching, refuse_strategies, step_of
 from analysis.style import MARKERS, SEQUENTIAL, legend_beside, task_color
 
 # Of pairs whose categories belong to different tasks.
@@ -52,7 +52,7 @@ def plot_center_distances(
     ax = ax or plt.gca()
     rows = _at_level(distances, level)
     apart = rows.loc[rows["category"] != rows["other"], "distance"]
-    step = _step(rows, step)
+    step = step_of(rows, step)
     rows = matching(rows, step=step)
     tasks = dict(zip(rows["category"], rows["task"]))
     matrix = rows.pivot_table(index="category", columns="other", values="distance")
@@ -169,7 +169,7 @@ def plot_similarity(
     """
     ax = ax or plt.gca()
     rows = _at_level(pairs, level)
-    step = _step(rows, step)
+    step = step_of(rows, step)
     keys = ["task", "other_task", "category", "other"]
     means = matching(rows, step=step).groupby(keys)[[x, y]].mean().reset_index()
     is_within = means["task"] == means["other_task"]
@@ -195,11 +195,6 @@ def plot_similarity(
         handles.append(_dot("different\ntasks", APART_COLOR))
         legend_beside(ax, handles=handles, title="both of")
     return ax
-
-
-def _step(rows: pd.DataFrame, step: int) -> int:
-    """A step counted from the first, where it may be counted from the last."""
-    return range(rows["step"].max() + 1)[step]
 
 
 def _dot(label: str, color: str) -> Line2D:
@@ -235,8 +230,4 @@ def _rho(
 
 def _at_level(table: pd.DataFrame, level: str) -> pd.DataFrame:
     refuse_strategies(table)
-    rows = matching(table, level=level)
-    if rows.empty:
-        known = ", ".join(table["level"].unique())
-        raise KeyError(f"Unknown level {level!r}; known: {known}.")
-    return rows
+    return chosen(table, level=level)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis import intervals, metrics
 from analysis.detection.conclude import forgetting_row
-from analysis.experiments import refuse_unlike_runs, table
+from analysis.experiments import refuse_unlike_runs, several_runs, table
 from analysis.intervals import Resampling
 from analysis.rows import chosen
 from analysis.scoring import (
@@ -23,6 +23,7 @@ from analysis.scoring import (
     true_masks,
     value_of,
 )
+from cl_flow.calls import checked, refuse_unknown
 from cl_flow.runs.run import Run
 
 # ---- scores of snapshots
@@ -142,6 +143,7 @@ def pixel_wins(
 # ---- what became of each task
 
 
+@checked
 def forgetting_table(
     runs: Run | Iterable[Run],
     *,
@@ -168,13 +170,10 @@ def forgetting_table(
         One row per task, and the average over all but the last (`task` = "average"):
         `task categories learned final change low high`. A negative change is a loss.
     """
-    runs = [runs] if isinstance(runs, Run) else list(runs)
+    runs = several_runs(forgetting_table, runs)
     refuse_unlike_runs(runs)
     known = {"image_auroc": _image_resamples, "pixel_auroc": _pixel_resamples}
-    if metric not in known:
-        raise KeyError(
-            f"Unknown metric {metric!r} for an interval; known: {', '.join(known)}."
-        )
+    refuse_unknown("metric of an interval", metric, known)
     n = resampling.n_resamples
     samples = [known[metric](run, part, scoring, n) for run in runs]
     per_task = _mean_over_runs(samples)

@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.rows import alike, matching
+from analysis.rows import alike, matching, of_tables
 from analysis.style import (
     LABELS,
     MARKERS,
@@ -27,6 +27,7 @@ from analysis.style import (
 )
 
 
+@of_tables
 def plot_matrix(
     R: np.ndarray,
     *,
@@ -45,6 +46,10 @@ def plot_matrix(
         metric: Its name, for the colour bar.
         **kwargs: For `seaborn.heatmap`.
     """
+    if R.ndim != 2 or R.shape[0] != R.shape[1]:
+        raise ValueError(
+            f"Expected R of shape (T, T), as r_matrix gives it; got {R.shape}."
+        )
     ax = ax or plt.gca()
     bar = {
         "label": LABELS.get(metric, metric),

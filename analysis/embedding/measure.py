@@ -17,6 +17,7 @@ from analysis.embedding.conclude import displacement
 from analysis.embedding.layouts import METHODS, Slice, turned
 from analysis.experiments import table
 from analysis.scoring import true_masks
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread
 from cl_flow.runs.run import Run
@@ -186,13 +187,9 @@ def _follow(
     `task category label image cell`.
     """
     n_levels = len(run.features.levels)
-    if space not in SPACES:
-        raise KeyError(f"Unknown space {space!r}; known: {', '.join(SPACES)}.")
-    if not -n_levels <= level < n_levels or n_patches < 1:
-        raise ValueError(
-            f"Expected a level below {n_levels} and n_patches ≥ 1; got {level} and "
-            f"{n_patches}."
-        )
+    refuse_unknown("space", space, SPACES)
+    if not -n_levels <= level < n_levels:
+        raise ValueError(f"Expected a level below {n_levels}; got {level}.")
     patches, x = _sample(run, level, n_patches, random_state)
     if space == "features":
         return patches, [Slice(x, x[:0], ())] * len(run)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.rows import alike, matching
+from analysis.rows import alike, matching, step_of
 from analysis.style import MARKERS, legend_beside, task_color
 
 SPACE_STYLES = {
@@ -58,7 +58,7 @@ def plot_embedding(
             "Expected the embedding of one run, method and space; got several, or none."
         )
     ax = ax or plt.gca()
-    step = range(embedded["step"].max() + 1)[step]
+    step = step_of(embedded, step)
     rows = matching(embedded, step=step)
     markers = _markers(embedded)
     groups = rows.groupby(["task", "category", "label"])

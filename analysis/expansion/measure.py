@@ -13,6 +13,7 @@ from torch import Tensor
 
 from analysis.experiments import table
 from analysis.scoring import Scoring, measure
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
@@ -51,14 +52,9 @@ def measure_expansion(
     Returns:
         One row per `placement added given entropy category metric part`, with its
         `value`, the `smallest_distance` of two centers over all levels, and for image
-        metrics the `labels` and `scores` of the images. `added` counts the new classes,
-        as far as there are dimensions for them.
+        metrics the `labels` and `scores` of the images. `added` counts the new classes.
     """
-    unknown = sorted(set(entropy) - set(ENTROPIES))
-    if unknown:
-        raise KeyError(
-            f"Unknown entropy {', '.join(unknown)}; known: {', '.join(ENTROPIES)}."
-        )
+    refuse_unknown("entropy", entropy, ENTROPIES)
     first = _first_task(run)
     scoring = scoring.sized(run.config.features.image_size)
     settings = {"masked": {"known": first}, "log_k": {"per_log_k": True}}
@@ -119,8 +115,6 @@ def _growing(run: Run, placement: str) -> Iterator[tuple[int, FlowModel]]:
     learnt = model.n_classes
     yield 0, model
     for names in run.tasks[1:]:
-        if model.n_classes + len(names) > min(model.dims):
-            return
         data = _means(model, run.features, names) if placement == "data" else None
         model.expand_(names, init=placement, data=data)
         yield model.n_classes - learnt, model

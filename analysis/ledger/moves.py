@@ -16,6 +16,7 @@ from torch import Tensor
 
 from analysis.experiments import table
 from analysis.ledger.measure import learnt_before
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
@@ -67,9 +68,7 @@ def transport(
         of the whole task (`category` = "all"); `kept` is the share of latents that was
         not left out.
     """
-    unknown = sorted(set(source) - {"images", "mixture"})
-    if unknown:
-        raise KeyError(f"Unknown source {', '.join(unknown)}; known: images, mixture.")
+    refuse_unknown("source", source, ("images", "mixture"))
     after = run[after].step
     new = run[after].model(pick_device())
     rows = []

@@ -10,6 +10,7 @@ import copy
 import torch
 from torch import Tensor
 
+from cl_flow.calls import checked, refuse_unknown
 from cl_flow.model.flow import FlowModel, Level
 from cl_flow.model.mixture import Mixture
 
@@ -22,6 +23,7 @@ ROWS = {
 SWAPS = (*ROWS, "first", "last", "flow", "mask")
 
 
+@checked
 @torch.no_grad()
 def swap(
     recipient: FlowModel, donor: FlowModel, part: str, *, blocks: int | None = None
@@ -43,8 +45,7 @@ def swap(
             know.
         ValueError: The models differ in shape, or `blocks` is missing or too many.
     """
-    if part not in SWAPS:
-        raise KeyError(f"Unknown part to swap {part!r}; known: {', '.join(SWAPS)}.")
+    refuse_unknown("part to swap", part, SWAPS)
     n_blocks = recipient.config.n_blocks
     if (recipient.dims, recipient.grids, n_blocks) != (
         donor.dims,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.intervals import interval_of, seed_interval
-from analysis.rows import matching
+from analysis.rows import chosen, matching, of_tables
 
 COMPARED = ("image_auroc", "pixel_auroc")
 QUANTITIES = ("final_mean", "learning_score", "bwt", "forgetting", "joint_gap")
@@ -49,13 +49,12 @@ def against_reference(rows: pd.DataFrame, against: str) -> pd.DataFrame:
         against: The other method.
     """
     final = matching(rows, quantity="final_mean")
+    chosen(final, method=against)  # or there are none to compare with
     wide = final.pivot(
         index=["metric", "seed"],
         columns="method",
         values="value",
     )
-    if against not in wide:
-        raise KeyError(f"Unknown method {against!r}; known: {', '.join(wide)}.")
     others = [name for name in rows["method"].unique() if name != against]
     out = []
     for metric, values in wide.groupby("metric"):
@@ -68,6 +67,7 @@ def against_reference(rows: pd.DataFrame, against: str) -> pd.DataFrame:
     return pd.DataFrame(out, columns=columns)
 
 
+@of_tables
 def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """`methods` as a page shows it.
 
@@ -90,6 +90,7 @@ def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     return wide.reindex(index=rows, columns=there).fillna("")
 
 
+@of_tables
 def methods_beside(compared: pd.DataFrame, slides: pd.DataFrame) -> pd.DataFrame:
     """Our methods, at every strength, beside the slides' rows for them.
 

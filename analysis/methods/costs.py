@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from analysis.experiments import table
+from cl_flow.calls import checked
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.runs.continual import learn
@@ -20,6 +21,7 @@ from cl_flow.strategies import STRATEGIES
 from cl_flow.training.step import WARM_UP
 
 
+@checked
 def method_name(run: Run) -> str:
     """The strategy with its options.
 
@@ -42,6 +44,7 @@ def _short(value: Any) -> str:
     )
 
 
+@checked
 def kept_bytes(run: Run) -> float:
     """Bytes that the strategy keeps after the last task beside the model.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from analysis.experiments import table
 from analysis.scoring import METRICS, Scoring, true_masks
 from cl_flow.align import GaussianStats
+from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.registry import Registry
 from cl_flow.runs.run import Run
@@ -91,6 +92,7 @@ def _far_apart(x: Tensor, n: int) -> Tensor:
     return torch.tensor(chosen)
 
 
+@checked
 def baselines(
     runs: Run | Iterable[Run],
     *,
@@ -115,12 +117,7 @@ def baselines(
         after the last task. The parts `logp` and `product` are the same: there is no
         entropy.
     """
-    unknown = sorted(set(detector) - set(DETECTORS))
-    if unknown:
-        raise KeyError(
-            f"Unknown detector {', '.join(unknown)}; "
-            f"known: {', '.join(sorted(DETECTORS))}."
-        )
+    refuse_unknown("detector", detector, sorted(DETECTORS))
     frame = _detected(runs, detector=tuple(detector), scoring=scoring)
     return frame.assign(strategy=frame.pop("detector"))
 

@@ -12,15 +12,17 @@ import pandas as pd
 from analysis import conventions
 from analysis.detection.conclude import r_matrix
 from analysis.detection.measure import evaluate
-from analysis.experiments import refuse_unlike_runs
+from analysis.experiments import refuse_unlike_runs, several_runs
 from analysis.methods.conclude import COMPARED, against_reference, over_seeds
 from analysis.methods.costs import kept_bytes, method_name, step_cost
+from analysis.rows import of_tables
 from analysis.scoring import Scoring
 from cl_flow.runs.run import Run
 
 Key = tuple[str, str, int]  # method, strategy, seed
 
 
+@of_tables
 def compare_methods(
     runs: Iterable[Run],
     *,
@@ -63,6 +65,7 @@ def compare_methods(
     return over_seeds(rows)
 
 
+@of_tables
 def contrast_methods(
     runs: Iterable[Run],
     *,
@@ -93,6 +96,7 @@ def contrast_methods(
     return against_reference(rows, against)
 
 
+@of_tables
 def per_seed(
     runs: Iterable[Run],
     *,
@@ -107,7 +111,7 @@ def per_seed(
     Returns:
         One row per `method strategy seed metric quantity`, with its `value`.
     """
-    runs = list(runs)
+    runs = several_runs(per_seed, runs)
     refuse_unlike_runs(runs, options=False)
     choice = {"metric": COMPARED, "part": part, "given": (given,)}
     scoring = dataclasses.replace(scoring, **choice)

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import matching
+from analysis.rows import matching, of_tables
 from analysis.style import (
     LABELS,
     MARKERS,
@@ -27,6 +27,7 @@ WORD_OPTION = re.compile(r" [a-z]+[,)]")
 REFERENCE_LINES = {"joint": "-", "finetune": "--", "x_gaussian": ":", "x_knn": "-."}
 
 
+@of_tables
 def plot_bytes(
     compared: pd.DataFrame,
     *,
@@ -78,6 +79,7 @@ def plot_bytes(
     return ax
 
 
+@of_tables
 def plot_stability(
     compared: pd.DataFrame,
     *,

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from analysis.intervals import interval_of
-from analysis.rows import matching
+from analysis.rows import matching, of_tables
 
 
+@of_tables
 def summarise_methods(
     compared: pd.DataFrame,
     contrasts: pd.DataFrame,

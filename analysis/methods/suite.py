@@ -24,6 +24,7 @@ from analysis.methods.costs import kept_bytes
 from analysis.methods.detectors import baselines
 from analysis.methods.measure import compare_methods, contrast_methods
 from analysis.studies import Study
+from cl_flow.calls import checked
 from cl_flow.paths import DATA, atomic
 from cl_flow.runs.fitting import fit_all
 from cl_flow.runs.run import Run
@@ -48,6 +49,7 @@ class Suite(NamedTuple):
     contrasts: pd.DataFrame
 
 
+@checked
 def fit_methods(plan: Study) -> list[Run]:
     """Train the bounds and every method at every strength, every seed.
 
@@ -71,6 +73,7 @@ def _fit_at_equal_bytes(plan: Study) -> list[Run]:
     return plan.fit("replay", options={"budget_bytes": int(budget)})
 
 
+@checked
 def fit_few_methods(plan: Study) -> list[Run]:
     """Fine-tuning, joint training, and a method of each kind at one strength.
 
@@ -84,6 +87,7 @@ def fit_few_methods(plan: Study) -> list[Run]:
     return [*plan.fit("finetune", "joint"), *fit_all(few)]
 
 
+@checked
 def suite_hours(plan: Study) -> float:
     """Estimate the hours that `fit_methods` takes here.
 
@@ -107,6 +111,7 @@ def suite_hours(plan: Study) -> float:
     return seconds * len(plan.seeds) * runs / 3600 / (os.cpu_count() or 1)
 
 
+@checked
 def measure_methods(plan: Study) -> Suite:
     """Train and measure everything, and keep it.
 
@@ -129,6 +134,7 @@ def measure_methods(plan: Study) -> Suite:
     return suite
 
 
+@checked
 def load_methods(plan: Study) -> Suite | None:
     """Load what `measure_methods` kept of this study, or None."""
     paths = [_folder(plan) / f"methods-{name}.parquet" for name in Suite._fields]

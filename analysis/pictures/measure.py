@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.rows import of_tables
 from cl_flow.data.images import read_image, read_mask
 
 
+@of_tables
 def examples(
     samples: pd.DataFrame, tasks: Sequence[Sequence[str]], *, per_category: int = 4
 ) -> pd.DataFrame:

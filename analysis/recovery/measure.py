@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from analysis.experiments import table
 from analysis.scoring import Scoring, measure, task_of
+from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features, union
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -269,8 +270,7 @@ def retrain_(
         seed: Seeds the batches.
         watch: As in `cl_flow.training.loop.train`.
     """
-    if update not in UPDATES:
-        raise KeyError(f"Unknown update {update!r}; known: {', '.join(UPDATES)}.")
+    refuse_unknown("update", update, UPDATES)
     for level in model.levels:
         level.flow.requires_grad_("flow" in UPDATES[update])
         level.mixture.requires_grad_("mixture" in UPDATES[update])
@@ -287,6 +287,7 @@ def retrain_(
     return model
 
 
+@checked
 def step_meanings(run: Run, *, shots: int) -> dict[str, int]:
     """Optimizer steps that one step of few-shot training may mean.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cl_flow.align.statistics.algebra import eye_like
+from cl_flow.calls import refuse_unknown
 from cl_flow.model.frames import Frames
 from cl_flow.model.mixture import Mixture
 
@@ -47,8 +48,7 @@ def moved(
         >>> torch.equal(centers(after)[1], mixture.mu[1])
         True
     """
-    if head not in HEADS:
-        raise KeyError(f"Unknown head {head!r}; known: {', '.join(HEADS)}.")
+    refuse_unknown("head", head, HEADS)
     ids = list(classes)
     weight = weight.to(mixture.mu)
     bias = bias.to(mixture.mu)

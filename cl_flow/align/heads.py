@@ -18,6 +18,7 @@ from cl_flow.align.one_class import with_frame, with_values
 from cl_flow.align.stand_ins import stand_ins_of
 from cl_flow.align.statistics.algebra import eye_like
 from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.calls import refuse_unknown
 from cl_flow.model.mixture import Mixture
 
 Maker = Callable[[Tensor, int], tuple[Policy, int]]
@@ -47,8 +48,7 @@ def headed(
         head: `"means"` or `"full"`.
         shrinkage: Of the covariance.
     """
-    if head not in HEADS:
-        raise KeyError(f"Unknown head {head!r}; known: {', '.join(HEADS)}.")
+    refuse_unknown("head", head, HEADS)
     share = stats.n / stats.n.sum()
     mean = share @ stats.mean
     root = eye_like(mean)

@@ -12,11 +12,13 @@ from cl_flow.align.affine import frames_of
 from cl_flow.align.em import Head, Tied, affine_map, tied_components
 from cl_flow.align.one_class import with_frame, with_values
 from cl_flow.align.statistics.algebra import eye_like
+from cl_flow.calls import checked, refuse_unknown
 from cl_flow.model.mixture import Mixture
 
 FAMILIES = ("means", "offsets", "diagonal", "full", "affine")
 
 
+@checked
 @torch.no_grad()
 def refit(
     mixture: Mixture,
@@ -92,8 +94,7 @@ def refit(
         >>> torch.equal(fitted.mu[1], mixture.mu[1])
         True
     """
-    if family not in FAMILIES:
-        raise KeyError(f"Unknown family {family!r}; known: {', '.join(FAMILIES)}.")
+    refuse_unknown("family", family, FAMILIES)
     if z.ndim != 2 or z.shape[1] != mixture.dim or not len(y) or len(z) % len(y):
         raise ValueError(
             f"Expected latents (N, {mixture.dim}), N a multiple of {len(y)}; "

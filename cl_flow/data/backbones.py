@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cl_flow.calls import checked
 from cl_flow.data.weights import PACKAGES, find_weights, read_package, weights_digest
 from cl_flow.devices import seeded
 from cl_flow.identity import settle
@@ -66,6 +67,7 @@ class FeatureConfig:
             )
 
 
+@checked
 def load_backbone(config: FeatureConfig) -> tuple[nn.Module, dict]:
     """The frozen backbone in evaluation mode, and its facts.
 

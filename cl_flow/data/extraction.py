@@ -21,6 +21,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from cl_flow.calls import checked
 from cl_flow.data.backbones import FeatureConfig, backbone_facts, load_backbone
 from cl_flow.data.features import Features
 from cl_flow.data.inference import infer, precision_on
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 WITHOUT_CHECKSUM = (".bmp", ".tif", ".tiff")
 
 
+@checked
 def load_features(
     samples: pd.DataFrame,
     config: FeatureConfig | None = None,
@@ -66,8 +68,6 @@ def load_features(
     config = config or FeatureConfig()
     if not len(samples):
         raise ValueError("Expected at least one sample; got an empty table.")
-    if batch_size < 1:
-        raise ValueError(f"Expected a batch of one image or more; got {batch_size}.")
     facts = {
         **dataclasses.asdict(config),
         **backbone_facts(config),

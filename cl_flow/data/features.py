@@ -18,6 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from cl_flow.calls import checked
 from cl_flow.data.store import open_levels, open_whole, store_levels
 from cl_flow.data.whitening import principal_directions, project
 from cl_flow.identity import digest_of
@@ -168,12 +169,13 @@ class Features:
         return f"Features({len(self)} images of {n} categories; levels {levels})"
 
 
+@checked
 def union(parts: Sequence[Features]) -> Features:
     """The images of several selections of the same features, in order."""
-    if not parts or any(part.levels is not parts[0].levels for part in parts):
+    if any(part.levels is not parts[0].levels for part in parts):
         raise ValueError(
-            "Expected selections of the same features; got none, or features of "
-            "different extractions."
+            "Expected selections of the same features; got features of different "
+            "extractions."
         )
     samples = pd.concat([part.samples for part in parts], ignore_index=True)
     return dataclasses.replace(

@@ -3,7 +3,14 @@
 Whatever a camera or a labelling tool wrote becomes 8-bit RGB or a boolean array.
 """
 
-__all__ = ["image_size", "read_image", "read_mask", "read_pixels"]
+__all__ = [
+    "PICTURES",
+    "image_size",
+    "n_pages",
+    "read_image",
+    "read_mask",
+    "read_pixels",
+]
 
 import struct
 from pathlib import Path
@@ -11,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from cl_flow.calls import checked
 
 # What Pillow raises, beside OSError, on files that are cut short, damaged or beyond its
 # limit of pixels.
@@ -23,10 +32,18 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 
+# Suffixes of pictures, those included that Pillow does not read by itself.
+PICTURES = frozenset(
+    {".heic", ".heif", ".dng", ".nef", ".cr2", ".arw", ".raw"}.union(
+        Image.registered_extensions()
+    )
+)
+
 # Chunks of a PNG that may hold EXIF, wherever they stand.
 _PNG_TAGS = (b"eXIf", b"iTXt", b"zTXt", b"tEXt")
 
 
+@checked
 def read_image(path: str | Path) -> Image.Image:
     """Read an image as 8-bit RGB, turned upright by its EXIF orientation.
 
@@ -67,6 +84,7 @@ def read_pixels(path: str | Path) -> torch.Tensor:
     return torch.from_numpy(np.array(read_image(path))).permute(2, 0, 1)
 
 
+@checked
 def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     """Read a mask: every pixel that is not black is a defect.
 
@@ -134,6 +152,7 @@ def _deep_colours(path: str | Path) -> np.ndarray | None:
     return pixels[:n_colours].transpose(1, 2, 0)
 
 
+@checked
 def image_size(path: str | Path) -> tuple[int, int]:
     """Return width and height in pixels as `read_image` would.
 
@@ -154,6 +173,22 @@ def image_size(path: str | Path) -> tuple[int, int]:
                 image.load()
             sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             return image.size[::-1] if sideways else image.size
+    except (OSError, *_UNREADABLE) as error:
+        raise _unreadable(path, error) from error
+
+
+def n_pages(path: str | Path) -> int:
+    """Pages, or frames, of a picture; only the first is read.
+
+    Args:
+        path: As for `read_image`.
+
+    Raises:
+        FileNotFoundError, ValueError: As `image_size`.
+    """
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1)
     except (OSError, *_UNREADABLE) as error:
         raise _unreadable(path, error) from error
 

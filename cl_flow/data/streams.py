@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cl_flow.calls import checked
 from cl_flow.data.features import Features
 from cl_flow.identity import settle
 
@@ -77,6 +78,7 @@ class Task:
         return f"Task({self.index}: {names}; {len(self.features)} images)"
 
 
+@checked
 def task_order(
     categories: Iterable[str], config: StreamConfig | None = None
 ) -> list[tuple[str, ...]]:
@@ -106,6 +108,7 @@ def task_order(
     )
 
 
+@checked
 def read_order(path: str | Path) -> StreamConfig:
     """Stream that a text file fixes: a line for each task, naming its categories.
 
@@ -127,6 +130,7 @@ def read_order(path: str | Path) -> StreamConfig:
     return StreamConfig(split=tuple(map(len, tasks)), order=order)
 
 
+@checked
 def make_stream(features: Features, config: StreamConfig | None = None) -> list[Task]:
     """Cut features into tasks; only normal training images enter."""
     training = features.where(split="train", label=0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from cl_flow.calls import checked
 from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.datasets import DATASETS
 from cl_flow.data.streams import StreamConfig
@@ -178,6 +179,7 @@ def build_config(cls: type, values: Mapping[str, Any]) -> Any:
     return cls(**arguments)
 
 
+@checked
 def load_samples(config: RunConfig) -> pd.DataFrame:
     """Samples of a config's dataset."""
     return DATASETS[config.dataset](config.folder)

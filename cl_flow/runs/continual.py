@@ -9,6 +9,7 @@ from functools import partial
 import pandas as pd
 import torch
 
+from cl_flow.calls import checked
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.placement import ONE_DIMENSION_EACH
@@ -57,6 +58,7 @@ def _refuse_crowd(stream: Sequence[Task], run: Run) -> None:
         )
 
 
+@checked
 def learn(
     model: FlowModel,
     strategy: Strategy,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from cl_flow.calls import checked
 from cl_flow.data.datasets import DATASETS
 from cl_flow.devices import pick_device
 from cl_flow.runs.config import RunConfig
@@ -24,6 +25,7 @@ from cl_flow.strategies import STRATEGIES, Strategy
 ON_A_GPU = 4
 
 
+@checked
 def fit(
     config: RunConfig,
     *,
@@ -62,6 +64,7 @@ def fit(
     return run
 
 
+@checked
 def fit_all(
     configs: Sequence[RunConfig],
     *,

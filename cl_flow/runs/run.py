@@ -20,6 +20,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from cl_flow.calls import fitted
 from cl_flow.data.extraction import load_features
 from cl_flow.data.features import Features
 from cl_flow.data.streams import Task, make_stream, task_order
@@ -166,7 +167,14 @@ class Run:
         return n
 
     def __getitem__(self, step: int) -> Snapshot:
+        """Model after a task, counted from the first or from the last.
+
+        Raises:
+            TypeError: Not one number; `[run[step] for step in …]` takes several.
+            IndexError: No such task is learnt.
+        """
         n = len(self)
+        step = fitted("run[step]", step, int)
         if not -n <= step < n:
             raise IndexError(
                 f"Expected a step between {-n} and {n - 1} of {self.name}; got {step}."

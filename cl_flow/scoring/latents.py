@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_flow.calls import checked
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread
 from cl_flow.model.flow import FlowModel, Level
@@ -54,6 +55,7 @@ class Latents(Features):
             yield list(zip(self.read(chosen), log_dets))
 
 
+@checked
 @torch.inference_mode()
 @one_thread
 def encode(model: FlowModel, features: Features) -> Latents:
@@ -92,6 +94,7 @@ def encode(model: FlowModel, features: Features) -> Latents:
     )
 
 
+@checked
 def encoded(
     model: FlowModel,
     features: Features,

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+from cl_flow.calls import checked
+
 # Images at a time.
 BATCH = 32
 
 
+@checked
 def anomaly_maps(
     levels: list[Tensor],
     grids: Sequence[tuple[int, int]],

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread
 from cl_flow.model.flow import FlowModel
@@ -56,8 +57,7 @@ class Scores:
 
     def maps(self, part: str) -> Tensor:
         """Maps (n, H, W) of one part of `PARTS`."""
-        if part not in PARTS:
-            raise KeyError(f"Unknown part {part!r}; known: {', '.join(PARTS)}.")
+        refuse_unknown("part", part, PARTS)
         return getattr(self, part)
 
     def image(self, part: str) -> Tensor:
@@ -66,6 +66,7 @@ class Scores:
         return pixels.amax(1)
 
 
+@checked
 @torch.inference_mode()
 @one_thread
 def calibrate(
@@ -112,6 +113,7 @@ def calibrate(
     return Calibration(values)
 
 
+@checked
 @torch.inference_mode()
 @one_thread
 def score(

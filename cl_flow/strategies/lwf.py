@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.data.patches import Batch
 from cl_flow.data.streams import Task
@@ -53,10 +54,7 @@ class LwF(Strategy):
         self, *, strength: float = 1e2, on: str = "posterior", temperature: float = 2.0
     ) -> None:
         super().__init__()
-        if on not in TARGETS:
-            raise ValueError(
-                f"Unknown target {on!r} of LwF; known: {', '.join(TARGETS)}."
-            )
+        refuse_unknown("target of LwF", on, TARGETS)
         self.strength = strength
         self.on = on
         self.temperature = temperature

@@ -11,6 +11,7 @@ import pytest
 import analysis
 from analysis import evaluate, forgetting_table, r_matrix, summary
 from analysis.detection.conclude import task_table
+from analysis.intervals import Resampling
 from analysis.methods import compare_methods
 from analysis.rows import ALIKE, refuse_unlike
 from cl_flow import StreamConfig, fit
@@ -52,14 +53,23 @@ def mixed(column: str) -> pd.DataFrame:
 @pytest.mark.parametrize("name", sorted(set(takers()) - SEVERAL))
 def test_runs_that_are_not_alike_are_refused(name, column):
     function = takers()[name]
-    needed = [
-        parameter
+    others = {
+        "points": [0.0],
+        "order": "shuffled",
+        "policy": "figmn",
+        "level": "mean",
+        "part": "product",
+        "per_category": 4,
+        "resampling": Resampling(),
+    }
+    needed = {
+        parameter.name: others.get(parameter.name, mixed(column))
         for parameter in inspect.signature(function).parameters.values()
         if parameter.default is parameter.empty
-        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    ]
+        and parameter.kind is not parameter.VAR_KEYWORD
+    }
     with pytest.raises(ValueError, match=f"got {column}.* 'same', 'other'. Choose one"):
-        function(mixed(column), *[None] * (len(needed) - 1))
+        function(**needed)
 
 
 def test_there_are_functions_to_hold_to_it():

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +57,25 @@ def test_data_are_looked_at(capsys, preset):
     assert "ant" in said(capsys, "data", "look", preset)
 
 
+def test_mvtec_is_fetched_by_who_accepts_its_licence(capsys, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        "cl_flow.data.datasets.mvtec.fetch", lambda root: asked.append(root) or root
+    )
+    place = str(tmp_path / "mvtec")
+    assert cli.main(["data", "look", "mvtec"]) == 2
+    assert "cl-flow data fetch" in capsys.readouterr().err
+    assert cli.main(["data", "fetch", "--root", place]) == 2 and not asked
+    assert "CC BY-NC-SA 4.0" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    for answer, code in (("", 2), ("n", 2), ("y", 0)):
+        monkeypatch.setattr("builtins.input", lambda question, said=answer: said)
+        assert cli.main(["data", "fetch", "--root", place]) == code
+    assert asked == [place]
+    assert cli.main(["data", "fetch", "--root", place, "--yes"]) == 0
+    assert asked == [place, place]
+
+
 def test_broken_data_are_refused_in_a_sentence(capsys, tmp_path):
     (tmp_path / "ant" / "train" / "good").mkdir(parents=True)
     assert cli.main(["data", "look", str(tmp_path)]) == 2
@@ -81,7 +101,7 @@ def test_options_of_a_strategy(capsys, preset, tiny):
 
 @pytest.mark.parametrize(("words", "message"), [
     (("fit", "tiny-preset", "ewc", "--option", "strength"), "as name=value; got 'stre"),
-    (("fit", "tiny-preset", "ewc", "--option", "force=1"), "Unknown option force"),
+    (("fit", "tiny-preset", "ewc", "--option", "force=1"), "Unknown option of EWC 'force'"),
     (("fit", "tiny-preset", "ewc", "lwf", "--option", "a=1"), "options for one strate"),
     (("fit", "tiny-preset", "magic"), "Unknown strategy 'magic'; known: "),
     (("fit", "nothing"), "Unknown preset 'nothing'; known: "),

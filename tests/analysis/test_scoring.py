@@ -101,7 +101,7 @@ def test_a_contrast_of_planted_scores():
 
 
 def test_wrong_input_is_named(run):
-    with pytest.raises(KeyError, match="Unknown metric auc; known: image_auroc"):
+    with pytest.raises(KeyError, match="Unknown metric 'auc'; known: image_auroc"):
         measure(
             run[0].model(), run.features, run.tasks[0], scoring=Scoring(metric="auc")
         )

@@ -86,7 +86,9 @@ def test_options_are_completed_by_the_methods_own_defaults():
 
 
 def test_an_unknown_option_is_named_beside_the_known_ones():
-    with pytest.raises(TypeError, match="Unknown option force.*known: strength, kept"):
+    with pytest.raises(
+        TypeError, match="Unknown option of Method 'force'.*known: strength, kept"
+    ):
         completed(Method, {"force": 1})
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from cl_flow.align.statistics.algebra import over_matrices
 from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.align.statistics.precision import PrecisionStats
+from cl_flow.calls import checked
 from cl_flow.registry import Registry
 
 POLICIES: Registry = Registry("policy")
@@ -157,6 +158,7 @@ class Policy(Protocol):
         ...
 
 
+@checked
 def learn_mixture(
     x: Tensor,
     policy: Policy,

@@ -11,10 +11,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 from tqdm.auto import tqdm
 
-from cl_flow.data.images import read_image, read_mask
+from cl_flow.data.images import n_pages, read_image, read_mask
 
 SHOWN = 10
 
@@ -81,8 +80,7 @@ def _doubts(image_path: str, mask_path: str) -> Iterator[str]:
         yield f"a mask without a defect: {mask_path}"
     if mask.all():
         yield f"a mask that is a defect all over: {mask_path}"
-    with Image.open(image_path) as image:
-        pages = getattr(image, "n_frames", 1)
+    pages = n_pages(image_path)
     if pages > 1:
         yield f"{pages} pages, of which the first is read: {image_path}"
 

@@ -18,16 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
 from cl_flow.data.datasets.base import COLUMNS, DATASETS
+from cl_flow.data.images import PICTURES
 
 # A mask calls every non-zero pixel a defect, and JPEG smears non-zero pixels around an
 # edge: no JPEG masks.
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 IMAGE_SUFFIXES = (*MASK_SUFFIXES, ".jpg", ".jpeg", ".jfif", ".webp")
-# Pictures that Pillow does not know by itself.
-OTHER_PICTURES = {".heic", ".heif", ".dng", ".nef", ".cr2", ".arw", ".raw"}
 
 # Names of folders that hold normal images, whatever the layout calls its own.
 NORMAL = {"good", "ok", "normal", "nominal", "defect_free", "defect-free", "no_defect"}
@@ -310,11 +308,9 @@ def _images(where: Path) -> list[Path]:
 
 def _tell_left_out(where: Path) -> None:
     """Warn of pictures that are not read: of other kinds, or in folders below."""
-    pictures = OTHER_PICTURES.union(Image.registered_extensions())
-    others = pictures.difference(IMAGE_SUFFIXES)
-    left_out = len(_files(where, others))
-    below = [name for name in _subfolders(where) if _files(where / name, pictures)]
-    left_out += sum(len(_files(where / name, pictures)) for name in below)
+    left_out = len(_files(where, PICTURES.difference(IMAGE_SUFFIXES)))
+    below = [name for name in _subfolders(where) if _files(where / name, PICTURES)]
+    left_out += sum(len(_files(where / name, PICTURES)) for name in below)
     if left_out:
         places = f", for example in {where / below[0]}" if below else ""
         warnings.warn(

@@ -56,7 +56,20 @@ def mvtec(root: str | Path, *, categories: Iterable[str] = CATEGORIES) -> pd.Dat
         FileNotFoundError, NotADirectoryError, ValueError: As
             `cl_flow.data.datasets.folder.read_tree`.
     """
+    if not Path(root).expanduser().exists():
+        raise FileNotFoundError(
+            f"Expected MVTec AD in {root}; got no such folder. `cl-flow data fetch` "
+            f"downloads it once you accept its licence ({terms()}); where it is "
+            "elsewhere, root= names the folder."
+        )
     return read_tree(root, dataset="mvtec", categories=categories)
+
+
+def terms() -> str:
+    """Size, licence and home of MVTec AD, in words."""
+    source = json.loads(MIRRORS.read_text())["mvtec"]
+    size = f"{source['bytes'] / 1e9:.1f} GB"
+    return f"{size}, {source['licence']}, {source['homepage']}"
 
 
 def fetch(

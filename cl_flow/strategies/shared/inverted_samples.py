@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cl_flow.align.draws import inverted_patches, mixture_draws
 from cl_flow.align.laws import Gaussians, latent_gaussians, pool_gaussians
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.patches import PatchPool
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
@@ -34,10 +35,7 @@ class InvertedSamples:
     """
 
     def __init__(self, *, law: str, pool: int) -> None:
-        if law not in LAWS:
-            raise ValueError(
-                f"Unknown law of latents {law!r}; known: {', '.join(LAWS)}."
-            )
+        refuse_unknown("law of latents", law, LAWS)
         self.law = law
         self.pool = pool
         self.old: FlowModel | None = None

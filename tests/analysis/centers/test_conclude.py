@@ -75,7 +75,7 @@ def test_nearest_centers_and_lookalikes(pairs):
 
 
 def test_wrong_input_is_named(pairs):
-    with pytest.raises(KeyError, match="level '7'; known: mean"):
+    with pytest.raises(ValueError, match="level='7'; there are: mean"):
         nearest_centers(pairs, level="7")
     with pytest.raises(ValueError, match="one strategy; got finetune, joint"):
         nearest_centers(pd.concat([pairs, pairs.assign(strategy="joint")]))

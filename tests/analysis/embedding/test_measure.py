@@ -200,7 +200,7 @@ def test_one_step_can_be_aligned_with_itself(tiny, tmp_path):
     ({"method": "tsne"}, KeyError, "method 'tsne'; known: aligned, .*joint"),
     ({"space": "pixels"}, KeyError, "space 'pixels'; known: latents, features"),
     ({"level": 2}, ValueError, "level below 2"),
-    ({"n_patches": 0}, ValueError, "n_patches ≥ 1"),
+    ({"n_patches": 0}, ValueError, r"n_patches=…\) 1 or more"),
     ({"n_neighbors": 500, "n_patches": 4}, ValueError, "n_neighbors < "),
 ])  # fmt: skip
 def test_wrong_input_is_named(run, options, error, words):

@@ -124,5 +124,7 @@ def test_a_map_per_class_needs_the_fit_per_class():
 
 
 def test_wrong_input_is_named(run):
-    with pytest.raises(KeyError, match="Unknown source noise; known: images, mixture"):
+    with pytest.raises(
+        KeyError, match="Unknown source 'noise'; known: images, mixture"
+    ):
         transport(run, source=("noise",))

@@ -132,7 +132,7 @@ def test_baselines_forget_nothing_and_have_the_form_of_evaluate(runs, others):
         4 * (1 + d + d * (d + 1) // 2) for d in dims
     )
     with pytest.raises(
-        KeyError, match="Unknown detector patchcore; known: x_gaussian, x_knn"
+        KeyError, match="Unknown detector 'patchcore'; known: x_gaussian, x_knn"
     ):
         baselines(runs[0], detector=("patchcore",))
 
@@ -156,7 +156,7 @@ def test_contrasts_pair_the_seeds(runs, others, compared):
     assert image["single"] == pytest.approx(
         means.loc["single", "value"] - means.loc["finetune", "value"]
     )
-    with pytest.raises(KeyError, match="Unknown method 'tuned'; known: .*finetune"):
+    with pytest.raises(ValueError, match="method='tuned'; there are: .*finetune"):
         contrast_methods(runs, against="tuned")
 
 

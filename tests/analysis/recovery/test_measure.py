@@ -3,7 +3,6 @@ should and nothing more.
 """
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -217,8 +216,6 @@ def test_wrong_input_is_named(run, tiny, tmp_path):
 )
 def test_one_step_may_mean_a_batch_a_pass_or_a_meta_epoch(run, train, steps):
     """Five images of three categories in batches of 6: two of them a pass."""
-    other = SimpleNamespace(
-        tasks=run.tasks,
-        config=run.config.replace(train=replace(run.config.train, **train)),
-    )
+    other = Run(run.folder)
+    other.config = run.config.replace(train=replace(run.config.train, **train))
     assert step_meanings(other, shots=5) == steps

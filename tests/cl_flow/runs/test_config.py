@@ -136,7 +136,7 @@ def test_what_an_older_version_did_not_know_has_its_default(tiny):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"force": 1}, "Unknown option force of EWC; known: strength"),
+    ({"force": 1}, "Unknown option of EWC 'force'; known: strength"),
 ])  # fmt: skip
 def test_an_unknown_option_is_refused_before_anything_is_written(
     tiny, options, message

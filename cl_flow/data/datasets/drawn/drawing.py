@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.datasets.drawn.canvas import PLANE, SIZE, Scene
 from cl_flow.data.datasets.drawn.categories import CATEGORIES
 
@@ -84,8 +85,7 @@ def draw(
 
 
 def _looked_up(kind: str, name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise KeyError(f"Unknown {kind} {name!r}; known: {', '.join(known)}.")
+    refuse_unknown(kind, name, known)
     return known[name]
 
 
