@@ -19,7 +19,7 @@ from analysis.scoring import METRICS, Scoring
 from analysis.source import code_digest, source_digest
 from cl_flow.calls import bind, fit_arguments, fitted
 from cl_flow.identity import differing, digest_of
-from cl_flow.paths import atomic
+from cl_flow.paths import atomic, sweep
 from cl_flow.runs.run import Run
 
 log = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ def _kept(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """A table as it is read again; where the disk takes it, it is kept there."""
     stored = BytesIO()
     frame.to_parquet(stored)
+    sweep(path.parent, seconds=3600)
     try:
         with atomic(path) as temporary:
             temporary.write_bytes(stored.getvalue())

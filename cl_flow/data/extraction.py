@@ -28,7 +28,7 @@ from cl_flow.data.inference import infer, precision_on
 from cl_flow.data.store import BrokenCache, checksums, open_levels, open_whole
 from cl_flow.devices import pick_device
 from cl_flow.identity import digest_of
-from cl_flow.paths import DATA, atomic, folder_name
+from cl_flow.paths import DATA, atomic, folder_name, sweep
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ def load_features(
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             known = open_whole(folder)
+            sweep(folder)
             if known is None:
                 if (folder / "complete.json").is_file():  # of what is broken, nothing
                     (folder / "progress.json").unlink(missing_ok=True)

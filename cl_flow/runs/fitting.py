@@ -13,6 +13,7 @@ import torch
 from cl_flow.calls import checked
 from cl_flow.data.datasets import DATASETS
 from cl_flow.devices import pick_device
+from cl_flow.paths import sweep
 from cl_flow.runs.config import RunConfig
 from cl_flow.runs.continual import learn_stream
 from cl_flow.runs.processes import fit_in_processes
@@ -57,6 +58,7 @@ def fit(
     where = pick_device(device)  # before a run is begun, or what it learnt thrown away
     run = Run.at(config, folder=folder)
     with run.lock():
+        sweep(run.folder)
         if overwrite:
             run.clear()
         if not run.is_complete:

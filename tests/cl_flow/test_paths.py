@@ -1,8 +1,11 @@
 """A file appears whole or not at all."""
 
+import subprocess
+import sys
+
 import pytest
 
-from cl_flow.paths import atomic
+from cl_flow.paths import atomic, sweep
 
 
 def test_a_file_appears_when_all_went_well(tmp_path):
@@ -19,3 +22,20 @@ def test_an_interruption_leaves_the_old_file_and_no_debris(tmp_path):
         raise KeyboardInterrupt
     assert (tmp_path / "file").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
+    code = (
+        "import os, sys; from cl_flow.paths import atomic\n"
+        "with atomic(sys.argv[1]) as path:\n"
+        "    path.write_text('half'); os.kill(os.getpid(), 9)\n"
+    )
+    target = tmp_path / "step-00.safetensors"
+    subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    (tmp_path / ".lock").touch()
+    (tmp_path / "losses.csv").touch()
+    assert len(list(tmp_path.iterdir())) == 3 and not target.exists()
+    sweep(tmp_path, seconds=3600)
+    assert len(list(tmp_path.iterdir())) == 3, "somebody may be at it"
+    sweep(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {".lock", "losses.csv"}

@@ -18,6 +18,7 @@ import torch
 
 from cl_flow import STRATEGIES, Run, RunConfig, fit
 from cl_flow.model.placement import ONE_DIMENSION_EACH, PLACEMENTS
+from cl_flow.paths import PARTIAL
 from cl_flow.runs.fitting import fit_all
 from cl_flow.strategies import Strategy
 
@@ -101,9 +102,11 @@ def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(run) >= 1
+    (run.folder / f".losses{PARTIAL}abcdefgh.csv").write_text("half")
     assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(
         whole
     )
+    assert not list(run.folder.glob(f".*{PARTIAL}*"))
 
 
 @pytest.mark.skipif(
