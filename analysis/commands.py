@@ -94,9 +94,11 @@ def data_look(arguments: argparse.Namespace) -> Answer:
 
 def data_fetch(arguments: argparse.Namespace) -> Answer:
     """Download MVTec AD, once its licence is accepted."""
-    from cl_flow.data.datasets.mvtec import fetch, terms
+    from cl_flow.data.datasets.mvtec import fetch, is_complete, terms
 
-    if not (arguments.yes or _agreed(f"MVTec AD: {terms()}. Download it?")):
+    question = f"MVTec AD: {terms()}. Download it?"
+    is_wanted = is_complete(arguments.root) or arguments.yes or _agreed(question)
+    if not is_wanted:
         raise ValueError(
             f"Expected --yes, which accepts the licence of MVTec AD ({terms()}); got "
             "no agreement, and nothing was downloaded."
@@ -109,7 +111,9 @@ def _agreed(question: str) -> bool:
     """Whether the person at the terminal, if there is one, says yes."""
     if not sys.stdin.isatty():
         return False
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def fit(arguments: argparse.Namespace) -> Answer:

@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.rows import refuse_unlike
 from analysis.scoring import METRICS, Scoring
 from analysis.source import code_digest, source_digest
-from cl_flow.calls import bind, fit_arguments, fitted
+from cl_flow.calls import RANGES, bind, fit_arguments, fitted, refuse_none
 from cl_flow.identity import differing, digest_of
 from cl_flow.paths import atomic, sweep
 from cl_flow.runs.run import Run
@@ -36,19 +36,38 @@ def table(function: Experiment) -> Experiment:
     function depends on: what is stale is computed anew, what is not costs milliseconds.
     """
     signature = inspect.signature(function)
+    first = next(iter(signature.parameters))
 
     @functools.wraps(function)
-    def lifted(runs: Run | Iterable[Run], **options: Any) -> pd.DataFrame:
+    def lifted(*args: Any, **options: Any) -> pd.DataFrame:
+        if "runs" in options:
+            options[first] = options.pop("runs")
         options = _gathered(signature, options)
-        bound = bind(function, signature, (runs,), options)
-        runs = several_runs(function, runs)
-        bound.arguments[next(iter(signature.parameters))] = runs[0]
-        fit_arguments(function, bound)  # an error before any work
-        options = bound.kwargs
+        bound = bind(function, signature, args, options)
+        runs = several_runs(function, bound.arguments[first])
+        bound.arguments[first] = runs[0]
+        # A function of the user's own may mean something else by a name.
+        is_ours = function.__module__.startswith("analysis.")
+        fit_arguments(function, bound, RANGES if is_ours else {})
+        refuse_none(function, bound)
+        options = _named(signature, bound)
         frames = [key_columns(_cached(function, run, options), run) for run in runs]
         return pd.concat(frames, ignore_index=True)
 
     return lifted
+
+
+def _named(
+    signature: inspect.Signature, bound: inspect.BoundArguments
+) -> dict[str, Any]:
+    """Every argument but the runs by its name."""
+    _, *others = bound.arguments
+    options = {}
+    for name in others:
+        value = bound.arguments[name]
+        is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        options.update(value if is_rest else {name: value})
+    return options
 
 
 def several_runs(function: Callable, runs: Any) -> list[Run]:
@@ -60,7 +79,7 @@ def several_runs(function: Callable, runs: Any) -> list[Run]:
     """
     if isinstance(runs, Run):
         return [runs]
-    what = f"{function.__name__}(runs=…)"
+    what = f"{function.__name__}(run=…)"
     given = list(fitted(what, runs, Run | Iterable[Run]))
     for run in given:
         fitted(what, run, Run)
@@ -194,7 +213,7 @@ def _telling(function: Experiment, options: dict[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
     out = {}
     for name, value in options.items():
-        if value == parameters[name].default:
+        if name in parameters and value == parameters[name].default:
             continue
         out[name] = differing(value) if dataclasses.is_dataclass(value) else value
     return out

@@ -21,9 +21,16 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 from pandas.errors import UndefinedVariableError
 
-from cl_flow.calls import bind, checked, fit_arguments, refuse_unknown
+from cl_flow.calls import (
+    bind,
+    checked,
+    fit_arguments,
+    refuse_none,
+    refuse_unknown,
+)
 from cl_flow.paths import ASSETS
 
 P = ParamSpec("P")
@@ -75,37 +82,69 @@ def _careful(
                     "without any."
                 )
             refuse(table)
+        refuse_none(function, bound)
         try:
             return function(*bound.args, **bound.kwargs)
-        except (KeyError, AttributeError, UndefinedVariableError) as error:
-            column = _missing_column(error)
-            lacking = [name for name, t in tables.items() if column not in t.columns]
-            if column is None or not lacking:
-                raise
-            name = lacking[0]
-            raise ValueError(
-                _on_another_table(function, name, tables[name], column)
-            ) from error
+        except (MissingColumn, KeyError, AttributeError, UndefinedVariableError) as e:
+            for name, table in tables.items():
+                column = _missing_column(e, table)
+                if column is not None and column not in table.columns:
+                    raise MissingColumn(
+                        _on_another_table(function, name, table, column), column
+                    ) from e
+            raise
 
     return careful
 
 
-def _missing_column(error: Exception) -> str | None:
-    """Column that pandas did not find in a table, if that is what an error says."""
+class MissingColumn(ValueError):
+    """A table is another function's, as it lacks a column.
+
+    Args:
+        message: What was expected.
+        column: The column that is missing.
+    """
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
+def _missing_column(error: Exception, table: pd.DataFrame) -> str | None:
+    """Column that was looked for in a table, if that is what an error says."""
+    if isinstance(error, MissingColumn):
+        return error.column
     if isinstance(error, AttributeError):
         # A row of `itertuples` is a tuple called Pandas.
-        is_of_pandas = isinstance(error.obj, (pd.DataFrame, pd.Series))
         is_row = type(error.obj).__name__ == "Pandas"
-        return error.name if is_of_pandas or is_row else None
-    deepest = list(traceback.walk_tb(error.__traceback__))[-1][0]
-    if not deepest.f_globals.get("__name__", "").startswith("pandas."):
+        listed = "_fields" if is_row else "columns"
+        names = getattr(error.obj, listed, ())
+        names = error.obj.index if isinstance(error.obj, pd.Series) else names
+        return error.name if set(names) & set(table.columns) else None
+    asked = _asked_of_pandas(error)
+    if asked is None or not set(asked.columns) & set(table.columns):
         return None
-    named = re.search(r"'?(\w+)'?", str(error.args[0] if error.args else ""))
     if isinstance(error, UndefinedVariableError):
-        named = re.search(r"name '(\w+)'", str(error))
-    several = re.search(r"\['(\w+)'", str(error))
-    found = several or named
-    return found[1] if found else None
+        found = re.search(r"name '(\w+)'", str(error))
+        return found[1] if found else None
+    said = error.args[0] if error.args else None
+    if not isinstance(said, str) or said.startswith(("[", "None of", '"')):
+        found = re.search(r"'([^']+)'", str(said))
+        return found[1] if found else None
+    return said
+
+
+def _asked_of_pandas(error: Exception) -> pd.DataFrame | None:
+    """Table whose method raised an error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [frame.f_globals.get("__name__", "") for frame in frames]
+    ours = [i for i, name in enumerate(names) if not name.startswith("pandas.")]
+    if not ours or ours[-1] + 1 == len(frames):
+        return None
+    asked = frames[ours[-1] + 1].f_locals.get("self")
+    if isinstance(asked, DataFrameGroupBy):
+        asked = asked.obj
+    return asked if isinstance(asked, pd.DataFrame) else None
 
 
 def _on_another_table(
@@ -122,11 +161,11 @@ def _on_another_table(
     )
 
 
-@of_tables
 def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     """Rows that hold the given values, compared as text.
 
-    Values that no row holds are an error.
+    Raises:
+        ValueError: Values that no row holds, or a column that is not there.
 
     Example:
         >>> rows = pd.DataFrame({"part": ["logp", "product"], "value": [0.6, 0.9]})
@@ -134,6 +173,12 @@ def chosen(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
         [0.9]
     """
     for column, value in values.items():
+        if column not in frame.columns:
+            columns = ", ".join(map(str, frame.columns))
+            raise MissingColumn(
+                f"Expected a table with a column {column!r}; got one of {columns}.",
+                column,
+            )
         present = frame[column].astype(str)
         if str(value) not in set(present):
             known = ", ".join(present.unique())

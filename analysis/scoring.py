@@ -7,6 +7,7 @@ __all__ = [
     "is_defined",
     "measure",
     "scored",
+    "short_path",
     "task_of",
     "true_masks",
     "value_of",
@@ -18,6 +19,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -235,7 +237,7 @@ def _of_pixels(metric: str, test: Features, maps: Tensor) -> float:
     masks = true_masks(test, (height, width))
     if not masks.any():
         for category in test.categories:
-            _tell_once(category, "white pixel in the masks of its")
+            _tell_once(category, "white pixel in its masks: its metrics of pixels are")
         return math.nan
     return of_pixels(METRICS[metric], masks, maps)
 
@@ -243,12 +245,17 @@ def _of_pixels(metric: str, test: Features, maps: Tensor) -> float:
 def is_defined(metric: str, test: Features) -> bool:
     """Whether test images allow a metric; what they lack is told, once.
 
-    One of images needs normal and anomalous ones, one of pixels anomalous ones.
+    One of images needs normal and anomalous ones, one of pixels anomalous ones with
+    their masks.
     """
-    labels = test.samples["label"]
-    lacks = "" if (labels == 1).any() else "anomalous"
-    if not lacks and metric.startswith("image") and not (labels == 0).any():
-        lacks = "normal"
+    samples = test.samples
+    ill = samples["label"] == 1
+    is_of_images = metric.startswith("image")
+    lacks = "" if ill.any() else "anomalous test images: its metrics are"
+    if not lacks and is_of_images and ill.all():
+        lacks = "normal test images: its metrics of images are"
+    if not lacks and not is_of_images and (samples.loc[ill, "mask_path"] == "").any():
+        lacks = "mask of some anomalous test images: its metrics of pixels are"
     for category in test.categories if lacks else ():
         _tell_once(category, lacks)
     return not lacks
@@ -256,14 +263,10 @@ def is_defined(metric: str, test: Features) -> bool:
 
 @functools.cache
 def _tell_once(category: str, lacks: str) -> None:
-    which = {"normal": "metrics of images are", "anomalous": "metrics are"}
-    which = which.get(lacks, "metrics of pixels are")
     log.warning(
-        "%s has no %s test images: its %s NaN, and a task's mean is over its other "
-        "categories",
+        "%s has no %s NaN, and a task's mean is over its other categories",
         category,
         lacks,
-        which,
     )
 
 
@@ -289,7 +292,11 @@ class Scored(NamedTuple):
 
 
 def scored(
-    run: Run, scoring: Scoring, *, steps: Sequence[int] | None = None
+    run: Run,
+    scoring: Scoring,
+    *,
+    steps: Sequence[int] | None = None,
+    categories: Sequence[str] | None = None,
 ) -> Iterator[Scored]:
     """Scores of the test images of each category known at each step.
 
@@ -299,15 +306,25 @@ def scored(
         run: The run.
         scoring: How to score.
         steps: Indices of the last task learnt; all by default.
+        categories: Those to score; all that a step knows by default.
     """
     side = scoring.side(run.config.features.image_size)
     features = run.features
     chosen = range(len(run)) if steps is None else [step % len(run) for step in steps]
     for step in tqdm(chosen, desc=f"scoring {run.name}", unit="step", leave=False):
+        tested = [
+            name
+            for name in run[step].categories
+            if categories is None or name in categories
+        ]
+        if not tested:
+            continue
         model = run[step].model(pick_device())
-        known = features.where(category=list(model.categories))
+        # Routing scores an image under any class.
+        needed = model.categories if None in scoring.given else tested
+        known = features.where(category=list(needed))
         calibration = _calibration(model, known, scoring)
-        for category in model.categories:
+        for category in tested:
             test = known.where(split="test", category=category)
             for given in scoring.given:
                 scores = score(
@@ -326,6 +343,11 @@ def task_of(run: Run, category: str) -> int:
     return next(i for i, names in enumerate(run.tasks) if category in names)
 
 
+def short_path(path: str) -> str:
+    """Last folder and name of an image's file."""
+    return "/".join(Path(path).parts[-2:])
+
+
 # ---- ground truth
 
 
@@ -336,7 +358,7 @@ def true_masks(test: Features, size: tuple[int, int]) -> np.ndarray:
     is too small to be counted.
     """
     paths = zip(test.samples["image_path"], test.samples["mask_path"])
-    masks = [
+    masks = [  # of a normal image nothing is read
         _mask(image, mask, tuple(size), file_state(mask))
         if mask
         else np.zeros(size, dtype=bool)

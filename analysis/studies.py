@@ -302,6 +302,11 @@ def study(
     """
     seeds = _seeds(seeds)
     name = str(preset)
+    if not masks and name in PRESETS and not root:
+        raise ValueError(
+            f"Expected a folder, which may lack masks; got the preset {name!r}, whose "
+            "images have them."
+        )
     if name not in PRESETS:
         root = _only_folder(name, root)
         name = "photographs"

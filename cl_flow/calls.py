@@ -7,6 +7,8 @@ __all__ = [
     "fit_arguments",
     "fitted",
     "kinds_of",
+    "plain",
+    "refuse_none",
     "refuse_unknown",
     "sentence_on",
 ]
@@ -15,13 +17,13 @@ import difflib
 import functools
 import inspect
 import math
+import os
 import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
-
-import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +34,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "calibrate_on": (1, math.inf),
     "columns": (1, math.inf),
     "components": (1, math.inf),
-    "confidence": (0.01, 0.9999),
+    "confidence": (1e-6, 1 - 1e-6),
     "digits": (0, math.inf),
     "folds": (2, math.inf),
     "k": (1, math.inf),
@@ -129,29 +131,56 @@ def bind(
         if unknown:
             what = f"option of {function.__name__}"
             raise TypeError(sentence_on(what, unknown, known)) from None
-        raise TypeError(f"Expected {function.__name__}{signature}: {error}.") from None
+        said = str(error)
+        if "positional" in said:
+            said = "the others are named, as in " + f"{known[-1]}=…"
+        raise TypeError(
+            f"Expected {function.__name__}({', '.join(known)}); got another call: "
+            f"{said}."
+        ) from None
 
 
-def fit_arguments(function: Callable, bound: inspect.BoundArguments) -> None:
-    """Give bound arguments their declared types, or refuse them."""
+def fit_arguments(
+    function: Callable,
+    bound: inspect.BoundArguments,
+    ranges: Mapping[str, tuple[float, float]] = RANGES,
+) -> None:
+    """Give bound arguments their declared types, or refuse them.
+
+    Args:
+        function: Whose they are.
+        bound: By its signature; changed in place.
+        ranges: Least and largest number by name.
+
+    Raises:
+        TypeError, ValueError: As `fitted`.
+    """
     hints = _hints(inspect.unwrap(function))
     for name, value in bound.arguments.items():
         kind = bound.signature.parameters[name].kind
         if kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
             continue
-        if name not in hints:
-            continue
-        what = f"{function.__name__}({name}=…)"
-        value = fitted(what, value, hints[name], RANGES.get(name))
+        if name in hints:
+            what = f"{function.__name__}({name}=…)"
+            bound.arguments[name] = fitted(what, value, hints[name], ranges.get(name))
+
+
+def refuse_none(function: Callable, bound: inspect.BoundArguments) -> None:
+    """Refuse empty sequences where a default holds something, or there is none."""
+    for name, value in bound.arguments.items():
         default = bound.signature.parameters[name].default
         if isinstance(value, (tuple, list)) and not value and default != ():
+            what = f"{function.__name__}({name}=…)"
             raise ValueError(f"Expected {what} with one or more; got none.")
-        bound.arguments[name] = value
 
 
 @functools.cache
 def _hints(function: Callable) -> dict[str, Any]:
-    return typing.get_type_hints(function)
+    """Declared types; none where a name in them cannot be found at run time."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        return {}
 
 
 def fitted(
@@ -169,7 +198,7 @@ def fitted(
         TypeError: A value of another type.
         ValueError: A number out of the limits.
     """
-    value = _plain(value, hint)
+    value = plain(value, hint)
     if not _fits(value, hint):
         sources = [SOURCES[word] for word in _words(hint) if word in SOURCES]
         way_out = f" ({sources[0]})" if sources else ""
@@ -186,7 +215,9 @@ def _check_range(what: str, value: Any, low: float, high: float) -> None:
     """Refuse a number out of its limits, or a sequence that holds one."""
     values = value if isinstance(value, (tuple, list)) else (value,)
     for number in values:
-        if isinstance(number, (int, float)) and not low <= number <= high:  # nor NaN
+        if not isinstance(number, (int, float)):
+            continue
+        if not low <= number <= high or math.isinf(number):
             limits = (
                 f"{low:g} or more" if high == math.inf else f"in [{low:g}, {high:g}]"
             )
@@ -236,24 +267,47 @@ def kinds_of(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if is_union else (hint,)
 
 
-def _plain(value: Any, hint: Any) -> Any:
+def plain(value: Any, hint: Any) -> Any:
     """A value in a form that is declared, where it has one.
 
-    NumPy's numbers become Python's, a whole one a fraction, a text a sequence of one.
+    NumPy's numbers become Python's, a whole one a fraction, a text a sequence of one or
+    a path, and whatever one can loop over a list or a tuple; so do their elements.
+
+    Example:
+        >>> plain(10, float), plain([1, 2], tuple[float, ...])
+        (10.0, (1.0, 2.0))
     """
     kinds = kinds_of(hint)
-    if isinstance(value, np.generic):
+    is_array = hasattr(value, "item") and hasattr(value, "dtype")
+    if is_array and getattr(value, "ndim", None) == 0 and not _fits(value, hint):
         value = value.item()
-    if isinstance(value, np.ndarray) and value.ndim == 1 and not _fits(value, hint):
-        return value.tolist()
     if isinstance(value, int) and not isinstance(value, bool):
-        if float in kinds and int not in kinds:
-            return float(value)
+        return float(value) if float in kinds and int not in kinds else value
     if isinstance(value, float) and int in kinds and float not in kinds:
         return int(value) if value.is_integer() else value
-    if isinstance(value, str) and not _fits(value, hint) and _takes_texts(kinds):
-        return (value,)
-    return value
+    if isinstance(value, os.PathLike) and str in kinds and Path not in kinds:
+        return os.fspath(value)
+    if isinstance(value, str):
+        if Path in kinds and str not in kinds:
+            return Path(value)
+        return (value,) if not _fits(value, hint) and _takes_texts(kinds) else value
+    return _plain_sequence(value, kinds)
+
+
+def _plain_sequence(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """A list or a tuple of what one can loop over, where such is declared."""
+    origins = (tuple, list, Sequence)
+    declared = [kind for kind in kinds if typing.get_origin(kind) in origins]
+    if not declared or not isinstance(value, Collection) or _is_a_table(value):
+        return value
+    origin = typing.get_origin(declared[0])
+    inner = typing.get_args(declared[0])
+    if len(inner) == len(value) and Ellipsis not in inner and origin is tuple:
+        return tuple(plain(one, kind) for one, kind in zip(value, inner))
+    elements = [plain(one, inner[0]) if inner else one for one in value]
+    if origin is tuple or (origin is Sequence and isinstance(value, tuple)):
+        return tuple(elements)
+    return elements
 
 
 def _takes_texts(kinds: tuple[Any, ...]) -> bool:
@@ -308,8 +362,9 @@ def _words(hint: Any) -> list[str]:
         inner = [word for one in typing.get_args(kind) for word in _words(one)]
         outer = typing.get_origin(kind) or kind
         word = getattr(outer, "__name__", str(outer))
-        word = {"NoneType": "None"}.get(word, word)
-        words.append(f"{word}[{', '.join(inner)}]" if inner else word)
+        word = {"NoneType": "None", "Ellipsis": "…", "ellipsis": "…"}.get(word, word)
+        is_shown = inner and word != "Callable"
+        words.append(f"{word}[{', '.join(inner)}]" if is_shown else word)
     return words
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
-from cl_flow.calls import RANGES, fitted, kinds_of, sentence_on
+from cl_flow.calls import RANGES, fitted, plain, sentence_on
 
 
 def differing(config: Any) -> dict[str, Any]:
@@ -143,27 +143,8 @@ def typed(value: Any, hint: Any) -> Any:
     """
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
-    if isinstance(value, list):
-        value = tuple(value)
-    kinds = kinds_of(hint)
-    if isinstance(value, tuple):
-        inner = _element_hint(kinds)
-        return tuple(typed(element, inner) for element in value)
-    if type(value) in kinds or isinstance(value, bool):
-        return value
-    if isinstance(value, int) and float in kinds:
-        return float(value)
-    if isinstance(value, float) and int in kinds and value.is_integer():
-        return int(value)
-    return value
-
-
-def _element_hint(kinds: tuple[Any, ...]) -> Any:
-    """Declared type of a tuple's elements."""
-    for kind in kinds:
-        if typing.get_origin(kind) is tuple:
-            return typing.get_args(kind)[0]
-    return object
+    value = plain(value, hint)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def digest_of(facts: Any, length: int) -> str:

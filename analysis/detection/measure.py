@@ -5,7 +5,6 @@ __all__ = ["evaluate", "forgetting_table", "image_scores", "pixel_wins"]
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from analysis.scoring import (
     Scoring,
     is_defined,
     scored,
+    short_path,
     task_of,
     true_masks,
     value_of,
@@ -74,7 +74,7 @@ def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
                 "step": one.step,
                 "task": task_of(run, one.category),
                 "category": one.category,
-                "image": samples["image_path"].map(_short_path),
+                "image": samples["image_path"].map(short_path),
                 "defect": samples["defect"],
                 "label": samples["label"],
                 "routed": known[one.scores.classes.numpy()],
@@ -84,11 +84,6 @@ def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
             scores = one.scores.image(part).cpu().numpy()
             frames.append(base.assign(part=part, given=str(one.given), score=scores))
     return pd.concat(frames, ignore_index=True)
-
-
-def _short_path(path: str) -> str:
-    """Last folder and name of a file."""
-    return "/".join(Path(path).parts[-2:])
 
 
 @table

@@ -23,8 +23,10 @@ from analysis.methods.conclude import methods_table
 from analysis.methods.costs import kept_bytes
 from analysis.methods.detectors import baselines
 from analysis.methods.measure import compare_methods, contrast_methods
+from analysis.source import code_digest
 from analysis.studies import Study
 from cl_flow.calls import checked
+from cl_flow.identity import differing, digest_of
 from cl_flow.paths import DATA, atomic
 from cl_flow.runs.fitting import fit_all
 from cl_flow.runs.run import Run
@@ -146,4 +148,11 @@ def load_methods(plan: Study) -> Suite | None:
 
 
 def _folder(plan: Study) -> Path:
-    return DATA / "tables" / plan.name
+    """Folder of a study's tables, by all that decides them but the seeds."""
+    decisive = [
+        plan.base.identity(),
+        plan.base.dataset,
+        differing(plan.scored),
+        code_digest(compare_methods.__module__),
+    ]
+    return DATA / "tables" / f"{plan.name}-{digest_of(decisive, 6)}"

@@ -3,6 +3,7 @@
 __all__ = ["fingerprint", "load_features"]
 
 import dataclasses
+import errno
 import json
 import logging
 import math
@@ -202,7 +203,9 @@ def _check_finite(
     levels: list[Tensor], paths: Sequence[str], config: FeatureConfig
 ) -> None:
     for values in levels:
-        broken = ~values.flatten(1).isfinite().all(1)
+        # A half is infinite, or none, where its five bits of exponent are all set.
+        bits = values.flatten(1).view(torch.int16) & 0x7C00
+        broken = bits.amax(1) == 0x7C00
         if broken.any():
             path = paths[int(broken.nonzero()[0])]
             raise ValueError(
@@ -238,6 +241,8 @@ def _allocate(
     folder: Path, shapes: list[tuple[int, int, int]]
 ) -> tuple[np.memmap, ...]:
     need = sum(2 * math.prod(shape) for shape in shapes)
+    for path in folder.glob("level*.npy"):
+        path.unlink()  # of an extraction that begins anew
     free = shutil.disk_usage(folder).free
     log.info("features of %d images: %.2f GB in %s", shapes[0][0], need / 1e9, folder)
     if need > 0.95 * free:
@@ -269,7 +274,10 @@ def _take_space(path: Path) -> None:
         try:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
-            path.unlink()
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                return  # a file system that cannot take space beforehand
+            for level in path.parent.glob("level*.npy"):
+                level.unlink()
             raise OSError(
                 error.errno,
                 f"No space for the features of {path.parent}: {error.strerror}. Point "

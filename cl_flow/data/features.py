@@ -172,10 +172,10 @@ class Features:
 @checked
 def union(parts: Sequence[Features]) -> Features:
     """The images of several selections of the same features, in order."""
-    if any(part.levels is not parts[0].levels for part in parts):
+    if not parts or any(part.levels is not parts[0].levels for part in parts):
         raise ValueError(
-            "Expected selections of the same features; got features of different "
-            "extractions."
+            "Expected selections of the same features; got none, or features of "
+            "different extractions."
         )
     samples = pd.concat([part.samples for part in parts], ignore_index=True)
     return dataclasses.replace(

@@ -32,12 +32,22 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 
-# Suffixes of pictures, those included that Pillow does not read by itself.
+# Suffixes of pictures, whether Pillow reads them or not.
 PICTURES = frozenset(
-    {".heic", ".heif", ".dng", ".nef", ".cr2", ".arw", ".raw"}.union(
-        Image.registered_extensions()
-    )
+    ".png .jpg .jpeg .jfif .jpe .jp2 .bmp .dib .tif .tiff .webp .gif .ppm .pgm .pnm "
+    ".heic .heif .avif .dng .nef .cr2 .arw .raw".split()
 )
+
+# How Pillow sets upright what EXIF says is turned.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Chunks of a PNG that may hold EXIF, wherever they stand.
 _PNG_TAGS = (b"eXIf", b"iTXt", b"zTXt", b"tEXt")
@@ -109,7 +119,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         mask = mask.convert("RGB")
     if mask.mode == "LAB":
         mask = mask.getchannel("L")
-    pixels = _deep_colours(path)
+    pixels = _deep_labels(path)
     if pixels is None:
         pixels = np.asarray(_opaque(mask))
     if not np.isfinite(pixels).all():
@@ -133,11 +143,11 @@ def _check_mask(mask: Image.Image, size: tuple[int, int], path: str | Path) -> N
         )
 
 
-def _deep_colours(path: str | Path) -> np.ndarray | None:
-    """Pixels (h, w, channels) of a PNG with colour or transparency at 16 bits a number.
+def _deep_labels(path: str | Path) -> np.ndarray | None:
+    """Where a PNG with colour or transparency at 16 bits a number is not black (h, w).
 
-    Of these Pillow keeps the upper 8 alone; the transparency is left aside. None for
-    any other file.
+    Pillow keeps the upper 8 of them alone. Transparency is left aside; upright by its
+    EXIF orientation. None for any other file.
     """
     with open(path, "rb") as file:
         head = file.read(26)
@@ -149,7 +159,10 @@ def _deep_colours(path: str | Path) -> np.ndarray | None:
 
     pixels = decode_image(read_file(str(path)), ImageReadMode.UNCHANGED).numpy()
     n_colours = 1 if head[25] == grey_alpha else 3
-    return pixels[:n_colours].transpose(1, 2, 0)
+    with Image.open(path) as image:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    labels = Image.fromarray(pixels[:n_colours].any(0).astype(np.uint8))
+    return np.asarray(labels if turn is None else labels.transpose(turn))
 
 
 @checked

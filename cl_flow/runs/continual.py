@@ -31,7 +31,8 @@ def learn_stream(
         progress: Whether to show a bar per task.
     """
     stream = strategy.arrange(run.stream())
-    _refuse_crowd(stream, run)
+    sizes = [len(task.categories) for task in stream]
+    _refuse_crowd(sum(sizes) if strategy.keeps_classes else max(sizes), run)
     n_whole = run.n_whole
     model = _last_model(run, n_whole, strategy, device)
     for task in stream[n_whole:]:
@@ -45,10 +46,9 @@ def learn_stream(
     run.finish()
 
 
-def _refuse_crowd(stream: Sequence[Task], run: Run) -> None:
+def _refuse_crowd(n: int, run: Run) -> None:
     """Refuse more classes than a placement has room for, before the first is learnt."""
     placement = run.config.flow.placement
-    n = sum(len(task.categories) for task in stream)
     room = min(run.features.dims)
     if placement in ONE_DIMENSION_EACH and n > room:
         raise ValueError(

@@ -55,7 +55,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
-        self.folder = Path(folder)
+        self.folder = fitted("Run(folder=…)", folder, Path)
         self.config = RunConfig.from_dict(self.facts["config"])
         if root is not None:
             self.config = self.config.replace(root=str(root))

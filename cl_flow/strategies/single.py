@@ -16,5 +16,7 @@ class Single(Strategy):
     The reference for how well it was learnt in sequence.
     """
 
+    keeps_classes = False
+
     def grow(self, model: FlowModel, task: Task) -> FlowModel:
         return model.fresh().expand_(task.categories)

@@ -57,13 +57,16 @@ def test_runs_that_are_not_alike_are_refused(name, column):
         "points": [0.0],
         "order": "shuffled",
         "policy": "figmn",
+        "category": "bottle",
         "level": "mean",
         "part": "product",
         "per_category": 4,
         "resampling": Resampling(),
     }
     needed = {
-        parameter.name: others.get(parameter.name, mixed(column))
+        parameter.name: mixed(column)
+        if parameter.annotation is pd.DataFrame
+        else others[parameter.name]
         for parameter in inspect.signature(function).parameters.values()
         if parameter.default is parameter.empty
         and parameter.kind is not parameter.VAR_KEYWORD

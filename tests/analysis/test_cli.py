@@ -67,11 +67,13 @@ def test_mvtec_is_fetched_by_who_accepts_its_licence(capsys, monkeypatch, tmp_pa
     assert "cl-flow data fetch" in capsys.readouterr().err
     assert cli.main(["data", "fetch", "--root", place]) == 2 and not asked
     assert "CC BY-NC-SA 4.0" in capsys.readouterr().err
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     for answer, code in (("", 2), ("n", 2), ("y", 0)):
-        monkeypatch.setattr("builtins.input", lambda question, said=answer: said)
-        assert cli.main(["data", "fetch", "--root", place]) == code
+        person = SimpleNamespace(isatty=lambda: True, readline=lambda said=answer: said)
+        monkeypatch.setattr("sys.stdin", person)
+        assert cli.main(["data", "fetch", "--root", place, "--json"]) == code
     assert asked == [place]
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"root": place} and "Download it?" in said.err
     assert cli.main(["data", "fetch", "--root", place, "--yes"]) == 0
     assert asked == [place, place]
 

@@ -195,3 +195,15 @@ def test_a_folder_without_masks_is_a_study_when_asked(tiny, tmp_path):
     is_of_pixels = rows["metric"] == "pixel_auroc"
     assert rows[is_of_pixels]["value"].isna().all()
     assert rows[~is_of_pixels]["value"].notna().all()
+    (one,) = list((root / "ant/test/blot").glob("000.png"))
+    mask = root / "ant/ground_truth/blot/000_mask.png"
+    mask.parent.mkdir(parents=True)
+    shutil.copy(one, mask)
+    some = evaluate(Run(fit(base, progress=False).folder), scoring=Scoring())
+    of_pixels = some[some["metric"] == "pixel_auroc"]["value"]
+    assert of_pixels.isna().all(), "a defect without a mask is no normal image"
+
+
+def test_a_preset_of_our_own_images_has_its_masks():
+    with pytest.raises(ValueError, match="got the preset 'smoke'"):
+        study("smoke", masks=False)

@@ -6,6 +6,7 @@ import traceback
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -14,13 +15,21 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import ArrayLike
 
-import analysis
-import cl_flow
-from analysis import Scoring, evaluate
+from analysis import Scoring, evaluate, r_matrix, study, table
 from analysis.intervals import Resampling
 from analysis.rows import of_tables
-from cl_flow.calls import RANGES, checked, fitted, refuse_unknown, sentence_on
+from cl_flow import fit
+from cl_flow.calls import (
+    RANGES,
+    checked,
+    fitted,
+    kinds_of,
+    refuse_unknown,
+    sentence_on,
+)
+from cl_flow.runs.fitting import fit_all
 
 OURS = ("cl_flow", "analysis")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -183,6 +192,11 @@ class Stranger:
         return "a stranger"
 
 
+def takes_anything(hint: Any) -> bool:
+    """Whether a type cannot be told: none, or an array or what becomes one."""
+    return hint in (None, object, typing.Any) or hint == ArrayLike
+
+
 def arguments() -> list[tuple[str, str]]:
     found = []
     for name, function in PUBLIC.items():
@@ -190,30 +204,54 @@ def arguments() -> list[tuple[str, str]]:
             continue
         hints = typing.get_type_hints(inspect.unwrap(function))
         for parameter in inspect.signature(function).parameters.values():
-            is_open = hints.get(parameter.name) in (None, object, typing.Any)
+            is_open = takes_anything(hints.get(parameter.name))
             if parameter.kind is not parameter.VAR_KEYWORD and not is_open:
                 found.append((name, parameter.name))
     return found
 
 
+def dummy(hint: Any) -> Any:
+    """Something of a declared type, for the arguments beside the wrong one."""
+    plain = {str: "x", int: 1, float: 1.0, bool: True, np.ndarray: np.zeros((2, 2))}
+    plain[pd.DataFrame] = pd.DataFrame()
+    kind = kinds_of(hint)[0]
+    origin = typing.get_origin(kind) or kind
+    if kind in plain:
+        return plain[kind]
+    if origin in (Sequence, Iterable, tuple, list):
+        inner = [one for one in typing.get_args(kind) if one is not Ellipsis]
+        return tuple(map(dummy, inner)) or ("x",)
+    if origin is Mapping:
+        return {}
+    if not isinstance(origin, type) or getattr(origin, "_is_protocol", False):
+        return 1.0
+    if origin is Callable:
+        return len
+    if issubclass(origin, Path):
+        return Path("x")
+    return object.__new__(origin)
+
+
 @pytest.mark.parametrize(("name", "argument"), arguments())
-def test_a_stranger_is_refused_by_name_wherever_it_stands(name, argument):
+def test_a_stranger_is_refused_by_name_wherever_it_stands(
+    name, argument, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     function = PUBLIC[name]
-    needed = {
-        parameter.name: Stranger()
+    hints = typing.get_type_hints(inspect.unwrap(function))
+    call = {
+        parameter.name: dummy(hints[parameter.name])
         for parameter in inspect.signature(function).parameters.values()
         if parameter.default is parameter.empty
         and parameter.kind is not parameter.VAR_KEYWORD
     }
-    first, *others = needed or [argument]
-    call = {key: needed[key] for key in others} | {argument: Stranger()}
-    positional = () if first == argument else (needed[first],)
-    if first == argument:
-        positional = (call.pop(argument),)
-    with pytest.raises(TypeError, match=r"^Expected .*; got a stranger") as caught:
-        function(*positional, **call)
+    call[argument] = Stranger()
+    expected = rf"^Expected \w+\({argument}=…\) of type .*; got a stranger"
+    with pytest.raises(TypeError, match=expected) as caught:
+        function(**call)
     deepest = traceback.extract_tb(caught.value.__traceback__)[-1]
     assert "calls.py" in deepest.filename
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLIC) - OPEN))
@@ -232,7 +270,7 @@ def test_there_are_functions_to_hold_to_it():
 
 @pytest.mark.parametrize("wrong", ["a path", 3, None, [3], ["a path"]])
 def test_what_is_no_run_is_told_how_to_make_one(wrong):
-    with pytest.raises(TypeError, match=r"evaluate\(runs=….*fit\(config\) trains one"):
+    with pytest.raises(TypeError, match=r"evaluate\(run=….*fit\(config\) trains one"):
         evaluate(wrong)
 
 
@@ -242,5 +280,86 @@ def test_objects_of_options_say_the_same():
     with pytest.raises(TypeError, match=r"Scoring\(metric=…\) of type Sequence"):
         Scoring(metric=3)
     assert Scoring(sigma=np.int64(2)).sigma == 2.0
-    assert isinstance(analysis.evaluate, Callable) and cl_flow.fit
-    assert issubclass(list, Iterable)
+
+
+# ---- what callers of today and of before may write
+
+
+def test_an_experiment_of_a_notebook_takes_its_options_in_any_form(tiny, tmp_path):
+    @table
+    def mine(run, n: int = 3, **more):
+        return pd.DataFrame({"n": [n], "more": [str(more)]})
+
+    run = fit(tiny, folder=tmp_path, progress=False)
+    assert mine(run)["n"].tolist() == [3]
+    assert mine(run, n=5)["n"].tolist() == [5]
+    assert mine(run, n=0)["n"].tolist() == [0], "its n is not ours"
+    assert mine(run, n=5, k=2)["more"].tolist() == ["{'k': 2}"]
+    assert mine(run=run)["n"].tolist() == mine(runs=[run])["n"].tolist() == [3]
+
+
+def test_an_experiment_with_a_type_that_is_not_there_is_not_checked(tiny, tmp_path):
+    @table
+    def mine(run: "Nowhere", n: "Nothing" = 3):  # noqa: F821
+        return pd.DataFrame({"n": [n]})
+
+    run = fit(tiny, folder=tmp_path, progress=False)
+    assert mine(run, n=4)["n"].tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    "seeds", [[np.int64(0)], list(np.arange(2)), np.arange(2), range(2), (0, 1), {0}]
+)
+def test_seeds_come_in_any_form(seeds):
+    assert study("smoke", seeds=seeds).seeds == tuple(int(seed) for seed in seeds)
+
+
+@pytest.mark.parametrize("size", [(8, 6), [8, 6], np.array([8, 6]), (np.int64(8), 6)])
+def test_sizes_come_in_any_form(size):
+    assert fitted("x", size, tuple[int, int]) == (8, 6)
+
+
+@pytest.mark.parametrize(
+    "names", [{"a"}, {"a": 1}.keys(), pd.Index(["a"]), pd.Series(["a"]), ["a"], "a"]
+)
+def test_names_come_in_any_form(names):
+    assert list(fitted("x", names, Sequence[str])) == ["a"]
+
+
+def test_none_to_fit_is_nothing():
+    assert fit_all([]) == []
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+def test_no_number_is_infinite(wrong):
+    with pytest.raises(ValueError, match=r"Scoring\(sigma=…\)"):
+        Scoring(sigma=wrong)
+
+
+def test_a_real_function_tells_its_own_table():
+    other = pd.DataFrame({"metric": ["image_auroc"], "value": [0.5]})
+    expected = r"Expected r_matrix\(evaluated=…\) \(A table of `evaluate`.* 'part'"
+    with pytest.raises(ValueError, match=expected):
+        r_matrix(other)
+
+
+def test_what_is_not_the_callers_fault_is_not_said_to_be():
+    @of_tables
+    def by_label(rows: pd.DataFrame) -> float:
+        """Look up a row."""
+        return rows.set_index("category").loc["bottle"]
+
+    @of_tables
+    def by_derived(rows: pd.DataFrame) -> float:
+        """Look into a table of its own."""
+        return pd.DataFrame({"x": [1]})["joint"]
+
+    rows = pd.DataFrame({"category": ["cable"], "value": [1.0]})
+    for function in (by_label, by_derived):
+        with pytest.raises(KeyError):
+            function(rows)
+
+
+def test_a_call_by_place_is_told_by_name():
+    with pytest.raises(TypeError, match=r"evaluate\(run, scoring\); .* scoring=…"):
+        evaluate(None, Scoring())

@@ -264,8 +264,10 @@ def _test_rows(home: Path, defect: str, layout: Layout, masks: bool) -> Iterator
             f"{folder}, which would be a kind of defect: rename the folder."
         )
     images = _images(folder)
-    _check_stems(images)
     where = home / layout.masks.format(defect=defect)
+    _check_stems(images, twins=masks)
+    if not masks:
+        _tell_left_out(where, MASK_SUFFIXES)
     known = {path.stem: path for path in _files(where, MASK_SUFFIXES)}
     for path in images:
         mask = known.get(f"{path.stem}_mask", known.get(path.stem))
@@ -280,14 +282,14 @@ def _test_rows(home: Path, defect: str, layout: Layout, masks: bool) -> Iterator
         yield home.name, "test", defect, str(path), str(mask or "")
 
 
-def _check_stems(images: list[Path]) -> None:
-    """Refuse images that would share a mask, and masks that lie beside the images."""
+def _check_stems(images: list[Path], *, twins: bool) -> None:
+    """Refuse masks that lie beside the images, and images that would share a mask."""
     stems = Counter(path.stem for path in images)
     for path in images:
-        if stems[path.stem] > 1:
-            twins = [other.name for other in images if other.stem == path.stem]
+        if twins and stems[path.stem] > 1:
+            sharing = [other.name for other in images if other.stem == path.stem]
             raise ValueError(
-                f"Expected one image for each mask; got {' and '.join(twins)} in "
+                f"Expected one image for each mask; got {' and '.join(sharing)} in "
                 f"{path.parent}: rename or remove all but one."
             )
         if path.stem.removesuffix("_mask") in stems and path.stem.endswith("_mask"):
@@ -302,20 +304,25 @@ def _images(where: Path) -> list[Path]:
         raise FileNotFoundError(
             f"Expected images ({' '.join(IMAGE_SUFFIXES)}) in {where}; got none"
         )
-    _tell_left_out(where)
+    _tell_left_out(where, IMAGE_SUFFIXES)
     return files
 
 
-def _tell_left_out(where: Path) -> None:
+def _tell_left_out(where: Path, read: tuple[str, ...]) -> None:
     """Warn of pictures that are not read: of other kinds, or in folders below."""
-    left_out = len(_files(where, PICTURES.difference(IMAGE_SUFFIXES)))
-    below = [name for name in _subfolders(where) if _files(where / name, PICTURES)]
-    left_out += sum(len(_files(where / name, PICTURES)) for name in below)
+    others = PICTURES.difference(read)
+    left_out = [
+        path
+        for path in where.rglob("*")
+        if path.suffix.lower() in (others if path.parent == where else PICTURES)
+        and path.name[0] != "."
+        and path.is_file()
+    ]
     if left_out:
-        places = f", for example in {where / below[0]}" if below else ""
         warnings.warn(
-            f"{left_out} pictures of {where} are left out{places}: those that are read "
-            f"lie in the folder itself and are {' '.join(IMAGE_SUFFIXES)}.",
+            f"{len(left_out)} pictures of {where} are left out, for example "
+            f"{min(left_out)}: those that are read lie in the folder itself and are "
+            f"{' '.join(read)}.",
             stacklevel=2,
         )
 

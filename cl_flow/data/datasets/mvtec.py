@@ -3,7 +3,7 @@
 They are read where they are, or fetched from the first mirror alive.
 """
 
-__all__ = ["CATEGORIES", "MIRRORS", "fetch", "mvtec"]
+__all__ = ["CATEGORIES", "MIRRORS", "fetch", "is_complete", "mvtec", "terms"]
 
 import json
 import os
@@ -98,8 +98,8 @@ def fetch(
         OSError: If the disk is too small, or no mirror yields the archive
             (`ConnectionError`).
     """
-    root = Path(os.path.abspath(Path(root or DATA / "raw" / "mvtec").expanduser()))
-    if _complete(root):
+    root = _place(root)
+    if is_complete(root):
         return root
     if root.is_file() or (root.is_dir() and any(root.iterdir())):
         missing = (
@@ -121,8 +121,18 @@ def fetch(
     return root
 
 
-def _complete(root: Path) -> bool:
+def is_complete(root: str | Path | None = None) -> bool:
+    """Whether all fifteen categories are there.
+
+    Args:
+        root: Where they would be; default `DATA / "raw" / "mvtec"`.
+    """
+    root = _place(root)
     return all((root / name / "train" / "good").is_dir() for name in CATEGORIES)
+
+
+def _place(root: str | Path | None) -> Path:
+    return Path(os.path.abspath(Path(root or DATA / "raw" / "mvtec").expanduser()))
 
 
 def _source(
@@ -201,7 +211,7 @@ def _unpack(archive: Path, root: Path) -> None:
             # Nothing that leaves the folder, no device, no foreign owner or permission.
             packed.extractall(tree, filter="data")
         tree = next(
-            (folder for folder in (tree, *tree.iterdir()) if _complete(folder)), None
+            (folder for folder in (tree, *tree.iterdir()) if is_complete(folder)), None
         )
         if tree is None:
             raise ValueError(

@@ -380,3 +380,21 @@ def test_a_picture_beyond_the_limit_is_not_called_cut_short(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ValueError, match="MAX_IMAGE_PIXELS .*large.png"):
         reader(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_of_16_bit_colour_is_turned_as_its_photograph_is(tmp_path, orientation):
+    path = tmp_path / "mask.png"
+    deep(2, 3)(path)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = path.read_bytes()
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    sized = (len(chunk) - 4).to_bytes(4, "big") + chunk
+    sized += zlib.crc32(chunk).to_bytes(4, "big")
+    path.write_bytes(content[:33] + sized + content[33:])
+    shallow = Image.fromarray(MASK.astype(np.uint8) * 255)
+    shallow.save(tmp_path / "shallow.png", exif=exif)
+    size = image_size(path)
+    expected = read_mask(tmp_path / "shallow.png", size)
+    np.testing.assert_array_equal(read_mask(path, size), expected)

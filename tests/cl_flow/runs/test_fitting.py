@@ -310,6 +310,8 @@ def test_more_classes_than_dimensions_are_refused_before_any_is_learnt(
     with pytest.raises(ValueError, match="at most 4 categories.*got 6.*whiten"):
         fit(crowded, folder=tmp_path, progress=False)
     assert not list(tmp_path.rglob("*.safetensors"))
+    alone = crowded.replace(strategy="single")
+    assert len(fit(alone, folder=tmp_path, progress=False)) == 2, "each model has three"
 
 
 def test_every_placement_of_a_config_has_its_room():

@@ -4,6 +4,7 @@ sentence.
 
 import re
 import shutil
+import warnings
 import zlib
 from pathlib import Path
 
@@ -284,7 +285,7 @@ def heic(home: Path) -> None:
 
 
 def batch(home: Path) -> None:
-    write(home / "batch2" / "000.png")
+    write(home / "batch2" / "deeper" / "000.png")
 
 
 @pytest.mark.parametrize("leave", [gif, heic, batch])
@@ -294,6 +295,20 @@ def test_pictures_that_are_left_out_are_counted(tree, leave, place):
     leave(tree / "cup" / place)
     with pytest.warns(UserWarning, match=f"1 pictures of .*{place} are left out"):
         assert len(folder(tree)) == n
+
+
+def test_what_is_no_picture_is_passed_over_in_silence(tree):
+    for name in ("report.pdf", "features.h5", "Thumbs.db", "readme.txt"):
+        (tree / "cup/train/good" / name).write_text("no picture")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(folder(tree)) == 12
+
+
+def test_jpeg_masks_are_told_where_masks_may_be_missing(tree):
+    jpeg_mask(tree)
+    with pytest.warns(UserWarning, match="ground_truth/scratch are left out"):
+        DATASETS["folder_without_masks"](tree)
 
 
 def test_a_folder_with_an_images_name_is_no_image(tree):
