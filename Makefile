@@ -82,7 +82,7 @@ SOURCES := $(filter-out cl_flow/doctor.py analysis/cli.py analysis/commands.py,\
 ASSETS := $(wildcard data/reference/*.csv)
 
 # The figures that README shows.
-GALLERY := 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 05-recovery
+GALLERY := 00-maps 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 05-recovery
 
 # ---- targets
 

@@ -2,6 +2,10 @@ from .conclude import final_means as final_means
 from .conclude import r_matrix as r_matrix
 from .conclude import summary as summary
 from .conclude import task_table as task_table
+from .conclude_images import defect_aurocs as defect_aurocs
+from .conclude_images import roc_points as roc_points
+from .conclude_images import routes as routes
+from .conclude_images import thresholds as thresholds
 from .measure import evaluate as evaluate
 from .measure import forgetting_table as forgetting_table
 from .measure import image_scores as image_scores
@@ -11,5 +15,11 @@ from .plot import plot_losses as plot_losses
 from .plot import plot_matrix as plot_matrix
 from .plot import plot_strategies as plot_strategies
 from .plot import plot_task_curves as plot_task_curves
+from .plot_images import plot_categories as plot_categories
+from .plot_images import plot_defects as plot_defects
+from .plot_images import plot_roc as plot_roc
+from .plot_images import plot_routes as plot_routes
+from .plot_images import plot_scores as plot_scores
+from .plot_images import plot_thresholds as plot_thresholds
 from .say import summarise as summarise
 from .say import summarise_forgetting as summarise_forgetting

@@ -1,16 +1,19 @@
-"""Images drawn: a contact sheet of what arrives when."""
+"""Images drawn: a contact sheet of what arrives when, and maps through time."""
 
-__all__ = ["plot_examples"]
+__all__ = ["plot_examples", "plot_maps"]
 
 import math
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
 
-from analysis.rows import alike
-from analysis.style import task_color
+from analysis.rows import alike, matching
+from analysis.style import LABELS, SEQUENTIAL, task_color
 
 
 @alike
@@ -64,3 +67,119 @@ def _draw_category(
     for ax in axes:
         ax.set(xticks=[], yticks=[])
         ax.set_visible(bool(ax.images))
+
+
+@alike
+def plot_maps(
+    maps: pd.DataFrame,
+    pictures: pd.DataFrame,
+    *,
+    value: str = "rarity",
+    figure: Figure | None = None,
+    **kwargs: Any,
+) -> Figure:
+    """Anomaly maps of images under each snapshot, beside the photograph.
+
+    The defect is outlined; under a map stand the image's score and the image AUROC of
+    its category by the same model.
+
+    How to read it: from left to right what the same photograph looked like to the model
+    after each task. A defect that was bright and goes dark was forgotten; where all
+    goes bright, the normal was. One colour scale holds for the whole figure: by
+    default how rare such a score is among normal test pixels of the same model, so
+    that models of another scale can be compared.
+
+    Args:
+        maps: Of `measure_maps`, of one run.
+        pictures: Of `read_pictures`, for the same images.
+        value: `"rarity"`, or `"map"` for the scores as they are.
+        figure: Where to draw; a new figure by default.
+        **kwargs: For `Axes.imshow`.
+
+    Raises:
+        ValueError: Several runs, another value, or a picture that is not there.
+    """
+    if value not in ("rarity", "map"):
+        raise ValueError(f"Expected value='rarity' or 'map'; got {value!r}.")
+    if maps["run"].nunique() > 1:
+        names = ", ".join(maps["run"].unique())
+        raise ValueError(f"Expected the maps of one run; got {names}.")
+    missing = set(maps["name"]) - set(pictures["name"])
+    if missing:
+        raise ValueError(
+            f"Expected pictures of every map; got none of {', '.join(sorted(missing))}:"
+            " read_pictures(run, names)."
+        )
+    shown = [one for one in pictures["name"] if one in set(maps["name"])]
+    lines = [(name, part) for name in shown for part in maps["part"].unique()]
+    steps = sorted(maps["step"].unique())
+    figure = figure or plt.figure()
+    axes = figure.subplots(len(lines), 1 + len(steps), squeeze=False)
+    scale = _scale(maps, value) | kwargs
+    drawn = None
+    for row, (name, part) in zip(axes, lines):
+        picture = pictures[pictures["name"] == name].iloc[0]
+        _draw_photograph(row[0], picture, part if maps["part"].nunique() > 1 else "")
+        for ax, step in zip(row[1:], steps):
+            one = matching(maps, name=name, part=part, step=step)
+            if len(one):
+                drawn = _draw_map(ax, one.iloc[0], picture["mask"], value, scale)
+            else:
+                ax.text(0.5, 0.5, "not learnt", size=13, color="0.45", ha="center")
+                ax.axis("off")
+    for ax, step in zip(axes[0, 1:], steps):
+        ax.set_title(f"after task {step + 1}", size=14, loc="center")
+    _draw_bar(figure, axes, drawn, value)
+    return figure
+
+
+# Ticks of rarity: −log10 of the share of normal pixels that score as high.
+RARITIES = {0: "0 %", 1: "90 %", 2: "99 %", 3: "99.9 %", 4: "all"}
+
+
+def _scale(maps: pd.DataFrame, value: str) -> dict[str, Any]:
+    """Limits and colours that hold for all maps of a figure."""
+    if value == "rarity":
+        return {"vmin": 0, "vmax": max(RARITIES), "cmap": SEQUENTIAL}
+    pixels = np.concatenate([np.asarray(one) for one in maps[value]])
+    low, high = np.percentile(pixels, [1, 99.9])
+    return {"vmin": low, "vmax": high, "cmap": SEQUENTIAL}
+
+
+def _draw_photograph(ax: Axes, picture: pd.Series, part: str) -> None:
+    ax.imshow(picture["image"])
+    if picture["mask"].any():
+        ax.contour(picture["mask"], levels=[0.5], colors="#D81B60", linewidths=2)
+    words = [picture["category"], picture["defect"], LABELS.get(part, part)]
+    told = "\n".join(word.replace("_", " ") for word in words if word)
+    ax.set_xlabel(told, size=13)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def _draw_map(
+    ax: Axes, row: pd.Series, mask: np.ndarray, value: str, scale: dict[str, Any]
+) -> AxesImage:
+    values = np.asarray(row[value]).reshape(row["height"], row["width"])
+    sides = (-0.5, mask.shape[1] - 0.5, mask.shape[0] - 0.5, -0.5)
+    image = ax.imshow(values, extent=sides, **scale)
+    if mask.any():
+        ax.contour(mask, levels=[0.5], colors="white", linewidths=1)
+    ax.set_xlabel(f"score {row['score']:.3g}\nAUROC {row['auroc']:.2f}", size=13)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def _draw_bar(
+    figure: Figure, axes: np.ndarray, drawn: AxesImage | None, value: str
+) -> None:
+    if drawn is None:
+        return
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=30, pad=0.02)
+    bar.ax.tick_params(labelsize=13)
+    if value == "rarity":
+        bar.set_ticks(list(RARITIES), labels=list(RARITIES.values()))
+        bar.set_label("normal pixels that score lower", size=14)
+    else:
+        bar.set_label("score", size=14)
