@@ -16,11 +16,14 @@ from cl_flow.model.placement import ONE_DIMENSION_EACH
 from cl_flow.runs.config import RunConfig
 from cl_flow.runs.run import Run
 from cl_flow.strategies import Strategy
-from cl_flow.training.loop import train
+from cl_flow.training.loop import Progress, train
 
 
 def learn_stream(
-    run: Run, strategy: Strategy, device: torch.device, progress: bool
+    run: Run,
+    strategy: Strategy,
+    device: torch.device,
+    progress: bool | Callable[[int], None],
 ) -> None:
     """Learn what is left of a run's stream, and mark the run as whole.
 
@@ -28,7 +31,8 @@ def learn_stream(
         run: Begun, or cut after any of its tasks.
         strategy: New; its memory is that of the last snapshot.
         device: Where to train.
-        progress: Whether to show a bar per task.
+        progress: Whether to show a bar per task; or a function that is told the task's
+            images after each pass over them.
     """
     stream = strategy.arrange(run.stream())
     sizes = [len(task.categories) for task in stream]
@@ -37,13 +41,22 @@ def learn_stream(
     model = _last_model(run, n_whole, strategy, device)
     for task in stream[n_whole:]:
         begun = time.perf_counter()
-        title = f"{run.name} task {task.index + 1}/{len(stream)}" if progress else False
+        shown: Progress = bool(progress)
+        if callable(progress):
+            shown = partial(_told, progress, len(task.features))
+        elif progress:
+            shown = f"{run.name} task {task.index + 1}/{len(stream)}"
         model, losses = learn(
-            model, strategy, task, run.config, past=stream[: task.index], progress=title
+            model, strategy, task, run.config, past=stream[: task.index], progress=shown
         )
         strategy.consolidate(model, task)
         run.write(model, task, losses, strategy.memory, time.perf_counter() - begun)
     run.finish()
+
+
+def _told(progress: Callable[[int], None], n_images: int, _: int) -> None:
+    """Tell of a pass over a task, whatever a strategy trains on beside its images."""
+    progress(n_images)
 
 
 def _refuse_crowd(n: int, run: Run) -> None:
@@ -67,7 +80,7 @@ def learn(
     *,
     past: Sequence[Task] = (),
     watch: Callable[[int, FlowModel], None] | None = None,
-    progress: bool | str = False,
+    progress: Progress = False,
 ) -> tuple[FlowModel, pd.DataFrame]:
     """Train a model on one task as a strategy has it; what follows is to consolidate.
 
@@ -78,7 +91,7 @@ def learn(
         config: Of the run.
         past: The tasks before, for a strategy that may look at them.
         watch: As in `train`.
-        progress: Whether to show a bar, or its title.
+        progress: As in `train`.
 
     Returns:
         The model, and the losses as `train` tells them.

@@ -32,7 +32,7 @@ def fit(
     *,
     device: str | torch.device | None = None,
     overwrite: bool = False,
-    progress: bool = True,
+    progress: bool | Callable[[int], None] = True,
     folder: str | Path | None = None,
 ) -> Run:
     """Run of a config: from disk, or trained now, or continued after its last task.
@@ -45,7 +45,8 @@ def fit(
         config: What to train.
         device: None takes the GPU when there is one.
         overwrite: Throw away what was learnt and begin again.
-        progress: Whether to show a bar per task.
+        progress: Whether to show a bar per task; or a function that is told the task's
+            images after each pass over them.
         folder: Folder of all runs; the data folder's `runs` by default.
 
     Returns:
@@ -92,16 +93,16 @@ def fit_all(
         _strategy(config)
     where = pick_device(device)
     unfinished = [config for config in configs if not _is_complete(config)]
-    quiet = partial(fit, progress=False, device=device)
+    there = partial(fit, device=device)
     if where.type == "cuda":
         n = min(processes or ON_A_GPU, len(unfinished))
         if n > 1:
-            fit_in_threads(quiet, unfinished, n, where)
+            fit_in_threads(there, unfinished, n, where)
     else:
         waiting = [config for config in unfinished if _travels(config)]
         n = min(processes or os.cpu_count() or 1, len(waiting))
         if n > 1:
-            _fit_in_processes(quiet, waiting, n)
+            _fit_in_processes(there, waiting, n)
     return [fit(config, device=device) for config in configs]
 
 

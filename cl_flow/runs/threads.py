@@ -19,7 +19,7 @@ from cl_flow.runs.run import Run
 
 
 def fit_in_threads(
-    fit: Callable[[RunConfig], Run],
+    fit: Callable[..., Run],
     configs: Sequence[RunConfig],
     n: int,
     device: torch.device,
@@ -30,7 +30,7 @@ def fit_in_threads(
     waited for.
 
     Args:
-        fit: Function of a config.
+        fit: Function of a config and `progress`.
         configs: What to train.
         n: Threads.
         device: The GPU; on a CPU there are no streams, and threads take turns.
@@ -38,6 +38,7 @@ def fit_in_threads(
     # Extracted here, under its own bar, rather than waited for in every thread.
     _ = Run.at(configs[0]).features
     at_work: set[int] = set()
+    seen: list[int] = []  # images of each pass; appending is atomic
     stopped = threading.Event()
 
     def begin(own: list[Lane]) -> None:
@@ -49,7 +50,7 @@ def fit_in_threads(
         try:
             if stopped.is_set():
                 raise KeyboardInterrupt
-            return fit(config)
+            return fit(config, progress=seen.append)
         finally:
             at_work.discard(threading.get_ident())
 
@@ -58,7 +59,8 @@ def fit_in_threads(
             n, thread_name_prefix="fit", initializer=begin, initargs=(list(lent),)
         )
         try:
-            watch([pool.submit(work, config) for config in configs], configs)
+            jobs = [pool.submit(work, config) for config in configs]
+            watch(jobs, configs, lambda: sum(seen))
         except BaseException:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)

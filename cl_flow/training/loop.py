@@ -20,6 +20,9 @@ from cl_flow.training.batches import Loader, Rehearsal
 from cl_flow.training.config import TrainConfig
 from cl_flow.training.step import CapturedStep, Key, Penalty, Step
 
+# Whether to show a bar, its title, or who is told of the images of each pass.
+Progress = bool | str | Callable[[int], None]
+
 
 def train(
     model: FlowModel,
@@ -33,7 +36,7 @@ def train(
     capturable: bool = True,
     seed: int = 0,
     threads: int = 1,
-    progress: bool | str = True,
+    progress: Progress = True,
 ) -> pd.DataFrame:
     """Train the model in place on normal images, and return its losses.
 
@@ -54,7 +57,8 @@ def train(
         seed: Order of images and draw of patches.
         threads: Processor threads on a CPU. One gives the same bytes on any number of
             cores, and the products in a step of a small model are not worth splitting.
-        progress: Whether to show a bar, or its title.
+        progress: Whether to show a bar, or its title; or a function that is called
+            after each pass with the images of the task.
 
     Returns:
         One row per epoch, level and term: `epoch level term value`, means over the
@@ -93,7 +97,7 @@ def _epochs(
     midway: Callable[[FlowModel], None] | None,
     watch: Callable[[int, FlowModel], None] | None,
     seed: int,
-    progress: bool | str,
+    progress: Progress,
 ) -> list[tuple[int, int, str, float]]:
     loader = Loader(model, data, config, rehearsal, seed)
     n_steps = config.epochs * loader.steps_per_epoch
@@ -102,7 +106,9 @@ def _epochs(
     title = progress if isinstance(progress, str) else "training"
     if watch is not None:
         watch(0, model)
-    with tqdm(total=n_steps, desc=title, unit="step", disable=not progress) as bar:
+    is_told = callable(progress)
+    hidden = is_told or not progress
+    with tqdm(total=n_steps, desc=title, unit="step", disable=hidden) as bar:
         for epoch, batches in enumerate(loader.epochs()):
             for step, batch in enumerate(batches, epoch * loader.steps_per_epoch):
                 lr = config.lr * _rate(step, n_steps, config)
@@ -115,6 +121,8 @@ def _epochs(
                     watch(step + 1, model)
             loader.draw_ahead()
             records += _rows(epoch, take.read())
+            if is_told:
+                progress(len(data))
     return records
 
 

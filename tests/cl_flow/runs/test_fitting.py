@@ -20,6 +20,7 @@ from cl_flow import STRATEGIES, Run, RunConfig, fit
 from cl_flow.model.placement import ONE_DIMENSION_EACH, PLACEMENTS
 from cl_flow.paths import PARTIAL
 from cl_flow.runs.fitting import fit_all
+from cl_flow.runs.processes import images_to_see
 from cl_flow.strategies import Strategy
 
 STRATEGY_NAMES = sorted(STRATEGIES)
@@ -217,6 +218,22 @@ def test_several_processes_give_the_same_bytes_as_one(tiny):
     assert parallel == [
         digests(fit(config, overwrite=True, progress=False)) for config in configs
     ]
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_a_bar_over_runs_knows_how_much_there_is_to_see(tiny, name):
+    config = tiny.replace(strategy=name, seed=77)
+    total = images_to_see(config)
+    seen = []
+    fit(config, progress=seen.append)
+    assert sum(seen) == total > 0 and images_to_see(config) == 0
+
+
+def test_the_bar_over_processes_moves_to_its_end(tiny, capsys):
+    fit_all([tiny.replace(seed=seed) for seed in (78, 79)], processes=2)
+    shown = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    bars = [line for line in shown if line.startswith("training 2 runs")]
+    assert "144/144" in bars[-1] and "?" not in bars[-1].partition("|")[2][:12]
 
 
 def test_an_error_in_a_process_reaches_the_caller(tiny):

@@ -53,11 +53,11 @@ def test_an_interruption_ends_all_threads_and_the_next_call_continues(
     quiet = partial(fit, folder=tmp_path / "cut", device="cpu", progress=False)
     begun = threading.Event()
 
-    def interrupted(jobs, configs):
+    def interrupted(jobs, configs, done):
         begun.wait(60)
         raise KeyboardInterrupt
 
-    def slow(config):
+    def slow(config, progress):
         begun.set()
         while config.seed == 22:
             time.sleep(0.01)
