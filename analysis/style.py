@@ -12,11 +12,14 @@ __all__ = [
     "MARKERS",
     "SEQUENTIAL",
     "TASK_COLORS",
+    "contrast",
     "dotted_line",
     "error_bars",
     "legend_beside",
+    "readable_digits",
     "save_figure",
     "task_color",
+    "text_color",
 ]
 
 import json
@@ -27,9 +30,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from cl_flow.calls import checked
@@ -42,7 +47,7 @@ TASK_COLORS = (
     "#CC79A7",
     "#56B4E9",
     "#000000",
-    "#F0E442",
+    "#8C8C00",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
@@ -60,6 +65,9 @@ LABELS = {
 }
 NAMES = LABELS  # former name, for one release
 
+READABLE = 3.0  # contrast of a text or a line with what lies behind it
+SMALLEST = 12.0  # points of type on a slide
+
 # A date in a file would make two drawings of the same data differ.
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 SLIDES = matplotlib.rc_params_from_file(
@@ -76,9 +84,64 @@ PATIENCE_SECONDS = 30.0
 def task_color(task: int) -> str:
     """Return the colour of the task with this index.
 
-    Okabe and Ito's eight, safe for the colour-blind, then again.
+    Okabe and Ito's, safe for the colour-blind, with olive for a yellow that vanishes on
+    white; from the ninth on again, each time darker.
     """
-    return TASK_COLORS[task % len(TASK_COLORS)]
+    again, place = divmod(int(task), len(TASK_COLORS))
+    return _darker(TASK_COLORS[place], 0.6**again)
+
+
+def text_color(task: int) -> str:
+    """Return a task's colour, dark enough to be read on white (3 : 1)."""
+    color = task_color(task)
+    while contrast(color, "white") < READABLE:
+        color = _darker(color, 0.95)
+    return color
+
+
+def contrast(one: Any, other: Any) -> float:
+    """Return the contrast of two colours, from 1 to 21.
+
+    References:
+        Web content accessibility guidelines 2.1 (2018), relative luminance
+        https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio
+    """
+    dark, light = sorted(map(_luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: Any) -> float:
+    parts = np.asarray(to_rgb(color))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def _darker(color: str, factor: float) -> str:
+    return to_hex(np.asarray(to_rgb(color)) * factor).upper()
+
+
+def readable_digits(ax: Axes) -> None:
+    """Give the digits of a heatmap the better of black and white.
+
+    Where a cell cannot hold them at 12 points, they are left out: the colour bar says
+    what they would.
+    """
+    mesh = ax.collections[-1]
+    mesh.update_scalarmappable()
+    n_columns = round(ax.get_xlim()[1])
+    n_rows = round(ax.get_ylim()[0])
+    width, height = ax.figure.get_size_inches() * ax.get_position().size * 72
+    room = min(width / n_columns, height / n_rows)
+    colors = mesh.get_facecolors()
+    for text in list(ax.texts):
+        if 0.62 * SMALLEST * len(text.get_text()) > room:
+            text.remove()
+            continue
+        x, y = text.get_position()
+        cell = colors[int(y) * n_columns + int(x)]
+        is_light = contrast(cell, "black") > contrast(cell, "white")
+        text.set(color="black" if is_light else "white")
+        text.set_size(max(SMALLEST, min(text.get_size(), room / 1.6)))
 
 
 def dotted_line(ax: Axes, *, x: float | None = None, y: float | None = None) -> None:

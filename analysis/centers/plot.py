@@ -13,7 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.rows import alike, chosen, matching, refuse_strategies, step_of
-from analysis.style import MARKERS, SEQUENTIAL, legend_beside, task_color
+from analysis.style import (
+    MARKERS,
+    SEQUENTIAL,
+    legend_beside,
+    readable_digits,
+    task_color,
+    text_color,
+)
 
 # Of pairs whose categories belong to different tasks.
 APART_COLOR = "0.75"
@@ -64,12 +71,13 @@ def plot_center_distances(
         "annot": True,
         "fmt": ".1f",
         "square": True,
-        "annot_kws": {"size": 11},
+        "annot_kws": {"size": 12},
         "linewidths": 0.5,
         "cbar_kws": {"label": COLUMN_LABELS["center_distance"], "shrink": 0.7},
         **kwargs,
     }
     sns.heatmap(matrix.loc[list(tasks), list(tasks)], ax=ax, **options)
+    readable_digits(ax)
     # A matrix of few classes is narrower than its title.
     ax.set_title(f"after task {step + 1}", loc="right", size=20)
     ax.set(xlabel="", ylabel="")
@@ -87,7 +95,7 @@ def _name_categories(ax: Axes, tasks: Mapping[str, int]) -> None:
     ax.set_yticks(middles, list(tasks), rotation=0, size=13)
     ax.tick_params(length=0)
     for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
-        label.set_color(task_color(tasks[label.get_text()]))
+        label.set_color(text_color(tasks[label.get_text()]))
 
 
 @alike

@@ -23,6 +23,7 @@ from analysis.style import (
     SEQUENTIAL,
     dotted_line,
     legend_beside,
+    readable_digits,
     task_color,
 )
 
@@ -69,6 +70,7 @@ def plot_matrix(
     }
     steps, tasks = map(_tasks, R.shape)
     sns.heatmap(pd.DataFrame(R, steps, tasks), ax=ax, **options)
+    readable_digits(ax)
     ax.set(xlabel="tested on task", ylabel="after learning task")
     ax.tick_params(length=0, rotation=0)
     return ax
@@ -123,7 +125,10 @@ def plot_task_curves(
         joint = _task_means(reference, metric, part, given)
         _joint_bars(ax, joint, right=last)
     dotted_line(ax, y=0.5)
-    bottom = min(0.45, rows["value"].min() - 0.03)
+    # Axes that share theirs leave room for each other's curves.
+    shared = ax.get_shared_y_axes().get_siblings(ax)
+    values = [line.get_ydata() for one in shared for line in one.lines]
+    bottom = min(0.45, np.nanmin(np.concatenate(values)) - 0.03)
     ax.set(
         xlabel="after learning task",
         ylabel=LABELS.get(metric, metric),

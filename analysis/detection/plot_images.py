@@ -24,7 +24,9 @@ from analysis.style import (
     SEQUENTIAL,
     dotted_line,
     legend_beside,
+    readable_digits,
     task_color,
+    text_color,
 )
 
 NORMAL = "#0072B2"
@@ -233,11 +235,12 @@ def plot_categories(
         **kwargs,
     }
     sns.heatmap(wide, ax=ax, yticklabels=True, **options)
+    readable_digits(ax)
     ax.set(xlabel="after learning task", ylabel="")
     ax.tick_params(length=0)
     ax.tick_params(axis="y", labelsize=14)
     for text, task in zip(ax.get_yticklabels(), tasks):
-        text.set_color(task_color(task))
+        text.set_color(text_color(task))
     return ax
 
 

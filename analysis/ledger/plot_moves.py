@@ -156,7 +156,17 @@ def plot_volume(
     ax.set_yticks(y, means.index)
     # One class thrown far out would hide all others.
     ax.set_xscale("symlog", linthresh=1.0)
-    ax.set(xlabel="change of log p / D", ylim=(len(means) - 0.5, -0.5))
+    ax.set_xticks(*_powers(np.abs(means.to_numpy()).max()))
+    ax.set(xlabel="change of log p / D, nats", ylim=(len(means) - 0.5, -0.5))
     if legend:
         legend_beside(ax)
     return ax
+
+
+def _powers(largest: float) -> tuple[list[float], list[str]]:
+    """Ticks of an axis that is logarithmic beyond ±1: 0, and few powers of ten."""
+    top = max(1, int(np.ceil(np.log10(max(largest, 1.0)))))
+    chosen = range(0, top + 1, max(1, top // 2))
+    powers = [10.0**power for power in chosen]
+    ticks = [*(-value for value in reversed(powers)), 0.0, *powers]
+    return ticks, [f"{value:,.0f}".replace("-", "−") for value in ticks]

@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from analysis.rows import alike, matching
-from analysis.style import LABELS, SEQUENTIAL, task_color
+from analysis.style import LABELS, SEQUENTIAL, task_color, text_color
 
 
 @alike
@@ -40,8 +41,11 @@ def plot_examples(
     """
     categories = list(examples.groupby("category", sort=False))
     rows = math.ceil(len(categories) / columns)
-    figure = figure or plt.figure(figsize=(2.0 * per_category * columns, 2.4 * rows))
-    sheet = figure.subfigures(rows, columns, wspace=0.02, hspace=0.02)
+    figure = figure or plt.figure()
+    layout = figure.get_layout_engine()
+    if isinstance(layout, ConstrainedLayoutEngine):
+        layout.set(w_pad=0.03, h_pad=0.05, wspace=0.0, hspace=0.0)
+    sheet = figure.subfigures(rows, columns)
     for subfigure, (category, images) in zip(np.ravel(sheet), categories):
         _draw_category(subfigure, category, images, per_category)
     return figure
@@ -56,14 +60,14 @@ def _draw_category(
     task = int(rows["task"].iloc[0])
     color = task_color(task)
     title = f"task {task + 1}: {category}"
-    subfigure.suptitle(title, size=16, color=color, weight="bold")
+    subfigure.suptitle(title, size=14, color=text_color(task), weight="bold")
     axes = np.ravel(subfigure.subplots(1, n))
     for ax, row in zip(axes, rows.itertuples()):
         ax.imshow(row.image)
         if row.mask.any():
-            ax.contour(row.mask, levels=[0.5], colors="#D81B60", linewidths=2)
-        ax.set_title(row.defect.replace("_", " "), size=12, loc="center", pad=3)
-        ax.spines[:].set(visible=True, color=color, linewidth=3)
+            ax.contour(row.mask, levels=[0.5], colors="#D81B60", linewidths=1.5)
+        ax.set_xlabel(row.defect.replace("_", " "), size=12, labelpad=2)
+        ax.spines[:].set(visible=True, color=color, linewidth=2)
     for ax in axes:
         ax.set(xticks=[], yticks=[])
         ax.set_visible(bool(ax.images))

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
 import pytest
@@ -17,13 +18,16 @@ from PIL import Image
 
 import analysis
 from analysis import style
+from analysis.detection import plot_matrix
 from analysis.style import (
     DIVERGING,
     MARKERS,
     SEQUENTIAL,
     TASK_COLORS,
+    contrast,
     save_figure,
     task_color,
+    text_color,
 )
 
 FACTS = {"notebook": "01-task-curves", "runs": ["finetune-ab12cd"], "data": "0f3e"}
@@ -76,8 +80,45 @@ def test_every_line_of_the_style_is_known_to_matplotlib():
 
 def test_colours_are_eight_and_cycle():
     assert len({colors.to_rgb(c) for c in TASK_COLORS}) == 8
-    assert [task_color(t) for t in range(10)] == [*TASK_COLORS, *TASK_COLORS[:2]]
+    assert [task_color(t) for t in range(8)] == list(TASK_COLORS)
     assert task_color(np.int64(3)) == TASK_COLORS[3]
+
+
+def test_fifteen_tasks_have_colours_that_are_told_apart_and_can_be_read():
+    fifteen = [colors.to_rgb(task_color(t)) for t in range(15) if t != 14]
+    gaps = [
+        np.abs(np.subtract(one, other)).max()
+        for i, one in enumerate(fifteen)
+        for other in fifteen[:i]
+    ]
+    assert min(gaps) > 0.1
+    assert min(contrast(text_color(t), "white") for t in range(15)) >= 3
+    assert min(contrast(task_color(t), "white") for t in range(15)) >= 2
+
+
+def test_contrast_is_that_of_the_guidelines():
+    assert contrast("white", "black") == pytest.approx(21)
+    assert contrast("#777777", "white") == pytest.approx(4.48, abs=0.01)
+    assert contrast("red", "red") == 1
+
+
+@pytest.mark.parametrize("n", [2, 5, 15])
+def test_digits_of_a_heatmap_can_be_read_or_are_left_out(n):
+    R = np.tril(np.linspace(0.5, 1, n * n).reshape(n, n)) + np.triu(np.ones((n, n)), 1)
+    with plt.style.context("analysis.slides"):
+        figure, axes = plt.subplots(1, 2, figsize=(12.8, 5.4))
+        ax = plot_matrix(R, ax=axes[0])
+        figure.draw_without_rendering()
+    assert (len(ax.texts) == 0) == (n == 15)
+    mesh = ax.collections[0].get_facecolors().reshape(n, n, 4)
+    boxes = []
+    for text in ax.texts:
+        x, y = text.get_position()
+        assert contrast(text.get_color(), mesh[int(y), int(x)]) >= 3
+        assert text.get_size() >= 12
+        boxes.append(text.get_window_extent())
+    apart = [one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i]]
+    assert not any(apart)
     assert len(set(MARKERS)) == len(MARKERS)
 
 

@@ -12,7 +12,7 @@ from analysis.centers.plot import (
     plot_center_drift,
     plot_similarity,
 )
-from analysis.style import task_color
+from analysis.style import task_color, text_color
 
 TASK = {"ant": 0, "bee": 0, "cat": 1}
 
@@ -82,7 +82,7 @@ def test_names_carry_their_tasks_colour_and_lines_part_the_tasks(distances):
     for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
         assert [label.get_text() for label in labels] == list(TASK)
         assert [to_hex(label.get_color()).upper() for label in labels] == [
-            task_color(t) for t in TASK.values()
+            text_color(t) for t in TASK.values()
         ]
     assert [
         line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1

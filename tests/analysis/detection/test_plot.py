@@ -153,7 +153,7 @@ def test_examples_outline_defects_in_the_colour_of_the_task():
         per_category=3,
     )
     shown = [ax for ax in figure.axes if ax.get_visible()]
-    assert [ax.get_title() for ax in shown] == ["good", "bent part"] * 2
+    assert [ax.get_xlabel() for ax in shown] == ["good", "bent part"] * 2
     assert [len(ax.collections) for ax in shown] == [0, 1] * 2
     assert (
         to_hex(shown[2].spines["left"].get_edgecolor()).upper() == task_color(1).upper()
