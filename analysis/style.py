@@ -133,7 +133,8 @@ def readable_digits(ax: Axes) -> None:
     width, height = ax.figure.get_size_inches() * ax.get_position().size * 72
     room = min(width / n_columns, height / n_rows)
     colors = mesh.get_facecolors()
-    for text in list(ax.texts):
+    n_digits = np.ma.count(mesh.get_array())
+    for text in list(ax.texts)[-n_digits:]:  # whatever was drawn there before
         if 0.62 * SMALLEST * len(text.get_text()) > room:
             text.remove()
             continue
