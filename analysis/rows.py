@@ -139,9 +139,11 @@ def _asked_of_pandas(error: Exception) -> pd.DataFrame | None:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     names = [frame.f_globals.get("__name__", "") for frame in frames]
     ours = [i for i, name in enumerate(names) if not name.startswith("pandas.")]
-    if not ours or ours[-1] + 1 == len(frames):
+    if not ours:
         return None
-    asked = frames[ours[-1] + 1].f_locals.get("self")
+    # A decorator of pandas has no self.
+    methods = [f for f in frames[ours[-1] + 1 :] if "self" in f.f_locals]
+    asked = methods[0].f_locals["self"] if methods else None
     if isinstance(asked, DataFrameGroupBy):
         asked = asked.obj
     return asked if isinstance(asked, pd.DataFrame) else None

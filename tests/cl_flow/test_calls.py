@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from analysis import Scoring, evaluate, r_matrix, study, table
+from analysis import Scoring, evaluate, r_matrix, study, summary, table
 from analysis.intervals import Resampling
 from analysis.rows import of_tables
 from cl_flow import fit
@@ -341,6 +341,8 @@ def test_a_real_function_tells_its_own_table():
     expected = r"Expected r_matrix\(evaluated=…\) \(A table of `evaluate`.* 'part'"
     with pytest.raises(ValueError, match=expected):
         r_matrix(other)
+    with pytest.raises(ValueError, match=r"summary\(evaluated=….* 'strategy'"):
+        summary(pd.DataFrame({"a": [1]}))
 
 
 def test_what_is_not_the_callers_fault_is_not_said_to_be():
