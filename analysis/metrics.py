@@ -14,6 +14,7 @@ __all__ = [
     "labels_and_scores",
     "pixel_ap",
     "pixel_auroc",
+    "share_below",
 ]
 
 import numpy as np
@@ -134,6 +135,22 @@ def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
     return float(area / (max_fpr * negatives.size))
 
 
+def share_below(scores: ArrayLike, normal: ArrayLike) -> np.ndarray:
+    """Return the share of normal scores below each score; a tie counts one half.
+
+    Args:
+        scores: Of any images, (B,).
+        normal: Of normal images, (N,), one or more.
+
+    Example:
+        >>> share_below([0.5, 2.0], [0.0, 0.5, 1.0, 1.5])
+        array([0.375, 1.   ])
+    """
+    normal = np.asarray(normal)
+    above, at_or_above = _false_alarms(np.asarray(scores), normal)
+    return 1 - (above + at_or_above) / (2 * normal.size)
+
+
 def labels_and_scores(
     labels: ArrayLike, scores: ArrayLike, *, ndim: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +203,7 @@ def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
 def _false_alarms(
     positives: np.ndarray, negatives: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count the negatives above, and at or above, each ascending positive (P,)."""
+    """Count the negatives above, and at or above, each positive (P,)."""
     negatives = np.sort(negatives)
     above = negatives.size - np.searchsorted(negatives, positives, side="right")
     at_or_above = negatives.size - np.searchsorted(negatives, positives, side="left")

@@ -2,9 +2,11 @@
 
 __all__ = [
     "ALIKE",
+    "WHEN",
     "alike",
     "beside",
     "chosen",
+    "first_and_last",
     "load_reference",
     "matching",
     "of_tables",
@@ -38,6 +40,7 @@ R = TypeVar("R")
 
 # Key columns in which runs agree that are averaged or set beside each other.
 ALIKE = ("dataset", "stream", "setup")
+WHEN = ("learnt", "last")
 
 
 def alike(function: Callable[P, R]) -> Callable[P, R]:
@@ -240,6 +243,22 @@ def _refuse(column: str, values: pd.Series, whose: str) -> None:
             f"{column}{whose} {', '.join(different)}. Choose one: "
             f"table[table[{column!r}] == {different[0]}]."
         )
+
+
+def first_and_last(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each category when it was learnt and under its run's last model.
+
+    Args:
+        rows: With the columns `run category step`.
+
+    Returns:
+        The same columns, and `when`: `"learnt"` or `"last"`.
+    """
+    steps = rows.groupby(["run", "category"])["step"]
+    ends = zip(WHEN, (steps.transform("min"), steps.transform("max")))
+    return pd.concat(
+        [rows[rows["step"] == step].assign(when=when) for when, step in ends]
+    )
 
 
 def step_of(rows: pd.DataFrame, step: int) -> int:

@@ -315,7 +315,9 @@ def study(
         folder = _folder(root)
         dataset = "folder" if masks else "folder_without_masks"
         base = base.replace(dataset=dataset, root=str(folder))
-        base = base.replace(stream=stream or _order(base))
+        categories = load_samples(base)["category"].unique()
+        base = base.replace(stream=stream or _order(folder, len(categories)))
+        _refuse_one_task(task_order(categories, base.stream), folder)
         name = folder.name if name == "photographs" else f"{name}-{folder.name}"
     elif base.dataset == "folder" and base.root is None:
         raise ValueError(
@@ -324,14 +326,7 @@ def study(
         )
     elif stream is not None:
         base = base.replace(stream=stream)
-    made = Study(name, base, seeds, scoring)
-    if root and len(made.tasks) < 2:
-        raise ValueError(
-            f"Expected a stream of two tasks or more; got one, {made.tasks[0]}: "
-            "study(…, stream=StreamConfig(split=1)), or a line for each task in "
-            f"{base.folder / ORDER_FILE}. A single category has nothing to forget."
-        )
-    return made
+    return Study(name, base, seeds, scoring)
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -366,10 +361,18 @@ def _folder(root: str | Path) -> Path:
     return folder
 
 
-def _order(base: RunConfig) -> StreamConfig:
+def _order(folder: Path, n_categories: int) -> StreamConfig:
     """Stream of a folder: as it says, or three categories at a time."""
-    path = base.folder / ORDER_FILE
+    path = folder / ORDER_FILE
     if path.is_file():
         return read_order(path)
-    n = load_samples(base)["category"].nunique()
-    return StreamConfig(split=1) if n <= 3 else StreamConfig()
+    return StreamConfig(split=1) if n_categories <= 3 else StreamConfig()
+
+
+def _refuse_one_task(tasks: Sequence[tuple[str, ...]], folder: Path) -> None:
+    if len(tasks) < 2:
+        raise ValueError(
+            f"Expected a stream of two tasks or more; got one, {tasks[0]}: "
+            "study(…, stream=StreamConfig(split=1)), or a line for each task in "
+            f"{folder / ORDER_FILE}. A single category has nothing to forget."
+        )

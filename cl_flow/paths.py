@@ -6,6 +6,7 @@ CL_FLOW_DATA moves the data folder.
 __all__ = [
     "ASSETS",
     "DATA",
+    "PARTIAL",
     "FileState",
     "atomic",
     "file_state",

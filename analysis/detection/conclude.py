@@ -10,7 +10,13 @@ import pandas as pd
 from analysis import conventions, intervals
 from analysis.contrasts import contrast, resampled
 from analysis.intervals import Resampling
-from analysis.rows import alike, chosen, refuse_strategies
+from analysis.rows import (
+    alike,
+    chosen,
+    first_and_last,
+    matching,
+    refuse_strategies,
+)
 
 SUMMARIES = ("final_mean", "learning_score", "bwt", "forgetting")
 
@@ -154,8 +160,7 @@ def final_means(
         One row per strategy: `strategy value low high`.
     """
     rows = chosen(scores, part=part, given=given)
-    newest = rows.groupby(["run", "category"])["step"].transform("max")
-    rows = rows[rows["step"] == newest]
+    rows = matching(first_and_last(rows), when="last")
     means = []
     for strategy, one in rows.groupby("strategy", sort=False):
         images = one.groupby(["run", "category"], sort=False)

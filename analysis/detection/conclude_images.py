@@ -5,10 +5,15 @@ __all__ = ["defect_aurocs", "roc_points", "routes", "thresholds"]
 import numpy as np
 import pandas as pd
 
-from analysis.metrics import image_auroc
-from analysis.rows import alike, chosen, refuse_strategies, step_of
-
-WHEN = ("learnt", "last")
+from analysis.metrics import image_auroc, share_below
+from analysis.rows import (
+    WHEN,
+    alike,
+    chosen,
+    first_and_last,
+    refuse_strategies,
+    step_of,
+)
 
 
 @alike
@@ -153,21 +158,15 @@ def _first_and_last(
     where = {} if category is None else {"category": category}
     rows = chosen(scores, part=part, given=given, **where)
     refuse_strategies(rows)
-    steps = rows.groupby(["run", "category"])["step"]
-    ends = zip(WHEN, (steps.transform("min"), steps.transform("max")))
-    return pd.concat(
-        [rows[rows["step"] == step].assign(when=when) for when, step in ends]
-    )
+    return first_and_last(rows)
 
 
 def _by_rank(one: pd.DataFrame) -> pd.DataFrame:
     """Scores as shares of the category's normal images that lie below, ties half."""
-    normal = np.sort(one.loc[one["label"] == 0, "score"])
-    if not len(normal):
+    normal = one.loc[one["label"] == 0, "score"]
+    if normal.empty:
         return one[:0].assign(rank=0.0)
-    below = np.searchsorted(normal, one["score"], "left")
-    up_to = np.searchsorted(normal, one["score"], "right")
-    return one.assign(rank=(below + up_to) / 2 / len(normal))
+    return one.assign(rank=share_below(one["score"], normal))
 
 
 def _best_f1(one: pd.DataFrame) -> tuple[float, float]:

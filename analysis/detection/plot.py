@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.rows import alike, matching, of_tables
+from analysis.rows import alike, first_and_last, matching, of_tables
 from analysis.style import (
     LABELS,
     MARKERS,
@@ -234,8 +234,7 @@ def plot_strategies(
     """
     ax = ax or plt.gca()
     rows = _select(evaluated, metric, part, given)
-    last = rows.groupby(["run", "category"])["step"].transform("max")
-    final = rows[rows["step"] == last]
+    final = matching(first_and_last(rows), when="last")
     keys = ["strategy", "task", "category"]
     means = final.groupby(keys, sort=False)["value"].mean().reset_index()
     strategies = list(dict.fromkeys(means["strategy"]))

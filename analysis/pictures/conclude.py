@@ -5,7 +5,8 @@ __all__ = ["CHOICES", "pick_images"]
 import numpy as np
 import pandas as pd
 
-from analysis.rows import alike, chosen
+from analysis.metrics import share_below
+from analysis.rows import alike, chosen, first_and_last
 
 CHOICES = ("most forgotten", "hardest", "by defect")
 
@@ -71,16 +72,12 @@ def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
     `stands_out` is how far above them it scored at first, in their quartile ranges, and
     `sank` how much of that it lost.
     """
-    steps = {"learned": rows.groupby("category")["step"].transform("min")}
-    steps["final"] = rows.groupby("category")["step"].transform("max")
     placed = {
-        when: pd.concat(
-            [_placed(one) for _, one in rows[rows["step"] == step].groupby("category")]
-        )
-        for when, step in steps.items()
+        when: pd.concat([_placed(one) for _, one in ends.groupby("category")])
+        for when, ends in first_and_last(rows).groupby("when")
     }
     keys = ["category", "defect", "image"]
-    both = placed["learned"].merge(placed["final"], on=keys, suffixes=("", "_final"))
+    both = placed["learnt"].merge(placed["last"], on=keys, suffixes=("", "_final"))
     return both.assign(
         learned=both["wins"],
         final=both["wins_final"],
@@ -95,10 +92,9 @@ def _placed(one: pd.DataFrame) -> pd.DataFrame:
     normal = one.loc[one["label"] == 0, "score"].to_numpy()
     if not len(normal):
         return ill[:0].assign(wins=0.0, distance=0.0)
-    gaps = ill["score"].to_numpy()[:, None] - normal
     spread = np.subtract(*np.percentile(normal, [75, 25])) or 1.0
     return ill.assign(
-        wins=(np.sign(gaps).mean(1) + 1) / 2,
+        wins=share_below(ill["score"], normal),
         distance=(ill["score"] - np.median(normal)) / spread,
     )
 

@@ -1,6 +1,6 @@
 """Configuration that decides a run, and the name that it gives."""
 
-__all__ = ["ELSEWHERE", "RunConfig", "build_config", "load_samples"]
+__all__ = ["ELSEWHERE", "RunConfig", "build_config", "load_samples", "new_strategy"]
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ from cl_flow.identity import completed, differing, digest_of, settle, typed
 from cl_flow.model.flow import FlowConfig
 from cl_flow.paths import DATA, folder_name
 from cl_flow.runs.fingerprints import training_fingerprint
-from cl_flow.strategies import STRATEGIES
+from cl_flow.strategies import STRATEGIES, Strategy
 from cl_flow.training.config import TrainConfig
 
 IDENTITY = 2  # number of the rule by which names are made
@@ -177,6 +177,15 @@ def build_config(cls: type, values: Mapping[str, Any]) -> Any:
         else:
             arguments[key] = typed(value, hint)
     return cls(**arguments)
+
+
+def new_strategy(config: RunConfig) -> Strategy:
+    """Strategy of a config, without any memory.
+
+    Raises:
+        TypeError, ValueError: An option that it does not take.
+    """
+    return STRATEGIES[config.strategy](**config.all_options)
 
 
 @checked

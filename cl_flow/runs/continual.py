@@ -43,7 +43,8 @@ def learn_stream(
         begun = time.perf_counter()
         shown: Progress = bool(progress)
         if callable(progress):
-            shown = partial(_told, progress, len(task.features))
+            # Whatever a strategy trains on beside them.
+            shown = partial(progress, len(task.features))
         elif progress:
             shown = f"{run.name} task {task.index + 1}/{len(stream)}"
         model, losses = learn(
@@ -52,11 +53,6 @@ def learn_stream(
         strategy.consolidate(model, task)
         run.write(model, task, losses, strategy.memory, time.perf_counter() - begun)
     run.finish()
-
-
-def _told(progress: Callable[[int], None], n_images: int, _: int) -> None:
-    """Tell of a pass over a task, whatever a strategy trains on beside its images."""
-    progress(n_images)
 
 
 def _refuse_crowd(n: int, run: Run) -> None:

@@ -14,12 +14,12 @@ from cl_flow.calls import checked
 from cl_flow.data.datasets import DATASETS
 from cl_flow.devices import pick_device
 from cl_flow.paths import sweep
-from cl_flow.runs.config import RunConfig
+from cl_flow.runs.config import RunConfig, new_strategy
 from cl_flow.runs.continual import learn_stream
 from cl_flow.runs.processes import fit_in_processes
 from cl_flow.runs.run import Run
 from cl_flow.runs.threads import fit_in_threads
-from cl_flow.strategies import STRATEGIES, Strategy
+from cl_flow.strategies import STRATEGIES
 
 # Runs at a time on one GPU, measured by tests/benchmarks/bench_step.py: two of preset
 # `synthetic` take 1.6 times the steps of one a second, four 2.2 times.
@@ -52,12 +52,12 @@ def fit(
     Returns:
         The complete run.
     """
-    strategy = _strategy(config)
+    strategy = new_strategy(config)
     known = Run.find(config, folder=folder)
     if known is not None and known.is_complete and not overwrite:
         return known
     where = pick_device(device)  # before a run is begun, or what it learnt thrown away
-    run = Run.at(config, folder=folder)
+    run = Run.at(config, folder=folder) if known is None else known
     with run.lock():
         sweep(run.folder)
         if overwrite:
@@ -90,7 +90,7 @@ def fit_all(
             script it was begun in.
     """
     for config in configs:
-        _strategy(config)
+        new_strategy(config)  # what it does not take is an error before any begins
     where = pick_device(device)
     unfinished = [config for config in configs if not _is_complete(config)]
     there = partial(fit, device=device)
@@ -104,11 +104,6 @@ def fit_all(
         if n > 1:
             _fit_in_processes(there, waiting, n)
     return [fit(config, device=device) for config in configs]
-
-
-def _strategy(config: RunConfig) -> Strategy:
-    """Strategy of a config; what it does not take is an error before a run is begun."""
-    return STRATEGIES[config.strategy](**config.all_options)
 
 
 def _is_complete(config: RunConfig) -> bool:

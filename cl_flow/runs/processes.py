@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from cl_flow.runs.config import RunConfig
+from cl_flow.runs.config import RunConfig, new_strategy
 from cl_flow.runs.run import Run
-from cl_flow.strategies import STRATEGIES
 
 
 def fit_in_processes(
@@ -105,6 +104,5 @@ def watch(
 def images_to_see(config: RunConfig) -> int:
     """Images of all passes that a run has yet to take."""
     run = Run.at(config)
-    strategy = STRATEGIES[config.strategy](**config.all_options)
-    left = strategy.arrange(run.stream())[len(run) :]
+    left = new_strategy(config).arrange(run.stream())[len(run) :]
     return config.train.epochs * sum(len(task.features) for task in left)

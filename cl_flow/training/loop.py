@@ -20,8 +20,8 @@ from cl_flow.training.batches import Loader, Rehearsal
 from cl_flow.training.config import TrainConfig
 from cl_flow.training.step import CapturedStep, Key, Penalty, Step
 
-# Whether to show a bar, its title, or who is told of the images of each pass.
-Progress = bool | str | Callable[[int], None]
+# Whether to show a bar, its title, or who is told of each pass.
+Progress = bool | str | Callable[[], object]
 
 
 def train(
@@ -58,7 +58,7 @@ def train(
         threads: Processor threads on a CPU. One gives the same bytes on any number of
             cores, and the products in a step of a small model are not worth splitting.
         progress: Whether to show a bar, or its title; or a function that is called
-            after each pass with the images of the task.
+            after each pass.
 
     Returns:
         One row per epoch, level and term: `epoch level term value`, means over the
@@ -122,7 +122,7 @@ def _epochs(
             loader.draw_ahead()
             records += _rows(epoch, take.read())
             if is_told:
-                progress(len(data))
+                progress()
     return records
 
 

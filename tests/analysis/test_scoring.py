@@ -12,12 +12,6 @@ from analysis.detection.measure import evaluate
 from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
 from analysis.scoring import Scoring, measure, true_masks
-from cl_flow import Run, fit
-
-
-@pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory) -> Run:
-    return fit(tiny, folder=tmp_path_factory.mktemp("runs"), progress=False)
 
 
 @pytest.mark.parametrize("normalise", ["train", "set"])

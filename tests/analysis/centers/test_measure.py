@@ -18,11 +18,6 @@ from cl_flow import Run, Snapshot, fit
 
 
 @pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory):
-    return fit(tiny, folder=tmp_path_factory.mktemp("runs"), progress=False)
-
-
-@pytest.fixture(scope="module")
 def untrained(tiny, tmp_path_factory):
     config = tiny.replace(train=dataclasses.replace(tiny.train, epochs=0))
     return fit(config, folder=tmp_path_factory.mktemp("runs"), progress=False)

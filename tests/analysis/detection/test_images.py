@@ -19,14 +19,8 @@ from analysis.detection import (
     thresholds,
 )
 from analysis.metrics import image_auroc
-from cl_flow import Run, fit
 
 SMALL = Scoring(size=32, sigma=1.0)
-
-
-@pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory) -> Run:
-    return fit(tiny, folder=tmp_path_factory.mktemp("runs"), progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,10 @@ from analysis.expansion.measure import measure_expansion
 from analysis.expansion.say import summarise_expansion
 from analysis.intervals import Resampling
 from analysis.scoring import Scoring, measure
-from cl_flow import Run, fit
+from cl_flow import fit
 from cl_flow.model.placement import smallest_distance
 
 KEYS = ["placement", "given", "entropy", "category", "metric", "part"]
-
-
-@pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory) -> Run:
-    return fit(tiny, folder=tmp_path_factory.mktemp("runs"), progress=False)
 
 
 @pytest.fixture(scope="module")

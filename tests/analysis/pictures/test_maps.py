@@ -14,14 +14,8 @@ from analysis.pictures import (
 )
 from analysis.rows import matching
 from analysis.scoring import scored
-from cl_flow import Run, fit
 
 SMALL = Scoring(size=32, sigma=1.0)
-
-
-@pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory) -> Run:
-    return fit(tiny, folder=tmp_path_factory.mktemp("runs"), progress=False)
 
 
 # ---- which images

@@ -27,11 +27,6 @@ STEPS = (0, 1, 2, 4)
 
 
 @pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory) -> Run:
-    return fit(tiny, folder=tmp_path_factory.mktemp("runs"), progress=False)
-
-
-@pytest.fixture(scope="module")
 def recovered(run) -> pd.DataFrame:
     return measure_recovery(
         run,

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cl_flow.data.features import Features
-
 
 @pytest.fixture
-def data() -> Features:
+def data() -> "Features":  # noqa: F821
+    from cl_flow.data.features import Features  # in the data folder of the tests
+
     rng = np.random.default_rng(0)
     samples = pd.DataFrame({"category": ["a", "b"] * 8, "split": "train", "label": 0})
     levels = tuple(
