@@ -51,6 +51,7 @@ SAMPLER_LABELS = {
     "real": "other real patches",
     "gaussian": "feature Gaussian",
     "gaussians_4": "4 feature Gaussians",
+    "positional": "8 Gaussians, by place",
     "transport": "latent Gaussian, inverted",
     "nominal": "own mixture, inverted",
 }
