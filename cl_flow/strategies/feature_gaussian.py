@@ -40,7 +40,7 @@ class FeatureGaussian(Strategy):
     GRID = (
         {"components": 1},
         {"components": 16},
-        {"components": 8, "position": "full"},
+        {"components": 8, "position": "full", "pool": 16_384, "ratio": None},
     )
 
     def __init__(
