@@ -161,7 +161,8 @@ def error_bars(rows: pd.DataFrame, name: str = "value") -> list[pd.Series]:
         rows: With the columns `name`, `low` and `high`.
         name: Column of the estimates.
     """
-    return [rows[name] - rows["low"], rows["high"] - rows[name]]
+    sides = [rows[name] - rows["low"], rows["high"] - rows[name]]
+    return [side.clip(lower=0.0) for side in sides]  # few resamples may miss a mean
 
 
 def legend_beside(ax: Axes, **options: Any) -> None:
