@@ -27,7 +27,7 @@ TERM_COLORS = {
     "confusion": "#117733",
 }
 FLOW_STYLES = {
-    "old": {"label": "flow just learnt", "color": "0.5", "ls": "--", "marker": "s"},
+    "old": {"label": "flow just learned", "color": "0.5", "ls": "--", "marker": "s"},
     "new": {"label": "new flow", "color": "#AA4499", "ls": "-", "marker": "o"},
     "untrained": {
         "label": "untrained flow",
@@ -89,13 +89,13 @@ def plot_waterfall(
     for x, name in ((0, "learned"), (last, "final")):
         value = rows.loc[name, "value"]
         ax.bar(x, value, width=0.7, fc="white", ec="black", lw=2)
-        _number(ax, x, value, f"{value:.2f}")
+        _number(ax, x, value, f"{value:.2f}", "black")
     for x, (name, color) in enumerate(TERM_COLORS.items(), start=1):
         _level_line(ax, x, level)
         level = _falling_bar(ax, x, level, rows.loc[name], {"color": color, **kwargs})
     _level_line(ax, last, level)
     dotted_line(ax, y=0.5)
-    ax.set_xticks(range(last + 1), ["learnt", *TERM_COLORS, "now"], **TILTED)
+    ax.set_xticks(range(last + 1), ["learned", *TERM_COLORS, "now"], **TILTED)
     ax.set(ylabel="image AUROC", ylim=(0, 1.1))  # room for the number above a bar
     ax.set_yticks(np.linspace(0, 1, 6))
     return ax
@@ -118,13 +118,14 @@ def _falling_bar(
     ax.bar(x, -value, bottom=level, **{"width": 0.7, **options})
     reach = [[max(0, high - value)], [max(0, value - low)]]
     ax.errorbar(x, end, yerr=reach, color="black", lw=1.5, capsize=4)
-    _number(ax, x, max(level, level - low), f"{-value:+.2f}".replace("-", "−"))
+    text = f"{-value:+.2f}".replace("-", "−")
+    _number(ax, x, max(level, level - low), text, options["color"])
     return end
 
 
-def _number(ax: Axes, x: float, y: float, text: str) -> None:
-    """A number above what stands at x."""
-    above = {"xytext": (0, 3), "textcoords": "offset points"}
+def _number(ax: Axes, x: float, y: float, text: str, color: str) -> None:
+    """A number above what stands at x, in its colour."""
+    above = {"xytext": (0, 3), "textcoords": "offset points", "color": color}
     ax.annotate(text, (x, y), ha="center", va="bottom", size="small", **above)
 
 

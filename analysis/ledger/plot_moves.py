@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import alike, chosen
+from analysis.rows import alike, chosen, matching
 from analysis.style import dotted_line, legend_beside
 
 # Not the colours of tasks: Tol's muted scheme, and one hue, darker with every freedom
@@ -56,7 +56,8 @@ def plot_transplant(
     """
     ax = ax or plt.gca()
     rows = chosen(levels, part=part)
-    for (side, centers), line in rows.groupby(["side", "centers"], sort=False):
+    for side, centers in dict.fromkeys(zip(rows["side"], rows["centers"])):
+        line = matching(rows, side=side, centers=centers)
         is_old = centers == "old"
         named = "old centers" if is_old else f"refitted ({centers})"
         style = {

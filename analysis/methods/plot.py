@@ -107,7 +107,7 @@ def plot_stability(
         _points(ax, group, {**styles[name], **kwargs})
     dotted_line(ax, y=0)
     ax.set(
-        xlabel=f"{label_of(metric)} when just learnt",
+        xlabel=f"{label_of(metric)} when just learned",
         ylabel="change since then",
     )
     if legend:

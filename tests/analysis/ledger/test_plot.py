@@ -45,7 +45,7 @@ def test_the_waterfall_falls_from_learnt_to_now(terms):
         level -= SPLIT[name]
     assert level == pytest.approx(0.5)
     names = [label.get_text() for label in ax.get_xticklabels()]
-    assert names == ["learnt", *TERM_COLORS, "now"]
+    assert names == ["learned", *TERM_COLORS, "now"]
     errors = [c for c in ax.containers if hasattr(c, "lines")]
     span = errors[0].lines[2][0].get_segments()[0][:, 1]
     np.testing.assert_allclose(span, [0.9 - 0.23, 0.9 - 0.18])
