@@ -145,9 +145,11 @@ def plot_expansion_size(
     ax = ax or plt.gca()
     rows = chosen(drops, part=part, entropy=entropy, given=given, category="mean")
     places = [name for name in PLACEMENT_STYLES if name in set(rows["placement"])]
-    sizes = sorted(rows["added"].unique())
+    sizes = [0, *sorted(rows["added"].unique())]
+    every = -(-len(sizes) // MOST_TICKS)
+    marks = {"markevery": every, "errorevery": every}
     # Side by side, so that none hides another.
-    shifts = np.linspace(-0.2, 0.2, len(places)) * min(sizes)
+    shifts = np.linspace(-0.2, 0.2, len(places)) * sizes[1] * every
     for shift, name in zip(shifts, places):
         one = matching(rows, placement=name)
         start = one.head(1).assign(added=0, change=0.0, low=0.0, high=0.0)
@@ -156,14 +158,13 @@ def plot_expansion_size(
             one["added"] + shift,
             one["change"],
             yerr=error_bars(one, "change"),
-            **{**PLACEMENT_STYLES[name], **kwargs},
+            **{**PLACEMENT_STYLES[name], **marks, **kwargs},
         )
     dotted_line(ax, y=0)
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, -LEAST_CHANGE), max(high, LEAST_CHANGE))
     ax.set(xlabel="added classes", ylabel=f"change of image AUROC, {_part(part)}")
-    ticks = [0, *sizes]
-    ax.set_xticks(ticks[:: -(-len(ticks) // MOST_TICKS)])
+    ax.set_xticks(sizes[::every])
     if legend:
         legend_beside(ax, title="new centers")
     return ax
