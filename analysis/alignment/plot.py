@@ -54,8 +54,6 @@ ALIGNER_LABELS = {
     "figmn": "FIGMN",
     "igmn": "IGMN",
     "igmm": "IGMM",
-    "merge": "merging",
-    "procrustes": "Procrustes",
     "sdc": "SDC",
     "ldc": "LDC",
 }

@@ -62,10 +62,10 @@ def plot_waterfall(
 ) -> Axes:
     """Waterfall from what a task reached down to what is left, by terms.
 
-    How to read it: between two bars stands the AUROC of a model that was put right as
-    far as the names to the right of it say: down to the grey bar falls what even a
-    refit leaves lost, the coloured ones come back. Each number is a term, with its
-    interval at the end of its bar; one with a plus is a gain.
+    How to read it: what falls at the grey bar even a refit leaves lost, the coloured
+    ones come back when what they name is set right. A level is the AUROC of a model
+    with all that stands to its right set right, but for what a refit does to the old
+    flow. A number is a term, with its interval at the end of its bar; a plus is a gain.
 
     Args:
         terms: Of `ledger_terms`, of one strategy, by task or of all.

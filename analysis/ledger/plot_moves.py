@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.rows import alike, chosen, matching
+from analysis.rows import alike, chosen, matching, refuse_strategies
 from analysis.style import dotted_line, legend_beside
 
 # Not the colours of tasks: Tol's muted scheme, and one hue, darker with every freedom
@@ -53,8 +53,12 @@ def plot_transplant(
         part: Score part.
         legend: Whether to name the lines.
         **kwargs: For `Axes.plot`.
+
+    Raises:
+        ValueError: Several strategies.
     """
     ax = ax or plt.gca()
+    refuse_strategies(levels)
     rows = chosen(levels, part=part)
     for side, centers in dict.fromkeys(zip(rows["side"], rows["centers"])):
         line = matching(rows, side=side, centers=centers)

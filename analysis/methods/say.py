@@ -4,10 +4,11 @@ __all__ = ["bar_to_clear", "summarise_methods"]
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
-from analysis.intervals import interval_of
-from analysis.rows import matching, of_tables
+from analysis.intervals import Interval, interval_of
+from analysis.rows import chosen, matching, of_tables
 from analysis.style import label_of
 
 
@@ -24,26 +25,24 @@ def bar_to_clear(
         compared: Of `methods`, with joint training and a detector.
         metric: `image_auroc` or `pixel_auroc`.
         detectors: Methods of `compared` without a flow.
+
+    Raises:
+        ValueError: Neither detector, or no joint training to hold it against.
     """
-    rows = matching(compared, metric=metric).set_index(["method", "quantity"])
-    values = rows["value"]
-    best = max(
-        (name for name in detectors if (name, "final_mean") in rows.index),
-        key=lambda name: values[name, "final_mean"],
-    )
-    gap = rows.loc[(best, "joint_gap")]
-    where = "above" if gap["value"] < 0 else "below"
-    behind = abs(gap["value"])
-    seeds = "one seed"
-    if gap["seeds"] > 1:
-        is_apart = gap["low"] > 0 or gap["high"] < 0
-        seeds = (
-            f"{'' if is_apart else 'not '}beyond the interval of {gap['seeds']} seeds"
-        )
+    ours = chosen(compared, metric=metric)
+    ours = ours[ours["method"].isin(detectors)]
+    final, gaps = (chosen(ours, quantity=name) for name in ("final_mean", "joint_gap"))
+    best = final.loc[final["value"].idxmax()]
+    (row,) = chosen(gaps, method=best["method"]).itertuples()
+    where, gap = "below", interval_of(row)
+    if gap.value <= 0:
+        where, gap = "above", Interval(-gap.value, -gap.high, -gap.low)
+    by = f"{gap.value:.3f}" if np.isnan(gap.low) else repr(gap)
+    seeds = "one seed" if row.seeds == 1 else f"{row.seeds} seeds"
     return (
-        f"{label_of(best).capitalize()} without a flow reach an {label_of(metric)} of "
-        f"{values[best, 'final_mean']:.3f},\n"
-        f"{behind:.3f} {where} joint training of the flow ({seeds})"
+        f"Without any flow {label_of(metric)} is {best['value']:.3f} "
+        f"({label_of(best['method'])}),\n"
+        f"{by} {where} joint training of the flow, {seeds}"
     )
 
 
@@ -72,9 +71,10 @@ def summarise_methods(
     )
     is_detector = final["method"].isin(detectors)
     if is_detector.any():
+        sentences.append(_below(final[~is_detector], final[is_detector]))
+    if is_detector.any() and "joint" in set(final["method"]):
         told = bar_to_clear(compared, detectors=detectors).replace("\n", " ")
         sentences.insert(0, f"**{told}.**")
-        sentences.append(_below(final[~is_detector], final[is_detector]))
     return " ".join(sentences)
 
 

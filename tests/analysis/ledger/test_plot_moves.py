@@ -50,6 +50,8 @@ def test_transplants_are_lines_over_blocks_with_intervals(hybrids):
     assert len(ax.collections) == 4, "a band around each"
     with pytest.raises(ValueError, match="task=4; there are: 0, 1"):
         transplant_levels(hybrids, task=4)
+    with pytest.raises(ValueError, match="runs of one strategy; got ewc, finetune"):
+        plot_transplant(pd.concat([levels, levels.assign(strategy="ewc")]))
 
 
 @pytest.fixture

@@ -181,35 +181,45 @@ def test_the_summary_says_what_differs_and_what_a_detector_beats(compared):
     assert text.startswith(f"**{headline}.**")
 
 
-@pytest.mark.parametrize(
-    ("gap", "seeds", "words"),
-    [
-        (
-            (-0.02, np.nan, np.nan),
-            1,
-            "0.020 above joint training of the flow (one seed",
-        ),
-        ((-0.02, -0.03, -0.01), 3, "0.020 above joint training of the flow (beyond"),
-        ((0.02, -0.03, 0.07), 3, "0.020 below joint training of the flow (not beyond"),
-    ],
-)
-def test_the_headline_is_of_the_better_detector_beside_joint_training(
-    gap, seeds, words
-):
+@pytest.fixture
+def detected() -> pd.DataFrame:
     rows = [
         ("x_gaussian", "final_mean", 0.7, np.nan, np.nan),
         ("x_gaussian", "joint_gap", 0.2, 0.1, 0.3),
         ("x_knn", "final_mean", 0.9, np.nan, np.nan),
-        ("x_knn", "joint_gap", *gap),
+        ("x_knn", "joint_gap", np.nan, np.nan, np.nan),
         ("ewc", "final_mean", 0.95, np.nan, np.nan),
     ]
     columns = ["method", "quantity", "value", "low", "high"]
-    table = pd.DataFrame(rows, columns=columns).assign(
-        strategy="any", metric="image_auroc", seeds=seeds
-    )
-    text = bar_to_clear(table)
-    assert "Nearest neighbours without a flow reach an image AUROC of 0.900" in text
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(strategy="any", metric="image_auroc", seeds=1)
+
+
+@pytest.mark.parametrize(
+    ("gap", "seeds", "words"),
+    [
+        ((-0.02, np.nan, np.nan), 1, "0.020 above joint training of the flow, one"),
+        ((-0.02, -0.03, -0.01), 3, "0.020 [0.010, 0.030] above joint training of the"),
+        ((0.02, -0.03, 0.07), 3, "0.020 [-0.030, 0.070] below joint training of the"),
+    ],
+)
+def test_the_headline_is_of_the_better_detector_beside_joint_training(
+    detected, gap, seeds, words
+):
+    detected.loc[3, ["value", "low", "high"]] = gap
+    text = bar_to_clear(detected.assign(seeds=seeds))
+    assert "Without any flow image AUROC is 0.900 (nearest neighbours)" in text
     assert words in text
+
+
+def test_a_headline_without_a_bar_is_refused_and_a_summary_goes_without(detected):
+    alone = detected[detected["quantity"] == "final_mean"]
+    with pytest.raises(ValueError, match="quantity='joint_gap'; there are: final_mean"):
+        bar_to_clear(alone)
+    columns = ["method", "metric", "value", "low", "high", "seeds"]
+    rows = [("ewc", "image_auroc", 0.1, 0.05, 0.15, 3)]
+    told = summarise_methods(alone, pd.DataFrame(rows, columns=columns))
+    assert told.startswith("Beyond the interval over seeds, `ewc`")
 
 
 def test_the_page_has_a_row_per_method(compared, tmp_path):
