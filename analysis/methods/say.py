@@ -40,7 +40,7 @@ def bar_to_clear(
     by = f"{gap.value:.3f}" if np.isnan(gap.low) else repr(gap)
     seeds = "one seed" if row.seeds == 1 else f"{row.seeds} seeds"
     return (
-        f"Without any flow {label_of(metric)} is {best['value']:.3f} "
+        f"Without any flow, {label_of(metric)} is {best['value']:.3f} "
         f"({label_of(best['method'])}),\n"
         f"{by} {where} joint training of the flow, {seeds}"
     )

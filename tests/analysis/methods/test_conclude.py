@@ -208,7 +208,7 @@ def test_the_headline_is_of_the_better_detector_beside_joint_training(
 ):
     detected.loc[3, ["value", "low", "high"]] = gap
     text = bar_to_clear(detected.assign(seeds=seeds))
-    assert "Without any flow image AUROC is 0.900 (nearest neighbours)" in text
+    assert "Without any flow, image AUROC is 0.900 (nearest neighbours)" in text
     assert words in text
 
 
