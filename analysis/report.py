@@ -31,7 +31,7 @@ from analysis.ledger.measure import measure_ledger
 from analysis.ledger.moves import transport
 from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
 from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
-from analysis.ledger.say import verdict
+from analysis.ledger.say import reading_of_refits, verdict
 from analysis.ledger.transplants import transplant
 from analysis.rows import of_tables
 from analysis.scoring import Scoring
@@ -150,7 +150,7 @@ class Report:
             return {
                 "waterfall": self._waterfall(),
                 "categories": self._single(plot_ledger, "categories"),
-                "families": self._single(plot_families, "families"),
+                "families": self._families(),
                 "transplants": self._transplants(),
                 "transport": self._transport(),
             }
@@ -253,6 +253,13 @@ class Report:
         plot(self.tables[table], part=self.part, given=self.given, ax=ax)
         return figure
 
+    def _families(self) -> Figure:
+        figure = self._single(plot_families, "families")
+        total = self.tables["total"]
+        told = reading_of_refits(total, part=self.part, given=self.given)
+        figure.suptitle(told)
+        return figure
+
     def _transplants(self) -> Figure:
         figure = Figure()
         ax = figure.subplots()
@@ -267,7 +274,7 @@ class Report:
         plot_transport(self.tables["moves"], ax=axes[0], legend=False)
         plot_volume(self.tables["moves"], ax=axes[1], legend=False)
         for ax in axes:
-            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         return figure
 
 
