@@ -21,6 +21,7 @@ from .detection import summarise_forgetting as summarise_forgetting
 from .detection import summary as summary
 from .detection import task_table as task_table
 from .experiments import table as table
+from .explorer import explore as explore
 from .intervals import Interval as Interval
 from .intervals import Resampling as Resampling
 from .report import Report as Report

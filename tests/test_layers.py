@@ -33,7 +33,7 @@ FLOORS = {
         "studies",
         "detection pictures embedding centers expansion recovery alignment",
         "ledger methods",
-        "report claims",
+        "report claims explorer",
         "commands",
         "cli",
     ],

@@ -79,9 +79,9 @@ def plot_maps(
     pictures: pd.DataFrame,
     *,
     value: str = "rarity",
-    figure: Figure | None = None,
+    figure: Figure | SubFigure | None = None,
     **kwargs: Any,
-) -> Figure:
+) -> Figure | SubFigure:
     """Anomaly maps of images under each snapshot, beside the photograph.
 
     The defect is outlined; under a map stand the image's score and the image AUROC of
@@ -176,7 +176,7 @@ def _draw_map(
 
 
 def _draw_bar(
-    figure: Figure, axes: np.ndarray, drawn: AxesImage | None, value: str
+    figure: Figure | SubFigure, axes: np.ndarray, drawn: AxesImage | None, value: str
 ) -> None:
     if drawn is None:
         return

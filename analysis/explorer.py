@@ -1,0 +1,255 @@
+"""Explorer: an image, its map and its rank under every snapshot, at a slider's pace."""
+
+__all__ = ["Explorer", "explore", "plot_moment"]
+
+import asyncio
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+
+import ipywidgets as widgets
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+
+from analysis.detection.measure import image_scores
+from analysis.detection.plot_images import plot_scores
+from analysis.experiments import several_runs
+from analysis.pictures.conclude import pick_images
+from analysis.pictures.measure import measure_maps, read_pictures
+from analysis.pictures.plot import plot_maps
+from analysis.rows import chosen
+from analysis.scoring import Scoring
+from analysis.style import LABELS, dotted_line
+from cl_flow.runs.run import Run
+
+SIZE = (12.8, 4.6)  # inches
+DOTS = 80  # per inch
+REMEMBERED = 512  # pictures
+IDLE_SECONDS = 0.05  # between two pictures that are drawn ahead
+
+State = tuple[tuple[str, object], ...]
+
+
+def explore(
+    runs: Run | Sequence[Run],
+    *,
+    image: Sequence[str] | None = None,
+    n: int = 3,
+    scoring: Scoring = Scoring(),
+) -> "Explorer":
+    """Move through the snapshots of runs with sliders.
+
+    Tables are measured first, or read where they are cached. While an image is looked
+    at, its other steps are drawn ahead, so that the slider need not wait for them. The
+    last line of a cell shows it.
+
+    Args:
+        runs: One run, or several of the same images.
+        image: Names `category/defect/file`, or categories for all of their images; by
+            default what each category forgot most.
+        n: So many images of each category, by default.
+        scoring: Parts to choose from, and classes that are given.
+
+    Returns:
+        A box of controls over a picture; `figure()` gives the picture as a figure of
+        its own, for `save_figure`.
+
+    Raises:
+        ValueError: No run, or runs of other images.
+        KeyError: An image that the runs do not have.
+    """
+    runs = several_runs(explore, runs)
+    scores = image_scores(runs, scoring=scoring)
+    names = _names(runs[0], scores, n, scoring) if image is None else list(image)
+    maps = pd.concat(
+        [
+            measure_maps(
+                runs, image=names, part=scoring.part, given=given, scoring=scoring
+            )
+            for given in scoring.given
+        ],
+        ignore_index=True,
+    )
+    return Explorer(maps, read_pictures(runs[0], names), scores)
+
+
+def _names(run: Run, scores: pd.DataFrame, n: int, scoring: Scoring) -> list[str]:
+    """What each category forgot most."""
+    own = scores[scores["run"] == run.name]
+    given = str(scoring.given[0])
+    part = "product" if "product" in scoring.part else scoring.part[0]
+    picked = [
+        pick_images(own, n=n, category=name, part=part, given=given)["name"]
+        for name in own["category"].unique()
+    ]
+    return [name for names in picked for name in names]
+
+
+def plot_moment(
+    maps: pd.DataFrame,
+    pictures: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    name: str,
+    step: int,
+    part: str = "product",
+    given: str = "category",
+    figure: Figure | None = None,
+) -> Figure:
+    """One image under one snapshot: its map, and where its score stands.
+
+    How to read it: the map shows where the model sees the anomaly; the dotted line is
+    the image's score among those of its category's other test images.
+
+    Args:
+        maps: Of `measure_maps`, of one run.
+        pictures: Of `read_pictures`.
+        scores: Of `image_scores`, of the same run.
+        name: The image, as in `maps`.
+        step: Index of the last task learned.
+        part: Score part.
+        given: `"category"` or `"None"`.
+        figure: Where to draw; a new figure by default.
+    """
+    figure = figure or Figure(figsize=SIZE, dpi=DOTS, layout="constrained")
+    one = chosen(maps, name=name, step=step, part=part, given=given)
+    left, right = figure.subfigures(1, 2, width_ratios=(1.3, 1))
+    plot_maps(one, pictures[pictures["name"] == name], figure=left)
+    ax = right.subplots()
+    (category,) = one["category"]
+    plot_scores(scores, category, ax=ax, step=step, part=part, given=given)
+    dotted_line(ax, x=one["score"].iloc[0])
+    return figure
+
+
+class Explorer(widgets.VBox):
+    """Controls over a picture of one image under one snapshot.
+
+    Args:
+        maps: Of `measure_maps`, of one run or several.
+        pictures: Of `read_pictures`.
+        scores: Of `image_scores`.
+    """
+
+    def __init__(
+        self, maps: pd.DataFrame, pictures: pd.DataFrame, scores: pd.DataFrame
+    ) -> None:
+        self._maps = maps
+        self._pictures = pictures
+        self._scores = scores
+        self._png = lru_cache(REMEMBERED)(self._drawn)
+        names = list(pictures["name"])
+        self.run = _dropdown("run", list(maps["run"].unique()))
+        self.category = _dropdown("category", list(pictures["category"].unique()))
+        self.image = _dropdown("image", names)
+        self.step = widgets.SelectionSlider(
+            options=[""], description="after task", continuous_update=True
+        )
+        self.part = _toggle(
+            "score", {LABELS.get(one, one): one for one in maps["part"].unique()}
+        )
+        if "product" in set(maps["part"]):
+            self.part.value = "product"
+        self.given = _toggle(
+            "under",
+            {
+                "its own class" if one == "category" else "the likeliest class": one
+                for one in maps["given"].unique()
+            },
+        )
+        self.picture = widgets.Image(format="png")
+        self.picture.layout.max_width = "100%"
+        choices = (self.run, self.category, self.image, self.part, self.given)
+        shown = [one for one in choices if len(one.options) > 1]
+        self._choose_category()
+        self.category.observe(lambda change: self._choose_category(), "value")
+        for one in (self.run, self.image):
+            one.observe(lambda change: self._choose_steps(), "value")
+        for one in (self.step, self.part, self.given):
+            one.observe(lambda change: self._show(), "value")
+        super().__init__([widgets.HBox(shown, layout=WRAPPED), self.step, self.picture])
+
+    def figure(self) -> Figure:
+        """The picture that is shown, as a figure of its own."""
+        return self._figure(self._state())
+
+    def _state(self) -> State:
+        values = {
+            "run": self.run.value,
+            "name": self.image.value,
+            "step": self.step.value,
+            "part": self.part.value,
+            "given": self.given.value,
+        }
+        return tuple(values.items())
+
+    def _figure(self, state: State) -> Figure:
+        choice = dict(state)
+        run = choice.pop("run")
+        maps = self._maps[self._maps["run"] == run]
+        scores = self._scores[self._scores["run"] == run]
+        return plot_moment(maps, self._pictures, scores, **choice)
+
+    def _choose_category(self) -> None:
+        """Offer the images of the category."""
+        rows = self._pictures["category"] == self.category.value
+        names = self._pictures.loc[rows, "name"]
+        # A new list of options takes its first: the steps follow.
+        self.image.options = [(name.partition("/")[2], name) for name in names]
+        self._choose_steps()
+
+    def _choose_steps(self) -> None:
+        """Offer the steps that know the image, and stay at the one shown."""
+        rows = self._maps["name"] == self.image.value
+        rows &= self._maps["run"] == self.run.value
+        steps = sorted(self._maps.loc[rows, "step"].unique().tolist())
+        before = self.step.value
+        if not steps:
+            return
+        self.step.options = [(str(step + 1), step) for step in steps]
+        self.step.value = before if before in steps else steps[-1]
+        self._show()
+
+    def _show(self) -> None:
+        self.picture.value = self._png(self._state())
+        self._draw_ahead([step for _, step in self.step.options])
+
+    def _draw_ahead(self, steps: list[int]) -> None:
+        """Draw the other steps of what is shown, one whenever the kernel is idle."""
+        shown = self._state()
+
+        def draw() -> None:
+            if steps and self._state() == shown:
+                choice = dict(shown) | {"step": steps.pop(0)}
+                self._png(tuple(choice.items()))
+                loop.call_later(IDLE_SECONDS, draw)
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # outside of a notebook, nothing is ever idle
+            return
+        loop.call_later(IDLE_SECONDS, draw)
+
+    def _drawn(self, state: State) -> bytes:
+        canvas = FigureCanvasAgg(self._figure(state))
+        canvas.draw()
+        data = io.BytesIO()
+        imsave(data, canvas.buffer_rgba(), pil_kwargs={"compress_level": 1})
+        return data.getvalue()
+
+
+WRAPPED = widgets.Layout(flex_flow="row wrap")
+
+
+def _dropdown(description: str, options: list[str]) -> widgets.Dropdown:
+    return widgets.Dropdown(options=options, description=description)
+
+
+def _toggle(description: str, options: dict[str, str]) -> widgets.ToggleButtons:
+    buttons = widgets.ToggleButtons(
+        options=list(options.items()), description=description
+    )
+    buttons.style.button_width = "auto"
+    return buttons
