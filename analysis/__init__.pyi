@@ -23,6 +23,7 @@ from .detection import task_table as task_table
 from .experiments import table as table
 from .intervals import Interval as Interval
 from .intervals import Resampling as Resampling
+from .pages import styled as styled
 from .report import Report as Report
 from .report import diagnose as diagnose
 from .rows import beside as beside

@@ -31,6 +31,7 @@ EXAMPLES = {
     ("gallery",): "cl-flow gallery synthetic 00-summary",
 }
 GROUPS = {"data": "Images of a preset or a folder.", "runs": "Runs on disk."}
+JSON = "print JSON, where tasks are indices from 0"
 # Mistakes of the user's: their message says all; others show where they came from.
 REFUSED = (ValueError, KeyError, FileNotFoundError, NotADirectoryError, TypeError)
 
@@ -80,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=f"Example: {EXAMPLES[name]}",
         )
         command.set_defaults(command=function)
-        command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--json", action="store_true", help=JSON)
         ARGUMENTS.get(name, _none)(command)
     return parser
 

@@ -32,9 +32,11 @@ from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
 from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
 from analysis.ledger.say import verdict
 from analysis.ledger.transplants import transplant
+from analysis.pages import styled
 from analysis.rows import of_tables
 from analysis.scoring import Scoring
 from analysis.style import save_figure
+from analysis.words import counted
 from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
 
@@ -213,24 +215,16 @@ class Report:
         if name == "transplants":
             keys = ["task", "side", "centers", "blocks"]
             return (
-                frame.groupby(keys, sort=False)["value"]
-                .mean()
-                .unstack()
-                .round(3)
-                .reset_index()
+                frame.groupby(keys, sort=False)["value"].mean().unstack().reset_index()
             )
         if name == "moves":
             keys = ["task", "category", "quantity"]
             return (
-                frame.groupby(keys, sort=False)["value"]
-                .mean()
-                .unstack()
-                .round(3)
-                .reset_index()
+                frame.groupby(keys, sort=False)["value"].mean().unstack().reset_index()
             )
         return frame.drop(
             columns=["strategy", "seed", "step", "part", "given"], errors="ignore"
-        ).round(3)
+        )
 
     def _waterfall(self) -> Figure:
         rows = self.tables["terms"]
@@ -242,7 +236,7 @@ class Report:
         for task, ax in zip(tasks, axes.flat):
             plot_waterfall(
                 rows, task=task, part=self.part, given=self.given, ax=ax
-            ).set_title(f"task {task + 1}")
+            ).set_title(f"task {counted(task)}")
             ax.label_outer(remove_inner_ticks=False)
         for ax in axes.flat[len(tasks) :]:
             ax.set_visible(False)
@@ -259,7 +253,7 @@ class Report:
         ax = figure.subplots()
         rows = self.tables["transplants"]
         plot_transplant(rows, part=self.part, ax=ax).set_title(
-            f"task {rows['task'].iloc[0] + 1}"
+            f"task {counted(rows['task'].iloc[0])}"
         )
         return figure
 
@@ -274,7 +268,7 @@ class Report:
 
 
 def _folded(heading: str, frame: pd.DataFrame) -> str:
-    table = frame.to_html(index=False, border=0, na_rep="–")
+    table = styled(frame).to_html()
     return f"<details><summary>{html.escape(heading)}</summary>{table}</details>"
 
 

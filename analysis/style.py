@@ -37,6 +37,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from analysis.words import LABELS
 from cl_flow.calls import checked
 
 TASK_COLORS = (
@@ -53,16 +54,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
 DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
 
-LABELS = {
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "image_ap": "image AP",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-    "logp": "likelihood",
-    "entropy": "entropy",
-    "product": "product (HGAD)",
-}
 NAMES = LABELS  # former name, for one release
 
 READABLE = 3.0  # contrast of a text or a line with what lies behind it

@@ -12,6 +12,7 @@ from analysis.ledger.attribution import TERMS, Verdict, judge
 from analysis.ledger.conclude import ledger_shares, ledger_terms
 from analysis.recovery.conclude import recovery_changes, savings
 from analysis.rows import alike, matching
+from analysis.words import counted
 
 # What training told -> its words.
 TRAINING = {
@@ -80,7 +81,7 @@ def verdict(
         beyond=terms["beyond"],
         **training,
     )
-    what = "the earlier tasks" if task is None else f"task {task + 1}"
+    what = "the earlier tasks" if task is None else f"task {counted(task)}"
     numbers = [_drop(what, terms), *_refits(terms, share), *_regained(training)]
     opening = f"{judged.name.capitalize()}: {judged.because}"
     return judged._replace(sentence=f"{opening}. {'; '.join(numbers)}.")

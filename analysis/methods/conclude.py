@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.intervals import interval_of, seed_interval
 from analysis.rows import chosen, matching, of_tables
+from analysis.words import label
 
 COMPARED = ("image_auroc", "pixel_auroc")
 QUANTITIES = ("final_mean", "learning_score", "bwt", "forgetting", "joint_gap")
@@ -71,7 +72,7 @@ def against_reference(rows: pd.DataFrame, against: str) -> pd.DataFrame:
 def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """`methods` as a page shows it.
 
-    One row per method, each cell `mean [low, high]`; for `.style`, LaTeX and CSV.
+    One row per method, each cell `mean [low, high]`; for `styled` and CSV.
 
     Args:
         compared: Of `methods`.
@@ -117,7 +118,7 @@ def methods_beside(compared: pd.DataFrame, slides: pd.DataFrame) -> pd.DataFrame
         methods = matching(known, strategy=strategy)["method"].unique()
         order += [(strategy, method) for method in methods]
     names = [SLIDES[strategy] for strategy, _ in order]
-    labels = [f"{SLIDES[strategy]}: {method}" for strategy, method in order]
+    labels = [f"{SLIDES[strategy]}: {label(method)}" for strategy, method in order]
     index = pd.Index(labels, name="slides: ours")
     sides = {
         "ours": ours.set_axis(theirs.columns, axis=1).loc[order].set_axis(index),
