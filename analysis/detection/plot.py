@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.rows import alike, first_and_last, matching, of_tables
+from analysis.rows import alike, chosen, first_and_last, matching, of_tables
 from analysis.style import (
     LABELS,
     MARKERS,
@@ -233,7 +233,7 @@ def plot_strategies(
         **kwargs: For `seaborn.swarmplot`.
     """
     ax = ax or plt.gca()
-    rows = _select(evaluated, metric, part, given)
+    rows = chosen(evaluated, metric=metric, part=part, given=given)
     final = matching(first_and_last(rows), when="last")
     keys = ["strategy", "task", "category"]
     means = final.groupby(keys, sort=False)["value"].mean().reset_index()
@@ -307,28 +307,13 @@ def plot_losses(
     return ax
 
 
-def _select(
-    evaluated: pd.DataFrame,
-    metric: str,
-    part: str,
-    given: str,
-) -> pd.DataFrame:
-    rows = matching(evaluated, metric=metric, part=part, given=given)
-    if rows.empty:
-        raise ValueError(
-            f"Expected rows with metric={metric!r}, part={part!r}, given={given!r}; "
-            "got none in the table."
-        )
-    return rows
-
-
 def _task_means(
     evaluated: pd.DataFrame,
     metric: str,
     part: str,
     given: str,
 ) -> pd.DataFrame:
-    rows = _select(evaluated, metric, part, given)
+    rows = chosen(evaluated, metric=metric, part=part, given=given)
     means = rows.groupby(["run", "step", "task"])["value"].mean()
     return means.reset_index()
 

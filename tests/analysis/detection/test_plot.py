@@ -162,5 +162,5 @@ def test_examples_outline_defects_in_the_colour_of_the_task():
 
 
 def test_what_is_not_in_the_table_is_named(evaluated):
-    with pytest.raises(ValueError, match="metric='aupro', part='product'"):
+    with pytest.raises(ValueError, match="metric='aupro'; there are"):
         plot_task_curves(evaluated, metric="aupro")
