@@ -18,7 +18,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 from pandas.io.formats.style import Styler
 
-from analysis.words import COUNTED, counted, label
+from analysis.words import COUNTED, counted, label_of
 from cl_flow.calls import checked
 
 WIDEST = 1008  # pixels of a cell of JupyterLab
@@ -30,7 +30,7 @@ KEYS += ("metric", "part", "given")
 WORDED = {"aligner", "centers", "claim", "entropy", "family", "flow", "given", "head"}
 WORDED |= {"illness", "method", "metric", "order", "part", "placement", "player"}
 WORDED |= {"policy", "probe", "quantity", "side", "space", "stage", "strategy", "term"}
-WORDED |= {"update", "versus", "x", "y"}
+WORDED |= {"slides: ours", "update", "versus", "x", "y"}
 # Column -> where its number says no more than that something ran away.
 CAPS = dict.fromkeys(("center_error", "symmetric_kl", "drift", "displacement"), 100.0)
 COUNTS = {"n_bytes", "kept_bytes"}
@@ -134,7 +134,9 @@ def _said_once(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def _fact(name: str, value: Any) -> str:
     words = _word(value, name)
-    return f"{label(name)} {words}" if name in COUNTED else f"{label(name)}: {words}"
+    return (
+        f"{label_of(name)} {words}" if name in COUNTED else f"{label_of(name)}: {words}"
+    )
 
 
 def _in_words(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
@@ -204,8 +206,8 @@ def _word(value: Any, column: Any) -> str:
         return DASH
     if column in COUNTED:
         digits = str(value).removesuffix(".0")
-        return str(counted(int(digits))) if digits.isdigit() else label(digits)
-    return label(value, column=column) if column in WORDED else str(value)
+        return str(counted(int(digits))) if digits.isdigit() else label_of(digits)
+    return label_of(value, column=column) if column in WORDED else str(value)
 
 
 def _number(value: float, digits: int, cap: float) -> str:
@@ -229,8 +231,8 @@ def _headings(columns: pd.Index) -> pd.Index:
 def _heading(name: Any, axis: Any) -> str:
     """Heading of a column, or of a value on an axis of a pivoted table."""
     if axis in COUNTED and str(name).isdigit():
-        return f"{label(axis)} {counted(name)}"
-    return label(name, column=axis or "")
+        return f"{label_of(axis)} {counted(name)}"
+    return label_of(name, column=axis or "")
 
 
 # ---- on a page

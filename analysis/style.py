@@ -15,6 +15,7 @@ __all__ = [
     "contrast",
     "dotted_line",
     "error_bars",
+    "label_of",
     "legend_beside",
     "readable_digits",
     "save_figure",
@@ -37,7 +38,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from analysis.words import LABELS
+from analysis.words import LABELS, label_of
 from cl_flow.calls import checked
 
 TASK_COLORS = (

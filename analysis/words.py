@@ -4,7 +4,7 @@ In tables of code `task` and `step` are indices from 0; in sentences, figures an
 that are shown they count from 1.
 """
 
-__all__ = ["COUNTED", "LABELS", "VALUES", "counted", "label"]
+__all__ = ["COUNTED", "LABELS", "VALUES", "counted", "label_of"]
 
 import re
 from typing import Any
@@ -51,11 +51,14 @@ LABELS = {
     "few_shot": "few shots",
     # strategies, aligners and detectors
     "finetune": "fine-tuning",
+    "joint": "joint training",
+    "cumulative": "cumulative training",
+    "single": "a model per task",
     "ewc": "EWC",
     "lwf": "LwF",
     "packnet": "PackNet",
     "lora": "LoRA",
-    "x_gaussian": "Gaussian of features",
+    "x_gaussian": "one Gaussian",
     "x_knn": "nearest neighbours",
     "none": "as it is",
     "figmn": "FIGMN",
@@ -97,7 +100,7 @@ def counted(index: int) -> int:
     return int(index) + 1
 
 
-def label(name: Any, *, column: str = "") -> str:
+def label_of(name: Any, *, column: str = "") -> str:
     """Return the words for a name of code.
 
     Args:
@@ -105,20 +108,22 @@ def label(name: Any, *, column: str = "") -> str:
         column: Where it is a value, the column.
 
     Example:
-        >>> label("sham"), label("joint_gap")
-        ("newest task's images", 'joint gap')
-        >>> label("ewc (strength 1e+06)")
+        >>> label_of("held_out"), label_of("joint_gap")
+        ('category left out', 'joint gap')
+        >>> label_of("ewc (strength 1e+06)")
         'EWC (strength 1,000,000)'
     """
     name = str(name)
     words = VALUES.get(column, {}).get(name) or LABELS.get(name)
     if words is not None:
         return words
+    if ": " in name:
+        return ": ".join(map(label_of, name.split(": ")))
     found = OPTIONS.fullmatch(name)
     if found is None:
         return name.replace("_", " ")
     options = POWER.sub(_plain, found[2].replace("_", " "))
-    return f"{label(found[1])} {options}"
+    return f"{label_of(found[1])} {options}"
 
 
 def _plain(number: re.Match[str]) -> str:

@@ -33,8 +33,8 @@ HEAD_STYLES = {
 HEAD_HEIGHTS = {"means": -0.13, "full": 0.13, "": 0.0}
 REFERENCE_LABELS = {
     ("none", ""): "fine-tuned, as it is",
-    ("refit", "means"): "oracle, means",
-    ("refit", "full"): "oracle, covariances",
+    ("refit", "means"): "refit, means",
+    ("refit", "full"): "refit, covariances",
     ("joint", ""): "joint",
 }
 ALIGNER_LABELS = {
@@ -149,7 +149,7 @@ def plot_alignment(
 
     How to read it: the vertical lines are the run as it is, what means and what
     covariances could give back at most, and the joint model. No marker passes the
-    dotted oracle by moving a mixture; what does was trained differently.
+    dotted refit by moving a mixture; what does was trained differently.
 
     Args:
         table: Of `alignment_table`.
@@ -224,7 +224,7 @@ def plot_budget(
     """Image AUROC on the old tasks against bytes kept, logarithmic but for 0.
 
     How to read it: up is better, left is cheaper. Exemplars hold as many bytes as
-    Gaussians; the oracle holds it all.
+    Gaussians; the refit holds it all.
 
     Args:
         table: Of `alignment_table`.

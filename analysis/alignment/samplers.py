@@ -162,7 +162,7 @@ def transport_draws(
 ) -> list[Tensor]:
     """Draw from the Gaussian of latents, back through the old flow.
 
-    The flow is the one that learnt the class.
+    The flow is the one that learned the class.
     """
     laws = latent_gaussians(model, images, [category])
     return _inverted(

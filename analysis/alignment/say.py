@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.alignment.conclude import without_old_images
 from analysis.intervals import Interval, interval_of
 from analysis.rows import alike, matching
-from analysis.words import label
+from analysis.words import label_of
 
 
 @alike
@@ -49,14 +49,14 @@ def _best(row: Any) -> str:
     share = interval_of(row, "share", prefix="share_")
     way = "" if np.isnan(share.value) else f"{share!r} of the way to the refit, "
     return (
-        f"without old images the best aligner is {label(row.aligner)} "
-        f"({label(row.head, column='head')}), "
+        f"without old images the best aligner is {label_of(row.aligner)} "
+        f"({label_of(row.head, column='head')}), "
         f"{_level(row)}, {way}{_gap(row)} from the joint model"
     )
 
 
 def _trained(row: Any) -> str:
-    return f"trained with {label(row.strategy)}: {_level(row)}, {_gap(row)} from it"
+    return f"trained with {label_of(row.strategy)}: {_level(row)}, {_gap(row)} from it"
 
 
 def _level(row: Any) -> Interval:

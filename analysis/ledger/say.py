@@ -115,7 +115,7 @@ def _drop(what: str, terms: Mapping[str, Interval]) -> str:
 
 def _refits(terms: Mapping[str, Interval], share: Interval) -> list[str]:
     sentences = [
-        f"the refit exceeds that of a flow that learnt nothing by {terms['beyond']!r}"
+        f"the refit exceeds that of a flow that learned nothing by {terms['beyond']!r}"
     ]
     # Of no drop there is no share.
     if np.isfinite(share.value):

@@ -16,7 +16,6 @@ import pandas as pd
 
 from analysis.intervals import interval_of, seed_interval
 from analysis.rows import chosen, matching, of_tables
-from analysis.words import label
 
 COMPARED = ("image_auroc", "pixel_auroc")
 QUANTITIES = ("final_mean", "learning_score", "bwt", "forgetting", "joint_gap")
@@ -118,7 +117,7 @@ def methods_beside(compared: pd.DataFrame, slides: pd.DataFrame) -> pd.DataFrame
         methods = matching(known, strategy=strategy)["method"].unique()
         order += [(strategy, method) for method in methods]
     names = [SLIDES[strategy] for strategy, _ in order]
-    labels = [f"{SLIDES[strategy]}: {label(method)}" for strategy, method in order]
+    labels = [f"{SLIDES[strategy]}: {method}" for strategy, method in order]
     index = pd.Index(labels, name="slides: ours")
     sides = {
         "ours": ours.set_axis(theirs.columns, axis=1).loc[order].set_axis(index),

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.intervals import interval_of
 from analysis.rows import matching, of_tables
-from analysis.words import label
+from analysis.words import label_of
 
 
 @of_tables
@@ -41,7 +41,7 @@ def summarise_methods(
 
 
 def _differences(image: pd.DataFrame) -> str:
-    named = [f"{label(row.method)} {row.value:+.3f}" for row in image.itertuples()]
+    named = [f"{label_of(row.method)} {row.value:+.3f}" for row in image.itertuples()]
     return (
         "One seed, so no interval. Image AUROC of the last model against "
         f"fine-tuning: {', '.join(named)}."
@@ -51,7 +51,7 @@ def _differences(image: pd.DataFrame) -> str:
 def _intervals(image: pd.DataFrame) -> str:
     is_apart = (image["low"] > 0) | (image["high"] < 0)
     apart = [
-        f"{label(row.method)} {interval_of(row)!r}"
+        f"{label_of(row.method)} {interval_of(row)!r}"
         for row in image[is_apart].itertuples()
     ]
     differing = ", ".join(apart) or "no method"
@@ -65,10 +65,10 @@ def _below(methods: pd.DataFrame, detectors: pd.DataFrame) -> str:
     below = methods.loc[methods["value"] < best["value"], "method"]
     names = _named(below) or "none"
     return (
-        f"Below the detector without a flow, {label(best['method'])} "
+        f"Below the detector without a flow, {label_of(best['method'])} "
         f"({best['value']:.3f}): {names}."
     )
 
 
 def _named(names: Iterable[str]) -> str:
-    return ", ".join(map(label, names))
+    return ", ".join(map(label_of, names))

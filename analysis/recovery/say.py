@@ -64,7 +64,7 @@ def _regained(
         f"After task {counted(own.step)}, {rows['n_steps'].max()} steps on {shots} "
         "normal images of each category of task 1 changed its mean image AUROC "
         f"by {interval_of(own, 'change')!r}, from {own.start:.3f} to {own.end:.3f} "
-        f"(just learnt: {learned:.3f})"
+        f"(just learned: {learned:.3f})"
     )
 
 
@@ -87,7 +87,7 @@ def _ahead(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _others(moved: Mapping[tuple[str, int], Any], step: int) -> Iterator[str]:
-    """Changes of what the steps did not train on, and under a sham."""
+    """Changes of what the steps did not train on, and of steps on the newest task."""
     task = f"task {counted(step)}"
     words = {
         ("held_out", 0): "a category of task 1 kept out of the steps changed by",

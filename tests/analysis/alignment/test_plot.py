@@ -85,8 +85,8 @@ def test_alignment_has_a_row_per_approach_and_lines_at_the_references(table):
     lines = {text.get_text(): text.xy[0] for text in ax.texts}
     assert lines == {
         "joint": 0.9,
-        "oracle, covariances": 0.75,
-        "oracle, means": 0.6,
+        "refit, covariances": 0.75,
+        "refit, means": 0.6,
         "fine-tuned, as it is": 0.4,
     }
     drawn = [list(container.lines[0].get_xdata()) for container in ax.containers]
