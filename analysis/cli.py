@@ -161,7 +161,7 @@ def _prune(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", nargs="*", help="names of runs to delete")
     words = "cached tables of all runs; they are computed again when asked for"
     command.add_argument("--tables", action="store_true", help=words)
-    words = "runs that have not learnt every task"
+    words = "runs that have not learned every task"
     command.add_argument("--unfinished", action="store_true", help=words)
     command.add_argument("--yes", action="store_true", help="delete, not only say")
 

@@ -214,7 +214,7 @@ def claims(arguments: argparse.Namespace) -> Answer:
 
 
 def runs_list(arguments: argparse.Namespace) -> Answer:
-    """All runs, with what they learnt."""
+    """All runs, with what they learned."""
     from cl_flow.runs.library import describe_runs
 
     return Answer.of(describe_runs())

@@ -80,7 +80,7 @@ def diagnose(
 
     Args:
         run: A run that learns task after task and keeps its centers.
-        after: The step to diagnose: index of the last task learnt, or counted from the
+        after: The step to diagnose: index of the last task learned, or counted from the
             end.
         part: Score part that the verdict and the figures are about; the tables hold
             all.

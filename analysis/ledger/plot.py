@@ -27,7 +27,7 @@ TERM_COLORS = {
     "residual": "0.35",
 }
 FLOW_STYLES = {
-    "old": {"label": "flow just learnt", "color": "0.35", "ls": "--", "marker": "s"},
+    "old": {"label": "flow just learned", "color": "0.35", "ls": "--", "marker": "s"},
     "new": {"label": "new flow", "color": "#AA4499", "ls": "-", "marker": "o"},
     "untrained": {"label": "untrained flow", "color": "0.65", "ls": ":", "marker": "v"},
 }
@@ -90,7 +90,7 @@ def plot_waterfall(
     dotted_line(ax, y=0.5)
     ax.set_xticks(
         range(last + 1),
-        ["learnt", *TERM_COLORS, "now"],
+        ["learned", *TERM_COLORS, "now"],
         rotation=35,
         ha="right",
         rotation_mode="anchor",

@@ -116,7 +116,7 @@ class Realign(Strategy):
         return Gaussians.stored(self.memory, n, model.levels[0].codes.device)
 
     def _laws(self, model: FlowModel, task: Task) -> Gaussians | None:
-        """Statistics to keep of the classes just learnt."""
+        """Statistics to keep of the classes just learned."""
         kind = KEPT.get(self.aligner)
         names = task.categories
         if kind == "latents":

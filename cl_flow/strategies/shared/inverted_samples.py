@@ -25,7 +25,7 @@ class InvertedSamples:
     They start from where the classes lie in the latents.
 
     The law `"empirical"` is a Gaussian per class, measured on the class's latents when
-    it is learnt and carried along on dreamt patches afterwards; `"mixture"` is the
+    it is learned and carried along on dreamt patches afterwards; `"mixture"` is the
     model's own base density, which costs no byte, and is wrong to the degree that the
     latents do not fill it. Both are truncated: far out the inverse explodes.
 

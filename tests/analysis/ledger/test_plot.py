@@ -49,7 +49,7 @@ def test_the_waterfall_falls_from_learnt_to_now(terms):
         level -= SPLIT[name]
     assert level == pytest.approx(0.5)
     assert [label.get_text() for label in ax.get_xticklabels()] == [
-        "learnt",
+        "learned",
         *TERM_COLORS,
         "now",
     ]
