@@ -22,7 +22,7 @@ from analysis.words import COUNTED, counted, label_of
 from cl_flow.calls import checked
 
 WIDEST = 1008  # pixels of a cell of JupyterLab
-CHARACTER, PADDING = 7.5, 13.0  # pixels there
+WIDE, NARROW, PADDING = 8.2, 4.3, 13.0  # of letters, of signs, and around a cell
 # Said once, above the table, where all rows agree.
 KEYS = ("dataset", "stream", "setup", "options", "run", "strategy", "seed", "step")
 KEYS += ("metric", "part", "given")
@@ -31,12 +31,14 @@ WORDED = {"aligner", "centers", "claim", "entropy", "family", "flow", "given", "
 WORDED |= {"illness", "method", "metric", "order", "part", "placement", "player"}
 WORDED |= {"policy", "probe", "quantity", "side", "space", "stage", "strategy", "term"}
 WORDED |= {"slides: ours", "update", "versus", "x", "y"}
-# Column -> where its number says no more than that something ran away.
-CAPS = dict.fromkeys(("center_error", "symmetric_kl", "drift", "displacement"), 100.0)
+# A number of these past the cap says no more than that something ran away.
+CAPPED, CAP = {"center_error", "symmetric_kl", "drift", "displacement"}, 100.0
 COUNTS = {"n_bytes", "kept_bytes"}
 DASH = "–"
-DIVERGED = "diverged"
+DIVERGED, BEYOND = "diverged", f">{CAP:.0f}"  # an estimate, a bound
+TIED = "\N{NO-BREAK SPACE}"  # holds a lower and an upper bound on one line
 UPPER = " "  # heading of what were upper headings
+INTERVAL = re.compile(r"(\[-?[\d.]+,) (-?[\d.]+\])")
 NUMBER = re.compile(r"$|–$|-?[\d.,]+( \[.*\])?$")
 
 
@@ -45,8 +47,9 @@ def styled(table: pd.DataFrame, *, caption: str = "", digits: int = 3) -> "Page"
     r"""Return a table as a person reads it.
 
     Names are words, tasks count from 1, `low` and `high` stand beside their estimate,
-    and what all rows share stands above. A table with two headings that would be wider
-    than a page of JupyterLab has the upper one in its rows instead.
+    and what all rows share stands above. A table that would be wider than a page of
+    JupyterLab has its upper headings, where there are two, in its rows, and intervals
+    in two lines.
 
     Args:
         table: Any table of `analysis`; it stays as it is.
@@ -66,6 +69,8 @@ def styled(table: pd.DataFrame, *, caption: str = "", digits: int = 3) -> "Page"
     text = _in_words(frame, digits)
     if text.columns.nlevels == 2 and _width(text) > WIDEST:
         text = _stacked(text)
+    if _width(text) > WIDEST:
+        text = text.replace(TIED, " ", regex=True)  # intervals break in two lines
     return _page(text, "; ".join(filter(None, [caption, *facts])))
 
 
@@ -179,12 +184,10 @@ def _column(
     if bounds is None:
         return texts[0]
     cells = [
-        value
-        if low == DASH or value == DIVERGED
-        else f"{value} [{low},\N{NO-BREAK SPACE}{high}]"
+        value if low == DASH or value == DIVERGED else f"{value} [{low},{TIED}{high}]"
         for value, low, high in zip(*texts)
     ]
-    return pd.Series(cells, index=frame.index)
+    return pd.Series(cells, index=frame.index).str.replace(f"{DIVERGED}]", f"{BEYOND}]")
 
 
 # ---- cells and headings in words
@@ -195,7 +198,7 @@ def _cells(values: pd.Series, names: tuple[Any, ...], digits: int) -> pd.Series:
     if counts or is_bool_dtype(values):
         return values.map(lambda value: _word(value, names[-1])).astype(object)
     whole = is_integer_dtype(values) or not COUNTS.isdisjoint(names)
-    cap = next((CAPS[name] for name in names if name in CAPS), np.inf)
+    cap = np.inf if CAPPED.isdisjoint(names) else CAP
     cells = [_number(value, 0 if whole else digits, cap) for value in values]
     return pd.Series(cells, index=values.index, dtype=object)
 
@@ -207,7 +210,9 @@ def _word(value: Any, column: Any) -> str:
     if column in COUNTED:
         digits = str(value).removesuffix(".0")
         return str(counted(int(digits))) if digits.isdigit() else label_of(digits)
-    return label_of(value, column=column) if column in WORDED else str(value)
+    if column in WORDED:
+        return label_of(value, column=column)
+    return INTERVAL.sub(rf"\1{TIED}\2", str(value))
 
 
 def _number(value: float, digits: int, cap: float) -> str:
@@ -260,8 +265,12 @@ def _width(text: pd.DataFrame) -> float:
     """Pixels that a table takes at least, each line broken where it can be."""
     lower = text.columns.get_level_values(-1)
     columns = ([head, *text.iloc[:, i]] for i, head in enumerate(lower))
-    longest = [max(len(w) for cell in one for w in cell.split(" ")) for one in columns]
-    return sum(CHARACTER * n + PADDING for n in longest)
+    words = ([word for cell in one for word in cell.split(" ")] for one in columns)
+    return sum(max(map(_pixels, one)) + PADDING for one in words)
+
+
+def _pixels(word: str) -> float:
+    return sum(WIDE if character.isalnum() else NARROW for character in word)
 
 
 def _stacked(text: pd.DataFrame) -> pd.DataFrame:
@@ -291,7 +300,7 @@ MINUS = re.compile(r"(?<!\w)-(?=[\d.])")
 ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"}
 ESCAPES |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
 ESCAPES |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-ESCAPES |= {"\N{NO-BREAK SPACE}": "~"}
+ESCAPES |= {TIED: "~"}
 MATHEMATICS = {"−": "-", "≤": r"\leq", "≥": r"\geq", "→": r"\to", "∞": r"\infty"}
 MATHEMATICS |= {"ρ": r"\rho", "Δ": r"\Delta", "Σ": r"\Sigma", "×": r"\times"}
 ESCAPES |= {sign: rf"\ensuremath{{{code}}}" for sign, code in MATHEMATICS.items()}

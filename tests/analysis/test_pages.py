@@ -52,7 +52,15 @@ def two_headings() -> pd.DataFrame:
     return pd.concat(sides, axis=1).set_index(pd.Index(["ewc", "lwf"], name="method"))
 
 
+def many_intervals() -> pd.DataFrame:
+    """One heading, and a dozen intervals a row."""
+    names = [f"q{i}" for i in range(12)]
+    ends = {f"{name}{end}": 0.5 for name in names for end in ("", "_low", "_high")}
+    return pd.DataFrame([ends, ends])
+
+
 TABLES = {
+    "many intervals": many_intervals(),
     "hard": hard(),
     "pivoted": pivoted(),
     "two headings": two_headings(),
@@ -158,7 +166,7 @@ def test_numbers_say_no_more_than_they_mean():
     text = shown(hard())
     far = [cell.partition(" ")[0] for cell in text["center error"]]
     assert far == ["0.988", "0.000", "diverged", "–", "diverged", "diverged"]
-    assert text["center error"].str.contains("diverged]", regex=False)[0]
+    assert text["center error"][0].endswith(">100]")
     assert text["bytes kept"].tolist() == ["10,000,000"] * 6
     assert text["seconds"].tolist()[2:] == ["12.00", "123.4", "100,000", "10,000,000"]
     assert "labels" not in text
