@@ -67,7 +67,7 @@ def styled(table: pd.DataFrame, *, caption: str = "", digits: int = 3) -> "Page"
     """
     frame, facts = _said_once(_with_index(table))
     text = _in_words(frame, digits)
-    if text.columns.nlevels == 2 and _width(text) > WIDEST:
+    if _width(text) > WIDEST and _has_keys(text.columns):
         text = _stacked(text)
     if _width(text) > WIDEST:
         text = text.replace(TIED, " ", regex=True)  # intervals break in two lines
@@ -133,15 +133,15 @@ def _is_array(values: pd.Series) -> bool:
 def _said_once(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The table without keys in which all its rows agree, and these in words."""
     keys = [name for name in KEYS if name in frame.columns and len(frame) > 1]
+    if frame.columns.nlevels > 1 or len(keys) == frame.shape[1]:
+        return frame, []
     once = [name for name in keys if frame[name].nunique(dropna=False) == 1]
     return frame.drop(columns=once), [_fact(name, frame[name].iloc[0]) for name in once]
 
 
 def _fact(name: str, value: Any) -> str:
-    words = _word(value, name)
-    return (
-        f"{label_of(name)} {words}" if name in COUNTED else f"{label_of(name)}: {words}"
-    )
+    colon = "" if name in COUNTED else ":"
+    return f"{label_of(name)}{colon} {_word(value, name)}"
 
 
 def _in_words(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
@@ -217,7 +217,7 @@ def _word(value: Any, column: Any) -> str:
 
 def _number(value: float, digits: int, cap: float) -> str:
     """A number to some digits, fewer where it is large."""
-    if np.isnan(value):
+    if pd.isna(value):
         return DASH
     if np.isinf(value) or abs(value) > cap:
         return DIVERGED
@@ -271,6 +271,16 @@ def _width(text: pd.DataFrame) -> float:
 
 def _pixels(word: str) -> float:
     return sum(WIDE if character.isalnum() else NARROW for character in word)
+
+
+def _has_keys(columns: pd.Index) -> bool:
+    """Whether columns without an upper heading tell rows apart, by their own names."""
+    if columns.nlevels != 2:
+        return False
+    keys, others = (
+        {low for top, low in columns if bool(top) == is_top} for is_top in (0, 1)
+    )
+    return bool(keys) and keys.isdisjoint(others)
 
 
 def _stacked(text: pd.DataFrame) -> pd.DataFrame:

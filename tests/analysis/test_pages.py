@@ -180,6 +180,16 @@ def test_a_table_too_wide_has_its_upper_headings_in_rows():
     assert wide["method"].tolist() == ["EWC", "", "LwF", ""]
 
 
+def test_odd_tables_are_shown_as_they_are():
+    keys = pd.DataFrame({"step": [4, 4], "part": ["logp", "logp"]})
+    assert list(styled(keys).text) == ["after task", "part"]
+    assert styled(pd.DataFrame({"task": [], "value": []})).text.empty
+    unnamed = two_headings().reset_index(drop=True)
+    assert styled(unnamed).text.columns.nlevels == 2
+    numbers = pd.DataFrame({"value": pd.array([1, None], dtype="Int64")})
+    assert shown(numbers)["value"].tolist() == ["1", "–"]
+
+
 def test_words_are_for_code_and_not_for_folders():
     rows = pd.DataFrame(
         {"category": ["metal_nut", "none"], "aligner": ["figmn", "none"]}
