@@ -81,7 +81,11 @@ VALUES = {
         "retile": "all tiled anew",
     },
     "player": {"mask": "competitors"},
-    "flow": {"old": "flow just learned", "new": "new flow"},
+    "flow": {
+        "old": "flow just learned",
+        "new": "new flow",
+        "untrained": "untrained flow",
+    },
     "update": {"both": "flow and centers", "none": "nothing"},
     "y": {"change": "change since placed"},
 }

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.alignment.plot import ALIGNER_LABELS, HEAD_STYLES
 from analysis.expansion.plot import PLACEMENT_STYLES
+from analysis.ledger.plot import FLOW_STYLES
 from analysis.recovery.plot import PROBE_STYLES
 from analysis.words import counted, label_of
 
@@ -89,6 +90,7 @@ def test_figures_and_tables_say_the_same():
     figures = [(name, "", style["label"]) for name, style in PROBE_STYLES.items()]
     figures += [(n, "placement", s["label"]) for n, s in PLACEMENT_STYLES.items()]
     figures += [(n, "head", style["label"]) for n, style in HEAD_STYLES.items()]
+    figures += [(name, "flow", style["label"]) for name, style in FLOW_STYLES.items()]
     figures += [(name, "aligner", words) for name, words in ALIGNER_LABELS.items()]
     assert [f for f in figures if label_of(f[0], column=f[1]) != f[2]] == []
 
