@@ -25,12 +25,13 @@ from analysis.ledger.conclude import (
     ledger_shapley,
     ledger_shares,
     ledger_terms,
+    transplant_levels,
 )
 from analysis.ledger.measure import measure_ledger
 from analysis.ledger.moves import transport
 from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
 from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
-from analysis.ledger.say import verdict
+from analysis.ledger.say import reading_of_refits, verdict
 from analysis.ledger.transplants import transplant
 from analysis.pages import styled
 from analysis.rows import of_tables
@@ -48,6 +49,7 @@ THEME = (
 )
 QUIET = "color: var(--jp-content-font-color2, #555);"
 HEADINGS = {
+    "total": "The drop of all earlier tasks in its terms",
     "terms": "The drop of each task in its terms",
     "categories": "The same by category",
     "shares": "Which share of it is spurious",
@@ -106,6 +108,7 @@ def diagnose(
     transplants = transplant(run, after=after, tasks=first, scoring=one_part)
     options: dict[str, Any] = {"resampling": resampling}
     tables = {
+        "total": ledger_terms(measured, family=family, by="all", **options),
         "terms": ledger_terms(measured, family=family, **options),
         "categories": ledger_terms(measured, family=family, by="category", **options),
         "shares": ledger_shares(measured, family=family, **options),
@@ -126,8 +129,8 @@ class Report:
     Args:
         run: The run.
         verdict: What became of its earlier tasks, in one word and in a sentence.
-        tables: `terms categories shares players families transplants moves`, and the
-            `ledger` they come from.
+        tables: `total terms categories shares players families transplants moves`, and
+            the `ledger` they come from.
         part: Score part that verdict and figures are about.
         given: `"category"` or `"None"`.
     """
@@ -149,7 +152,7 @@ class Report:
             return {
                 "waterfall": self._waterfall(),
                 "categories": self._single(plot_ledger, "categories"),
-                "families": self._single(plot_families, "families"),
+                "families": self._families(),
                 "transplants": self._transplants(),
                 "transport": self._transport(),
             }
@@ -227,19 +230,15 @@ class Report:
         )
 
     def _waterfall(self) -> Figure:
-        rows = self.tables["terms"]
-        tasks = sorted(rows["task"].unique())
         figure = Figure()
-        axes = figure.subplots(
-            -(-len(tasks) // 2), min(2, len(tasks)), sharey=True, squeeze=False
-        )
-        for task, ax in zip(tasks, axes.flat):
-            plot_waterfall(
-                rows, task=task, part=self.part, given=self.given, ax=ax
-            ).set_title(f"task {counted(task)}")
-            ax.label_outer(remove_inner_ticks=False)
-        for ax in axes.flat[len(tasks) :]:
-            ax.set_visible(False)
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        options: dict[str, Any] = {"part": self.part, "given": self.given}
+        plot_waterfall(self.tables["total"], ax=left, **options)
+        left.set_title("mean of the earlier tasks")
+        plot_ledger(self.tables["terms"], ax=right, legend=False, **options)
+        right.set_title("each of them")
+        named = right.get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=5)
         return figure
 
     def _single(self, plot: Any, table: str) -> Figure:
@@ -248,13 +247,19 @@ class Report:
         plot(self.tables[table], part=self.part, given=self.given, ax=ax)
         return figure
 
+    def _families(self) -> Figure:
+        figure = self._single(plot_families, "families")
+        total = self.tables["total"]
+        told = reading_of_refits(total, part=self.part, given=self.given)
+        figure.suptitle(told)
+        return figure
+
     def _transplants(self) -> Figure:
         figure = Figure()
         ax = figure.subplots()
         rows = self.tables["transplants"]
-        plot_transplant(rows, part=self.part, ax=ax).set_title(
-            f"task {counted(rows['task'].iloc[0])}"
-        )
+        plot_transplant(transplant_levels(rows), part=self.part, ax=ax)
+        ax.set_title(f"task {rows['task'].iloc[0] + 1}")
         return figure
 
     def _transport(self) -> Figure:
@@ -263,7 +268,7 @@ class Report:
         plot_transport(self.tables["moves"], ax=axes[0], legend=False)
         plot_volume(self.tables["moves"], ax=axes[1], legend=False)
         for ax in axes:
-            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         return figure
 
 

@@ -64,6 +64,9 @@ class Scoring:
         part: Score parts: `logp`, `entropy`, `product` (HGAD's score).
         given: `"category"` (the true class is given, as in HGAD), None (routed to the
             likeliest class), or both.
+        entropy: Classes that the entropy compares: `"all"` that a model has, as in
+            HGAD, or those of a category's own `"task"`, which no later center can
+            change.
         normalise: `"train"` (pointwise) or `"set"` (the published protocol, see
             `cl_flow.scoring.scores`).
         calibrate_on: Training images per category that scores are calibrated on, 1 or
@@ -85,6 +88,7 @@ class Scoring:
     metric: Sequence[str] = ("image_auroc", "pixel_auroc")
     part: Sequence[str] = PARTS
     given: Sequence[str | None] = ("category",)
+    entropy: str = "all"
     normalise: str = "train"
     calibrate_on: int | None = None
     size: int | None = None
@@ -97,12 +101,18 @@ class Scoring:
         refuse_unknown("metric", self.metric, METRICS)
         refuse_unknown("part", self.part, PARTS)
         refuse_unknown("class", self.given, ("category", None))
+        refuse_unknown("entropy", self.entropy, ("all", "task"))
         refuse_unknown("normalisation", self.normalise, ("train", "set"))
         if self.normalise == "set" and self.calibrate_on is not None:
             raise ValueError(
                 "Expected normalise='train' with calibrate_on, since 'set' has no "
                 f"training images; got calibrate_on={self.calibrate_on}."
             )
+
+    @property
+    def known(self) -> str | None:
+        """What `score` takes as `known`."""
+        return None if self.entropy == "all" else self.entropy
 
     def side(self, image_side: int = LARGEST_SIDE) -> int:
         """Side of the maps in pixels, for images of a side."""
@@ -159,12 +169,21 @@ def measure(
     Returns:
         One row per `category metric part` with its `value`; a row of an image metric
         also holds the `labels` and `scores` (images,) that it was computed from.
+
+    Raises:
+        ValueError: Both `known` and a scoring that decides it.
     """
+    if known is not None and scoring.known is not None:
+        raise ValueError(
+            "Expected entropy='all' in a scoring whose classes are decided here; got "
+            f"{scoring.entropy!r}."
+        )
+    among = scoring.known if known is None else known
     calibrated = features.where(
         category=list(categories if given else model.categories)
     )
     calibration = _calibration(
-        model, calibrated, scoring, known=known, per_log_k=per_log_k
+        model, calibrated, scoring, known=among, per_log_k=per_log_k
     )
     side = scoring.side()
     rows = []
@@ -175,7 +194,7 @@ def measure(
             test,
             calibration,
             given=given,
-            known=known,
+            known=among,
             per_log_k=per_log_k,
             size=(side, side),
             sigma=scoring.sigma,
@@ -193,7 +212,7 @@ def _calibration(
     images: Features,
     scoring: Scoring,
     *,
-    known: Sequence[str] | None = None,
+    known: Sequence[str] | str | None = None,
     per_log_k: bool = False,
 ) -> Calibration | str:
     """Calibration that a scoring asks for, as `score` takes it."""
@@ -323,7 +342,7 @@ def scored(
         # Routing scores an image under any class.
         needed = model.categories if None in scoring.given else tested
         known = features.where(category=list(needed))
-        calibration = _calibration(model, known, scoring)
+        calibration = _calibration(model, known, scoring, known=scoring.known)
         for category in tested:
             test = known.where(split="test", category=category)
             for given in scoring.given:
@@ -332,6 +351,7 @@ def scored(
                     test,
                     calibration,
                     given=given,
+                    known=scoring.known,
                     size=(side, side),
                     sigma=scoring.sigma,
                 )

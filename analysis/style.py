@@ -12,6 +12,7 @@ __all__ = [
     "MARKERS",
     "SEQUENTIAL",
     "TASK_COLORS",
+    "byte_axis",
     "contrast",
     "dotted_line",
     "error_bars",
@@ -25,7 +26,7 @@ __all__ = [
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,26 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
 DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
 
+LABELS = {
+    "image_auroc": "image AUROC",
+    "pixel_auroc": "pixel AUROC",
+    "image_ap": "image AP",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+    "logp": "likelihood",
+    "entropy": "entropy",
+    "product": "product (HGAD)",
+    "finetune": "fine-tuning",
+    "joint": "joint training",
+    "cumulative": "cumulative training",
+    "single": "a model per task",
+    "ewc": "EWC",
+    "lwf": "LwF",
+    "lora": "LoRA",
+    "packnet": "PackNet",
+    "x_gaussian": "one Gaussian",
+    "x_knn": "nearest neighbours",
+}
 NAMES = LABELS  # former name, for one release
 
 READABLE = 3.0  # contrast of a text or a line with what lies behind it
@@ -137,6 +158,39 @@ def readable_digits(ax: Axes) -> None:
         text.set_size(max(SMALLEST, min(text.get_size(), room / 1.6)))
 
 
+def label_of(name: str) -> str:
+    """Return the word for a metric, a part of the score or a strategy."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def byte_axis(ax: Axes, n_bytes: Iterable[float]) -> float:
+    """Make x an axis of bytes, logarithmic, whose left end stands for none.
+
+    Args:
+        ax: The axes, before anything is drawn there.
+        n_bytes: All bytes that are to be drawn, 0 included.
+
+    Returns:
+        Where those stand that keep nothing.
+    """
+    some = [n for n in n_bytes if n > 0] or [10.0]
+    powers = range(int(np.log10(min(some))), int(np.log10(max(some))) + 1)
+    edge = 10.0 ** (powers[0] - 1)
+    ax.set_xscale("log")
+    ticks = [10.0**power for power in powers]
+    ax.set_xticks([edge, *ticks], ["none", *map(_bytes, ticks)])
+    ax.minorticks_off()
+    ax.set_xlim(edge / 2, 2 * max(some))
+    return edge
+
+
+def _bytes(n: float) -> str:
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n >= size:
+            return f"{n / size:g} {unit}"
+    return f"{n:g} B"
+
+
 def dotted_line(ax: Axes, *, x: float | None = None, y: float | None = None) -> None:
     """Draw a dotted line behind the data, upright at x or level at y."""
     style = {"color": "0.6", "lw": 1.5, "ls": ":", "zorder": 0}
@@ -153,7 +207,8 @@ def error_bars(rows: pd.DataFrame, name: str = "value") -> list[pd.Series]:
         rows: With the columns `name`, `low` and `high`.
         name: Column of the estimates.
     """
-    return [rows[name] - rows["low"], rows["high"] - rows[name]]
+    sides = [rows[name] - rows["low"], rows["high"] - rows[name]]
+    return [side.clip(lower=0.0) for side in sides]  # few resamples may miss a mean
 
 
 def legend_beside(ax: Axes, **options: Any) -> None:

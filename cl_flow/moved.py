@@ -101,7 +101,7 @@ MODULES = {
     "cl_flow.strategies.bag": "cl_flow.data.patches cl_flow.strategies.shared.balance",
     "cl_flow.strategies.dreams": "cl_flow.strategies.shared.inverted_samples",
     "cl_flow.strategies.evidence": "cl_flow.align.evidence",
-    "cl_flow.strategies.gaussians": "cl_flow.align.laws",
+    "cl_flow.strategies.gaussians": "cl_flow.align.laws cl_flow.align.law_fits",
     "cl_flow.stream": "cl_flow.data.streams",
     "cl_flow.threads": "cl_flow.devices",
     "cl_flow.train": "cl_flow.training cl_flow.data.patches",
@@ -112,13 +112,16 @@ MODULES = {
 RENAMED = {
     "Bag": "PatchPool",
     "Dreams": "InvertedSamples",
+    "Gaussians": "ClassLaws",
     "alignment": "measure_alignment",
     "embedding": "measure_embedding",
     "expansion": "measure_expansion",
+    "feature_gaussians": "feature_laws",
+    "latent_gaussians": "latent_laws",
     "learn": "learn_mixture",
     "ledger": "measure_ledger",
     "methods": "compare_methods",
-    "pushed": "pool_gaussians",
+    "pushed": "pool_laws",
     "recovery": "measure_recovery",
 }
 

@@ -3,11 +3,13 @@ from .conclude import without_old_images as without_old_images
 from .density import IncrementalGaussianMixture as IncrementalGaussianMixture
 from .density import growth as growth
 from .density import moving_clusters as moving_clusters
+from .laws import measure_laws as measure_laws
 from .measure import measure_alignment as measure_alignment
 from .plot import plot_alignment as plot_alignment
 from .plot import plot_budget as plot_budget
 from .plot import plot_growth as plot_growth
 from .plot import plot_samplers as plot_samplers
+from .plot_laws import plot_laws as plot_laws
 from .samplers import SAMPLERS as SAMPLERS
 from .samplers import sampler_auc as sampler_auc
 from .say import summarise_alignment as summarise_alignment

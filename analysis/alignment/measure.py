@@ -5,6 +5,7 @@ The last model's old centers moved by each of them, beside refits and the joint 
 
 __all__ = ["ALL", "measure_alignment"]
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from analysis.scoring import Scoring, measure, task_of
 from cl_flow.align.affine import HEADS, frames_of
 from cl_flow.align.aligners import ALIGNERS, KEPT, Evidence
 from cl_flow.align.evidence import carried, gathered, realigned, with_latents
-from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
+from cl_flow.align.law_fits import LawOptions, feature_laws, latent_laws
+from cl_flow.align.laws import ClassLaws
 from cl_flow.align.refits import refit
 from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.devices import pick_device
@@ -47,6 +49,8 @@ def measure_alignment(
     head: Sequence[str] = HEADS,
     joint: bool = True,
     components: int = 1,
+    position: str = "pooled",
+    places: int = 256,
     n_draws: int = 2048,
     seed: int = 0,
     scoring: Scoring = Scoring(metric="image_auroc", part="product"),
@@ -73,6 +77,8 @@ def measure_alignment(
         joint: Whether to add the joint model, which is trained when it is missing.
         scoring: How to score and measure, under the true class.
         components: Gaussians per class and level in what is kept of features.
+        position: What of a class's law depends on where a patch lies (`LawOptions`).
+        places: Places of a grid that are told apart, at most.
         n_draws: Latents to draw per class and level.
         seed: Seeds the draws.
 
@@ -87,7 +93,7 @@ def measure_alignment(
     """
     _check(run)
     scoring = scoring.sized(run.config.features.image_size)
-    bench = _Bench(run, components, n_draws, seed)
+    bench = _Bench(run, LawOptions(components, position, places), n_draws, seed)
     as_it_is = [level.mixture for level in bench.last.levels]
     kept = sum(values.nbytes for values in run[-1].memory().values())
     frames = [_rows(bench, "none", "", as_it_is, kept, 0.0, scoring)]
@@ -125,7 +131,7 @@ class _Bench:
     """
 
     run: Run
-    components: int
+    options: LawOptions
     n_draws: int
     seed: int
 
@@ -158,14 +164,14 @@ class _Bench:
         ]
 
     @cached_property
-    def laws(self) -> Gaussians:
-        """Gaussians of the old classes' features."""
+    def laws(self) -> ClassLaws:
+        """Laws of the old classes' features."""
         training = self.run.features.where(split="train", label=0)
         generator = torch.Generator().manual_seed(self.seed)
-        return feature_gaussians(
+        return feature_laws(
             training,
             self.old,
-            n_components=self.components,
+            self.options,
             device=pick_device(),
             generator=generator,
         )
@@ -213,7 +219,7 @@ class _Bench:
             return [
                 ALIGNERS[aligner](mixture, known, head=head)
                 for mixture, known in zip(now, self.evidence[-1])
-            ], _n_bytes(self.laws)
+            ], self.laws.nbytes
         return self._along(aligner, head, laws=kept == "latents")
 
     def _along(
@@ -225,11 +231,19 @@ class _Bench:
         """
         mixtures = [level.mixture for level in self.models[0].levels]
         kept = None
+        options = dataclasses.replace(self.options, components=1)
+        generator = torch.Generator().manual_seed(self.seed)
         for task, before, after, evidence in zip(
             self.run.stream(), self.models, self.models[1:], self.evidence
         ):
             if laws:
-                new = latent_gaussians(before, task.features, task.categories)
+                new = latent_laws(
+                    before,
+                    task.features,
+                    task.categories,
+                    options,
+                    generator=generator,
+                )
                 kept = new if kept is None else kept.followed_by(new)
                 evidence = with_latents(evidence, kept)
             mixtures = realigned(
@@ -239,8 +253,8 @@ class _Bench:
                 aligner,
                 head=head,
             )
-            kept = carried(evidence) if laws else None
-        return mixtures, _n_bytes(kept) if laws else 0
+            kept = carried(evidence, options) if laws else None
+        return mixtures, kept.nbytes if kept else 0
 
     def _exemplars(self) -> tuple[list[tuple[Tensor, Tensor]], int]:
         """Latents and class ids of a few training patches, per level.
@@ -249,13 +263,10 @@ class _Bench:
         """
         out = []
         n_bytes = 0
-        for stats, (z, y) in zip(self.laws.levels, self.images):
-            n = max(
-                2,
-                stats.nbytes
-                // self.last.class_ids(self.old).shape[0]
-                // (2 * z.shape[1] + 2),
-            )
+        for i, (z, y) in enumerate(self.images):
+            laws = self.laws.level(i).values()
+            size = sum(law.nbytes for law in laws) // len(laws)
+            n = max(2, size // (2 * z.shape[1] + 2))
             generator = torch.Generator().manual_seed(self.seed)
             order = torch.randperm(len(y), generator=generator).to(y.device)
             chosen = torch.cat([order[y[order] == k][:n] for k in y.unique()])
@@ -273,10 +284,6 @@ def _refit_few(mixture: Mixture, z: Tensor, y: Tensor, head: str) -> Mixture:
     return refit(
         mixture, z, y, family=head, shrinkage=z.shape[1] / (z.shape[1] + per_class)
     )
-
-
-def _n_bytes(laws: Gaussians) -> int:
-    return sum(stats.nbytes for stats in laws.levels)
 
 
 def _rows(

@@ -20,7 +20,15 @@ from matplotlib.patches import Ellipse
 from numpy.typing import ArrayLike
 
 from analysis.rows import alike, matching
-from analysis.style import dotted_line, error_bars, legend_beside, task_color
+from analysis.style import (
+    MARKERS,
+    byte_axis,
+    dotted_line,
+    error_bars,
+    label_of,
+    legend_beside,
+    task_color,
+)
 
 # Not the colours of tasks: Tol's muted scheme. Circles are centers alone, squares have
 # covariances.
@@ -31,12 +39,14 @@ HEAD_STYLES = {
 }
 # So that two intervals of a row do not hide each other.
 HEAD_HEIGHTS = {"means": -0.13, "full": 0.13, "": 0.0}
-REFERENCE_LABELS = {
-    ("none", ""): "fine-tuned, as it is",
-    ("refit", "means"): "refit, means",
-    ("refit", "full"): "refit, covariances",
-    ("joint", ""): "joint",
+# Upright lines; a refit has the colour of its head.
+REFERENCE_STYLES = {
+    ("none", ""): {"label": "fine-tuned, as it is", "color": "black", "ls": "--"},
+    ("refit", "means"): {"label": "refit, means", "color": "#882255", "ls": ":"},
+    ("refit", "full"): {"label": "refit, covariances", "color": "#117733", "ls": ":"},
+    ("joint", ""): {"label": "joint training", "color": "black", "ls": "-"},
 }
+BESIDE = 10**0.06  # between approaches that keep equal bytes
 ALIGNER_LABELS = {
     "none": "as it is",
     "mean_shift": "mean shift",
@@ -51,6 +61,7 @@ SAMPLER_LABELS = {
     "real": "other real patches",
     "gaussian": "feature Gaussian",
     "gaussians_4": "4 feature Gaussians",
+    "positional": "8 Gaussians, by place",
     "transport": "latent Gaussian, inverted",
     "nominal": "own mixture, inverted",
 }
@@ -65,13 +76,14 @@ def plot_growth(
     order: str,
     policy: str,
     n_points: int | None = None,
+    legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
     """Components after some points of a stream in the plane, as ellipses.
 
     An ellipse lies at two standard deviations.
 
-    How to read it: dark points have been seen, light ones are yet to come; a bolder
+    How to read it: black points have been seen, grey ones are yet to come; a bolder
     ellipse weighs more.
 
     Args:
@@ -81,6 +93,7 @@ def plot_growth(
         order: Name of the stream.
         policy: Name of the policy.
         n_points: After how many points; the last by default.
+        legend: Whether to say what points and ellipses are.
         **kwargs: For `Ellipse`.
     """
     ax = ax or plt.gca()
@@ -93,20 +106,11 @@ def plot_growth(
             f"Expected rows with order={order!r}, policy={policy!r} and "
             f"n_points={n_points}; got none."
         )
-    ax.scatter(
-        *points[n:].T,
-        s=4,
-        color="0.85",
-        lw=0,
-        zorder=0,
-    )
-    ax.scatter(
-        *points[:n].T,
-        s=4,
-        color="0.45",
-        lw=0,
-        zorder=1,
-    )
+    dots: dict[str, Any] = {"s": 4, "lw": 0}
+    ax.scatter(*points[:n].T, color="black", zorder=1, label="seen", **dots)
+    ax.scatter(*points[n:].T, color="0.58", zorder=0, label="yet to come", **dots)
+    named = "component, at two\nstandard deviations\n(bolder: weighs more)"
+    ax.plot([], [], color=task_color(0), label=named)
     for row in rows.itertuples():
         ax.add_patch(_ellipse(row, kwargs))
     margin = 1.5
@@ -114,6 +118,8 @@ def plot_growth(
     right, top = points.max(0) + margin
     ax.set(xlim=(left, right), xticks=[], yticks=[])
     ax.set(ylim=(bottom, top), aspect="equal")
+    if legend:
+        legend_beside(ax, markerscale=4)
     return ax
 
 
@@ -147,20 +153,24 @@ def plot_alignment(
 
     Bars are intervals over test images.
 
-    How to read it: the vertical lines are the run as it is, what means and what
-    covariances could give back at most, and the joint model. No marker passes the
-    dotted refit by moving a mixture; what does was trained differently.
+    How to read it: the vertical lines are the run as it is, what a refit of means and
+    one of covariances to all images give back, and joint training. No marker of the
+    fine-tuned run passes a refit by moving its mixture; what does was trained
+    differently.
 
     Args:
         table: Of `alignment_table`.
         ax: Where to draw; new axes by default.
-        most: Only so many approaches, the best.
+        most: Only so many approaches to the fine-tuned run, the best; those that were
+            trained differently are drawn all.
         legend: Whether to name the heads.
         **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
     is_reference = [_is_reference(row) for row in table.itertuples()]
-    drawn = table[~np.array(is_reference)].head(most or len(table))
+    drawn = table[~np.array(is_reference)]
+    rank = (drawn["strategy"] == "finetune").cumsum()
+    drawn = drawn[(drawn["strategy"] != "finetune") | (rank <= (most or len(table)))]
     drawn = drawn.assign(name=[_name(row) for row in drawn.itertuples()])
     names = list(dict.fromkeys(drawn["name"]))
     for head, style in HEAD_STYLES.items():
@@ -174,7 +184,8 @@ def plot_alignment(
                 **{**style, **kwargs},
             )
     for row in table[is_reference].itertuples():
-        _reference(ax, row)
+        style = REFERENCE_STYLES[row.aligner, row.head]
+        ax.axvline(row.image_auroc, lw=2, zorder=0, **style)
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="image AUROC on the old tasks", ylim=(len(names) - 0.5, -0.5))
     if legend:
@@ -183,33 +194,14 @@ def plot_alignment(
 
 
 def _is_reference(row: Any) -> bool:
-    return row.strategy == "finetune" and (row.aligner, row.head) in REFERENCE_LABELS
-
-
-def _reference(ax: Axes, row: Any) -> None:
-    """A thin vertical line, named along the top."""
-    ax.axvline(
-        row.image_auroc,
-        color="0.4",
-        lw=1.5,
-        ls=":" if row.aligner == "refit" else "--",
-        zorder=0,
-    )
-    ax.annotate(
-        REFERENCE_LABELS[row.aligner, row.head],
-        (row.image_auroc, 1.01),
-        xycoords=("data", "axes fraction"),
-        rotation=35,
-        size="small",
-        va="bottom",
-    )
+    return row.strategy == "finetune" and (row.aligner, row.head) in REFERENCE_STYLES
 
 
 def _name(row: Any) -> str:
     own = ALIGNER_LABELS.get(row.aligner, row.aligner.replace("_", " "))
     if row.strategy == "finetune":
         return own
-    trained = row.strategy.replace("_", " ")
+    trained = label_of(row.strategy)
     return trained if row.aligner == "none" else f"{trained}, {own}"
 
 
@@ -221,90 +213,85 @@ def plot_budget(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Image AUROC on the old tasks against bytes kept, logarithmic but for 0.
+    """Image AUROC on the old tasks against bytes kept, with intervals.
 
-    How to read it: up is better, left is cheaper. Exemplars hold as many bytes as
-    Gaussians; the refit holds it all.
+    How to read it: up is better, left is cheaper. What keeps equal bytes stands side by
+    side, the best at the right with its name. Exemplars hold as many bytes as
+    Gaussians; the refit holds all images.
 
     Args:
         table: Of `alignment_table`.
         ax: Where to draw; new axes by default.
         legend: Whether to name the heads.
-        **kwargs: For `Axes.plot`.
+        **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    rows = table[table["aligner"] != "joint"]
+    rows = table[table["aligner"] != "joint"].sort_values("image_auroc")
+    edge = byte_axis(ax, rows["n_bytes"])
+    same = rows.groupby("n_bytes")["image_auroc"]
+    places = same.cumcount() - (same.transform("size") - 1) / 2
+    rows = rows.assign(x=rows["n_bytes"].clip(lower=edge) * BESIDE**places)
     for head, style in HEAD_STYLES.items():
         one = matching(rows, head=head)
         if len(one):
-            look = {"ls": "", "alpha": 0.8, **style, **kwargs}
-            ax.plot(one["n_bytes"], one["image_auroc"], **look)
-    _name_best(ax, rows)
-    _byte_axis(ax, rows["n_bytes"])
-    ax.margins(x=0.12, y=0.12)
-    ax.set(xlabel="bytes kept of old classes", ylabel="image AUROC on the old tasks")
+            look = {"ls": "", "lw": 1.5, "ms": 9, **style, **kwargs}
+            bars = error_bars(one, "image_auroc")
+            ax.errorbar(one["x"], one["image_auroc"], yerr=bars, **look)
+    for row in rows.drop_duplicates("n_bytes", keep="last").itertuples():
+        above = {"xytext": (0, 4), "textcoords": "offset points"}
+        ax.annotate(_name(row), (row.x, row.high), ha="center", size="small", **above)
+    ax.set_xlim(rows["x"].min() / 2, 2.5 * rows["x"].max())
+    ax.margins(y=0.1)
+    ax.set(
+        xlabel="bytes kept of old classes (equal ones side by side)",
+        ylabel="image AUROC on the old tasks",
+    )
     if legend:
         legend_beside(ax)
     return ax
 
 
-def _name_best(ax: Axes, rows: pd.DataFrame) -> None:
-    """The name of the best of each size, above its point."""
-    in_order = rows.sort_values("image_auroc", ascending=False)
-    for row in in_order.drop_duplicates("n_bytes").itertuples():
-        ax.annotate(
-            _name(row),
-            (row.n_bytes, row.image_auroc),
-            xytext=(0, 8),
-            textcoords="offset points",
-            size="small",
-            ha="center",
-        )
-
-
-def _byte_axis(ax: Axes, n_bytes: pd.Series) -> None:
-    """A logarithmic axis of bytes, linear between 0 and the fewest."""
-    least = n_bytes[n_bytes > 0].min()
-    threshold = least / 2 if least > 0 else 1.0
-    ax.set_xscale("symlog", linthresh=threshold, linscale=0.5)
-    ticks = [tick for tick in ax.get_xticks() if tick == 0 or tick >= least]
-    ax.set_xticks(ticks)
-    ax.minorticks_off()
-
-
 @alike
-def plot_samplers(told: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+def plot_samplers(
+    told: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    legend: bool = True,
+    **kwargs: Any,
+) -> Axes:
     """Two-sample AUC of each sampler's patches against real ones.
 
     A point per category, a bar at the mean.
 
     How to read it: at .5 no classifier of this kind tells the draws from patches; the
-    farther right, the more the stand-ins differ from what they stand for. Filled points
-    are the first level, hollow ones the deeper levels.
+    farther right, the more the stand-ins differ from what they stand for.
 
     Args:
         told: Of `sampler_auc`.
         ax: Where to draw; new axes by default.
+        legend: Whether to name the levels.
         **kwargs: For `Axes.scatter`.
     """
     ax = ax or plt.gca()
     names = list(dict.fromkeys(told["sampler"]))
-    for y, name in enumerate(names):
-        rows = matching(told, sampler=name)
-        for level, one in rows.groupby("level"):
-            look = {
-                "s": 60,
-                "fc": task_color(0) if level == 0 else "none",
-                "ec": task_color(0),
-                "lw": 1.5,
-                **kwargs,
-            }
-            height = y + 0.12 * (level - 0.5)
-            ax.scatter(one["value"], [height] * len(one), **look)
-        mean = rows["value"].mean()
-        ax.plot([mean, mean], [y - 0.3, y + 0.3], color="black", lw=3)
+    for level, one in told.groupby("level"):
+        look = {
+            "s": 60,
+            "marker": MARKERS[level % len(MARKERS)],
+            "fc": task_color(0) if level == 0 else "none",
+            "ec": task_color(0),
+            "lw": 1.5,
+            "label": f"a category at level {level + 1}",
+            **kwargs,
+        }
+        rows = one["sampler"].map(names.index) + 0.12 * (level - 0.5)
+        ax.scatter(one["value"], rows, **look)
+    means = told.groupby("sampler")["value"].mean()[names]
+    rows = np.arange(len(names))
+    ax.vlines(means, rows - 0.3, rows + 0.3, color="black", lw=3, label="mean")
     dotted_line(ax, x=0.5)
-    labels = [SAMPLER_LABELS.get(name, name) for name in names]
-    ax.set_yticks(range(len(names)), labels)
+    ax.set_yticks(rows, [SAMPLER_LABELS.get(name, name) for name in names])
     ax.set(xlabel="two-sample AUC against real patches", ylim=(len(names) - 0.5, -0.5))
+    if legend:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
     return ax

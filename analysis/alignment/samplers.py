@@ -18,9 +18,11 @@ from torch import Tensor
 
 from analysis.experiments import table
 from analysis.metrics import image_auroc
-from cl_flow.align.draws import inverted_at_random_cells, mixture_draws
-from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
+from cl_flow.align.draws import mixture_pool
+from cl_flow.align.law_fits import LawOptions, feature_laws, latent_laws
+from cl_flow.align.laws import Patches
 from cl_flow.data.features import Features
+from cl_flow.data.patches import PatchPool
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.registry import Registry
@@ -37,6 +39,7 @@ def sampler_auc(
         "real",
         "gaussian",
         "gaussians_4",
+        "positional",
         "transport",
         "nominal",
     ),
@@ -46,7 +49,9 @@ def sampler_auc(
 ) -> pd.DataFrame:
     """Two-sample AUC of drawn against real patches of the first task.
 
-    By boosted trees under cross-validation.
+    By boosted trees under cross-validation, which see the patch and the row and column
+    of its cell: the flow is told the cell, so a patch that lies where none like it ever
+    did is no stand-in.
 
     How to read it: .5 cannot be told apart, 1 can always. `real`, other patches of the
     same images, is the control; what it shows beside .5 is chance.
@@ -78,15 +83,15 @@ def sampler_auc(
             drawn = SAMPLERS[name](
                 model, images, category, most, torch.Generator().manual_seed(seed)
             )
-            for level, x in enumerate(drawn):
+            for level, (x, cells) in enumerate(drawn):
                 finite = x.isfinite().all(1)
-                held = _patches(images, level, torch.Generator().manual_seed(seed))[
-                    -most:
-                ]
-                value = _two_sample(x[finite].cpu().numpy(), held.numpy(), folds, seed)
-                rows.append(
-                    (name, category, level, value, finite.float().mean().item())
-                )
+                held = _patches(images, level, torch.Generator().manual_seed(seed))
+                width = images.grids[level][1]
+                fake = _placed(x[finite], cells[finite], width)
+                true = _placed(held[0][-most:], held[1][-most:], width)
+                value = _two_sample(fake, true, folds, seed)
+                share = finite.float().mean().item()
+                rows.append((name, category, level, value, share))
     return pd.DataFrame(
         rows, columns=["sampler", "category", "level", "value", "finite"]
     )
@@ -103,14 +108,22 @@ def _two_sample(a: np.ndarray, b: np.ndarray, folds: int, seed: int) -> float:
     return image_auroc(labels, guesses[:, 1])
 
 
-def _patches(images: Features, level: int, generator: torch.Generator) -> Tensor:
-    """All patches (N, D) in random order."""
-    x = images.read()[level].flatten(0, 1).float()
-    return x[torch.randperm(len(x), generator=generator)]
+def _placed(x: Tensor, cells: Tensor, width: int) -> np.ndarray:
+    """Patches (N, D + 2) with the row and column of their cells."""
+    at = torch.stack([cells // width, cells % width], 1)
+    return torch.cat([x, at.to(x)], 1).cpu().numpy()
+
+
+def _patches(images: Features, level: int, generator: torch.Generator) -> Patches:
+    """All patches (N, D) and cells (N,) in random order."""
+    x = images.read()[level]
+    cells = torch.arange(x.shape[1]).repeat(len(x))
+    order = torch.randperm(len(cells), generator=generator)
+    return x.flatten(0, 1)[order].float(), cells[order]
 
 
 # ---- samplers: (model after the first task, training images of a class, its name, n,
-# generator) -> per level (n, D)
+# generator) -> per level patches (n, D) and cells (n,)
 
 
 @SAMPLERS
@@ -120,12 +133,16 @@ def real(
     category: str,
     n: int,
     generator: torch.Generator,
-) -> list[Tensor]:
+) -> list[Patches]:
     """Other patches of the same images."""
     # The order that the patches to tell it from are the end of.
     seed = generator.initial_seed()
-    orders = [torch.Generator().manual_seed(seed) for _ in model.levels]
-    return [_patches(images, level, order)[:n] for level, order in enumerate(orders)]
+    out = []
+    for level in range(len(model.levels)):
+        order = torch.Generator().manual_seed(seed)
+        x, cells = _patches(images, level, order)
+        out.append((x[:n], cells[:n]))
+    return out
 
 
 @SAMPLERS
@@ -135,9 +152,9 @@ def gaussian(
     category: str,
     n: int,
     generator: torch.Generator,
-) -> list[Tensor]:
-    """The Gaussian of the class's features."""
-    return _feature_draws(images, category, 1, n, generator)
+) -> list[Patches]:
+    """The Gaussian of the class's features, at any cell."""
+    return _feature_draws(images, category, LawOptions(), n, generator)
 
 
 @SAMPLERS
@@ -147,9 +164,22 @@ def gaussians_4(
     category: str,
     n: int,
     generator: torch.Generator,
-) -> list[Tensor]:
-    """Four Gaussians of the class's features."""
-    return _feature_draws(images, category, 4, n, generator)
+) -> list[Patches]:
+    """Four Gaussians of the class's features, at any cell."""
+    return _feature_draws(images, category, LawOptions(4), n, generator)
+
+
+@SAMPLERS
+def positional(
+    model: FlowModel,
+    images: Features,
+    category: str,
+    n: int,
+    generator: torch.Generator,
+) -> list[Patches]:
+    """Eight Gaussians about the mean of each place, weighted by the place."""
+    options = LawOptions(8, "full")
+    return _feature_draws(images, category, options, n, generator)
 
 
 @SAMPLERS("transport")
@@ -159,15 +189,13 @@ def transport_draws(
     category: str,
     n: int,
     generator: torch.Generator,
-) -> list[Tensor]:
+) -> list[Patches]:
     """Draw from the Gaussian of latents, back through the old flow.
 
     The flow is the one that learned the class.
     """
-    laws = latent_gaussians(model, images, [category])
-    return _inverted(
-        model, [z[0] for z in laws.sample(n, generator=generator)], generator
-    )
+    laws = latent_laws(model, images, [category], LawOptions(), generator=generator)
+    return _inverted(model, laws.pool(n, generator=generator))
 
 
 @SAMPLERS
@@ -177,41 +205,33 @@ def nominal(
     category: str,
     n: int,
     generator: torch.Generator,
-) -> list[Tensor]:
+) -> list[Patches]:
     """Draw from the class's own mixture, back through the flow.
 
     As the model has it.
     """
     ids = model.class_ids([category]).tolist()
-    z = []
-    for level in model.levels:
-        draws = mixture_draws(
-            level.mixture, ids, n, generator=generator, truncation=math.inf
-        )
-        z.append(draws[0])
-    return _inverted(model, z, generator)
+    latents = mixture_pool(model, ids, n, generator=generator, truncation=math.inf)
+    return _inverted(model, latents)
 
 
 def _feature_draws(
-    images: Features, category: str, m: int, n: int, generator: torch.Generator
-) -> list[Tensor]:
-    laws: Gaussians = feature_gaussians(
-        images,
-        [category],
-        n_components=m,
-        device=torch.device("cpu"),
-        generator=generator,
-    )
-    return [x[0] for x in laws.sample(n, generator=generator)]
+    images: Features,
+    category: str,
+    options: LawOptions,
+    n: int,
+    generator: torch.Generator,
+) -> list[Patches]:
+    device = torch.device("cpu")
+    laws = feature_laws(images, [category], options, device=device, generator=generator)
+    return [law.sample(n, generator=generator) for law in laws.classes[0]]
 
 
-def _inverted(
-    model: FlowModel, z: Sequence[Tensor], generator: torch.Generator
-) -> list[Tensor]:
-    """Latents back through the flow, at cells drawn uniformly."""
+def _inverted(model: FlowModel, latents: PatchPool) -> list[Patches]:
+    """Latents back through the flow, finite or not."""
     out = []
-    for level, latents in zip(model.levels, z):
-        latents = latents.to(level.codes)
-        patches, _ = inverted_at_random_cells(level, latents, generator=generator)
-        out.append(patches)
+    for level, z, cells in zip(model.levels, latents.x, latents.cells):
+        with torch.no_grad():
+            x, _ = level.inverse(z, cells)
+        out.append((x, cells))
     return out

@@ -55,6 +55,11 @@ def measure_expansion(
         metrics the `labels` and `scores` of the images. `added` counts the new classes.
     """
     refuse_unknown("entropy", entropy, ENTROPIES)
+    if scoring.entropy != "all":
+        raise ValueError(
+            "Expected a scoring with entropy='all', since `entropy` decides here; got "
+            f"{scoring.entropy!r}."
+        )
     first = _first_task(run)
     scoring = scoring.sized(run.config.features.image_size)
     settings = {"masked": {"known": first}, "log_k": {"per_log_k": True}}

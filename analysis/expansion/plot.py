@@ -1,7 +1,8 @@
-"""Expansion drawn: changes, AUROC against the number of classes, stages."""
+"""Expansion drawn: changes by part, against the number of classes, and stages."""
 
 __all__ = ["PLACEMENT_STYLES", "plot_expansion", "plot_expansion_size", "plot_stages"]
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,8 +19,13 @@ PLACEMENT_STYLES = {
     "tile": {"label": "tiled (HGAD)", "color": "#882255", "marker": "o"},
     "orthogonal": {"label": "orthogonal", "color": "#117733", "marker": "s"},
     "data": {"label": "means of the data", "color": "#332288", "marker": "^"},
-    "retile": {"label": "all tiled anew", "color": "#999933", "marker": "D"},
+    "retile": {"label": "all tiled anew", "color": "#8A6D00", "marker": "D"},
 }
+# What the entropy is taken over, as a column says it.
+ENTROPY_LABELS = {"all": "all classes", "masked": "task 1", "log_k": "all / ln K"}
+CIRCLES = {"s": 40, "fc": "none", "lw": 1.3}  # the single categories
+LEAST_CHANGE = 0.05  # of AUROC, that an axis shows on both sides of 0
+MOST_TICKS = 8
 # The first is wide enough to be seen around the others.
 STAGE_STYLES = (
     {"marker": "o", "ms": 19, "mfc": "white", "mew": 2},
@@ -33,7 +39,7 @@ def plot_expansion(
     drops: pd.DataFrame,
     *,
     ax: Axes | None = None,
-    entropy: str = "all",
+    entropy: Sequence[str] = ("all",),
     added: int | None = None,
     given: str = "category",
     legend: bool = True,
@@ -41,36 +47,52 @@ def plot_expansion(
 ) -> Axes:
     """Change of image AUROC by score part and placement, the mean with its interval.
 
-    How to read it: small points are categories. The likelihood cannot change while old
+    How to read it: small circles are categories. The likelihood cannot change while old
     centers stay; what the tiled centers lose and the orthogonal ones keep is placement,
     what both lose is an entropy over more classes.
 
     Args:
         drops: Of `expansion_drops`.
         ax: Where to draw; new axes by default.
-        entropy: Over which classes: `all`, `masked` or `log_k`.
+        entropy: Over which classes: `all`, `masked` or `log_k`, or several of them side
+            by side; the likelihood, which knows none, stands there once.
         added: Number of new classes; the fewest by default.
         given: `"category"` or `"None"`.
         legend: Whether to name the placements.
         **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    rows = chosen(drops, entropy=entropy, given=given)
+    rows = pd.concat([chosen(drops, entropy=one, given=given) for one in entropy])
+    rows = rows[(rows["part"] != "logp") | (rows["entropy"] == entropy[0])]
     rows = chosen(rows, added=rows["added"].min() if added is None else added)
-    parts = list(dict.fromkeys(rows["part"]))
+    columns = list(dict.fromkeys(zip(rows["part"], rows["entropy"])))
+    at = [columns.index(column) for column in zip(rows["part"], rows["entropy"])]
+    rows = rows.assign(x=at)
     places = [name for name in PLACEMENT_STYLES if name in set(rows["placement"])]
     shifts = np.linspace(-0.27, 0.27, len(places)) if len(places) > 1 else [0.0]
     for shift, name in zip(shifts, places):
         one = matching(rows, placement=name)
-        one = one.assign(x=one["part"].map(parts.index) + shift)
+        one = one.assign(x=one["x"] + shift)
         _changes(ax, one, PLACEMENT_STYLES[name], kwargs)
     dotted_line(ax, y=0)
-    labels = [LABELS.get(part, part).replace(" (HGAD)", "") for part in parts]
-    ax.set_xticks(range(len(parts)), labels)
-    ax.set(ylabel="change of image AUROC", xlim=(-0.5, len(parts) - 0.5))
+    ax.set_xticks(range(len(columns)), [_column(*column) for column in columns])
+    ax.set(ylabel="change of image AUROC", xlim=(-0.5, len(columns) - 0.5))
     if legend:
+        look = {"ls": "", "marker": "o", "ms": 6, "mfc": "none", "mec": "0.35"}
+        ax.errorbar([], [], label="one category", **look)
         legend_beside(ax, title="new centers")
     return ax
+
+
+def _column(part: str, entropy: str) -> str:
+    """Name of a column: the part of the score, and what its entropy is taken over."""
+    if part == "logp":
+        return _part(part)
+    return f"{_part(part)},\n{ENTROPY_LABELS.get(entropy, entropy)}"
+
+
+def _part(part: str) -> str:
+    return LABELS.get(part, part).replace(" (HGAD)", "")
 
 
 def _changes(
@@ -79,17 +101,10 @@ def _changes(
     style: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    """The changes under one placement: small points behind their mean."""
+    """The changes under one placement: small circles beside their mean."""
     is_mean = rows["category"] == "mean"
     single = rows[~is_mean]
-    ax.scatter(
-        single["x"],
-        single["change"],
-        s=26,
-        color=style["color"],
-        alpha=0.45,
-        lw=0,
-    )
+    ax.scatter(single["x"] - 0.07, single["change"], ec=style["color"], **CIRCLES)
     mean = rows[is_mean]
     ax.errorbar(
         mean["x"],
@@ -102,59 +117,54 @@ def _changes(
 
 @alike
 def plot_expansion_size(
-    expanded: pd.DataFrame,
+    drops: pd.DataFrame,
     *,
     ax: Axes | None = None,
-    metric: str = "image_auroc",
     part: str = "product",
     entropy: str = "all",
     given: str = "category",
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """AUROC of the first task against the number of added classes.
+    """Change of image AUROC of the first task against the number of added classes.
 
-    There is one line a placement, a mean over categories.
+    There is one line a placement, a mean over categories with its interval.
 
-    How to read it: the lines begin at the same model. Nothing is trained along them;
-    with several runs the band spans them.
+    How to read it: the lines begin at the same model, and nothing is trained along
+    them. An interval that holds 0 is no change that these test images could tell.
 
     Args:
-        expanded: Of `expansion`.
+        drops: Of `expansion_drops`.
         ax: Where to draw; new axes by default.
-        metric: Its name.
         part: Score part.
         entropy: Over which classes: `all`, `masked` or `log_k`.
         given: `"category"` or `"None"`.
         legend: Whether to name the placements.
-        **kwargs: For `Axes.plot`.
+        **kwargs: For `Axes.errorbar`.
     """
     ax = ax or plt.gca()
-    rows = chosen(
-        expanded,
-        metric=metric,
-        part=part,
-        entropy=entropy,
-        given=given,
-    )
-    per_run = rows.groupby(["placement", "run", "added"])["value"].mean()
-    for name, style in PLACEMENT_STYLES.items():
-        if name not in per_run:
-            continue
-        runs = per_run[name].unstack("run")
-        ax.plot(runs.index, runs.mean(axis=1), **{**style, **kwargs})
-        if runs.shape[1] > 1:
-            ax.fill_between(
-                runs.index,
-                runs.min(axis=1),
-                runs.max(axis=1),
-                color=style["color"],
-                alpha=0.15,
-                lw=0,
-            )
-    dotted_line(ax, y=0.5)
-    ax.set(xlabel="added classes", ylabel=LABELS.get(metric, metric))
-    ax.set_xticks(sorted(rows["added"].unique()))
+    rows = chosen(drops, part=part, entropy=entropy, given=given, category="mean")
+    places = [name for name in PLACEMENT_STYLES if name in set(rows["placement"])]
+    sizes = [0, *sorted(rows["added"].unique())]
+    every = -(-len(sizes) // MOST_TICKS)
+    marks = {"markevery": every, "errorevery": every}
+    # Side by side, so that none hides another.
+    shifts = np.linspace(-0.2, 0.2, len(places)) * sizes[1] * every
+    for shift, name in zip(shifts, places):
+        one = matching(rows, placement=name)
+        start = one.head(1).assign(added=0, change=0.0, low=0.0, high=0.0)
+        one = pd.concat([start, one])
+        ax.errorbar(
+            one["added"] + shift,
+            one["change"],
+            yerr=error_bars(one, "change"),
+            **{**PLACEMENT_STYLES[name], **marks, **kwargs},
+        )
+    dotted_line(ax, y=0)
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, -LEAST_CHANGE), max(high, LEAST_CHANGE))
+    ax.set(xlabel="added classes", ylabel=f"change of image AUROC, {_part(part)}")
+    ax.set_xticks(sizes[::every])
     if legend:
         legend_beside(ax, title="new centers")
     return ax

@@ -2,6 +2,7 @@ from .conclude import ledger_families as ledger_families
 from .conclude import ledger_shapley as ledger_shapley
 from .conclude import ledger_shares as ledger_shares
 from .conclude import ledger_terms as ledger_terms
+from .conclude import transplant_levels as transplant_levels
 from .illnesses import ILLNESSES as ILLNESSES
 from .illnesses import planted as planted
 from .measure import measure_ledger as measure_ledger
@@ -12,6 +13,7 @@ from .plot import plot_waterfall as plot_waterfall
 from .plot_moves import plot_transplant as plot_transplant
 from .plot_moves import plot_transport as plot_transport
 from .plot_moves import plot_volume as plot_volume
+from .say import reading_of_refits as reading_of_refits
 from .say import verdict as verdict
 from .swaps import SWAPS as SWAPS
 from .swaps import swap as swap

@@ -1,6 +1,12 @@
 """Conclusions from a forgetting ledger: the terms of a drop, and who caused it."""
 
-__all__ = ["ledger_families", "ledger_shapley", "ledger_shares", "ledger_terms"]
+__all__ = [
+    "ledger_families",
+    "ledger_shapley",
+    "ledger_shares",
+    "ledger_terms",
+    "transplant_levels",
+]
 
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +23,7 @@ from analysis.ledger.attribution import (
     shapley,
     spurious_share,
 )
-from analysis.rows import alike, matching
+from analysis.rows import alike, chosen, matching
 
 BY = {
     "task": ["task"],
@@ -183,6 +189,35 @@ def ledger_families(
                 out.append((*key, family, flow, *interval))
     columns = [*_keys(measured, by), "family", "flow", "value", "low", "high"]
     return pd.DataFrame(out, columns=columns)
+
+
+@alike
+def transplant_levels(
+    hybrids: pd.DataFrame,
+    *,
+    task: int | None = None,
+    resampling: Resampling = Resampling(),
+) -> pd.DataFrame:
+    """Mean image AUROC of each hybrid of old and new blocks, with its interval.
+
+    Args:
+        hybrids: A table of `transplant`; means over runs of one strategy.
+        task: Its index; a mean over all tasks by default.
+        resampling: Of the test images.
+
+    Returns:
+        One row per `strategy step part side centers blocks`: `value low high`.
+    """
+    rows = hybrids if task is None else chosen(hybrids, task=task)
+    rows = chosen(rows, metric="image_auroc").reset_index(drop=True)
+    samples = resampled(rows, resampling)
+    keys = ["strategy", "step", "part", "side", "centers", "blocks"]
+    groups = rows.groupby(keys, sort=False)
+    out = [
+        (*key, *_interval(samples[one.index].mean(0), resampling))
+        for key, one in groups
+    ]
+    return pd.DataFrame(out, columns=[*keys, "value", "low", "high"])
 
 
 # ---- shared

@@ -16,29 +16,38 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.rows import alike, chosen, matching
-from analysis.style import dotted_line, error_bars, legend_beside, task_color
+from analysis.style import dotted_line, error_bars, legend_beside
 
-# Not the colours of tasks: Tol's muted scheme for what can be set right, grey for what
-# cannot.
+# Not the colours of tasks: grey for what nothing sets right, then what comes back with
+# a refit, with the old centers and without later classes. Each can be read on white.
 TERM_COLORS = {
-    "confusion": "#44AA99",
-    "center drift": "#DDCC77",
+    "residual": "0.5",
     "alignment": "#AA4499",
-    "residual": "0.35",
+    "center drift": "#A6761D",
+    "confusion": "#117733",
 }
 FLOW_STYLES = {
-    "old": {"label": "flow just learned", "color": "0.35", "ls": "--", "marker": "s"},
+    "old": {"label": "flow just learned", "color": "0.5", "ls": "--", "marker": "s"},
     "new": {"label": "new flow", "color": "#AA4499", "ls": "-", "marker": "o"},
-    "untrained": {"label": "untrained flow", "color": "0.65", "ls": ":", "marker": "v"},
+    "untrained": {
+        "label": "untrained flow",
+        "color": "black",
+        "ls": ":",
+        "marker": "v",
+    },
 }
 FAMILY_LABELS = {
-    "none": "old\ncenters",
+    "none": "nothing",
     "means": "means",
     "offsets": "offsets",
-    "diagonal": "diag.",
+    "diagonal": "diagonal",
     "full": "full",
     "affine": "affine",
 }
+
+
+# Each word ends below its tick.
+TILTED: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
 
 
 @alike
@@ -53,15 +62,15 @@ def plot_waterfall(
 ) -> Axes:
     """Waterfall from what a task reached down to what is left, by terms.
 
-    How to read it: each bar falls by its term, with the interval of the term at its
-    end; a hatched bar rises, which is a gain. The coloured bars come back when
-    competitors, centers and their fit are set right, the grey one does not.
+    How to read it: what falls at the grey bar even a refit leaves lost, the coloured
+    ones come back when what they name is set right. A level is the AUROC of a model
+    with all that stands to its right set right, but for what a refit does to the old
+    flow. A number is a term, with its interval at the end of its bar; a plus is a gain.
 
     Args:
-        terms: Of `ledger_terms`, by task, of one strategy.
+        terms: Of `ledger_terms`, of one strategy, by task or of all.
         ax: Where to draw; new axes by default.
-        task: Its index; the only one there is by default, or the mean of all in a table
-            by "all".
+        task: Its index, in a table by task; the only one there is by default.
         part: Score part.
         given: `"category"` or `"None"`.
         **kwargs: For `Axes.bar`, of the terms.
@@ -77,26 +86,18 @@ def plot_waterfall(
     rows = rows.set_index("term")
     last = len(TERM_COLORS) + 1
     level = rows.loc["learned", "value"]
-    ends = {
-        "width": 0.7,
-        "color": "0.85" if task is None else task_color(task),
-        "alpha": 1 if task is None else 0.8,
-    }
-    ax.bar([0, last], [level, rows.loc["final", "value"]], **ends)
+    for x, name in ((0, "learned"), (last, "final")):
+        value = rows.loc[name, "value"]
+        ax.bar(x, value, width=0.7, fc="white", ec="black", lw=2)
+        _number(ax, x, value, f"{value:.2f}", "black")
     for x, (name, color) in enumerate(TERM_COLORS.items(), start=1):
         _level_line(ax, x, level)
         level = _falling_bar(ax, x, level, rows.loc[name], {"color": color, **kwargs})
     _level_line(ax, last, level)
     dotted_line(ax, y=0.5)
-    ax.set_xticks(
-        range(last + 1),
-        ["learned", *TERM_COLORS, "now"],
-        rotation=35,
-        ha="right",
-        rotation_mode="anchor",
-    )
-    # Bars begin at 0, and a level between two terms may well lie above 1.
-    ax.set(ylabel="image AUROC")
+    ax.set_xticks(range(last + 1), ["learned", *TERM_COLORS, "now"], **TILTED)
+    ax.set(ylabel="image AUROC", ylim=(0, 1.1))  # room for the number above a bar
+    ax.set_yticks(np.linspace(0, 1, 6))
     return ax
 
 
@@ -113,23 +114,24 @@ def _falling_bar(
         The level that it ends at.
     """
     value, low, high = term[["value", "low", "high"]]
-    hatch = "//" if value < 0 else None
-    look = {"width": 0.7, "hatch": hatch, **options}
-    ax.bar(x, -value, bottom=level, **look)
-    ax.errorbar(
-        x,
-        level - value,
-        yerr=[[max(0, high - value)], [max(0, value - low)]],
-        color="black",
-        lw=1.5,
-        capsize=4,
-    )
-    return level - value
+    end = level - value
+    ax.bar(x, -value, bottom=level, **{"width": 0.7, **options})
+    reach = [[max(0, high - value)], [max(0, value - low)]]
+    ax.errorbar(x, end, yerr=reach, color="black", lw=1.5, capsize=4)
+    text = f"{-value:+.2f}".replace("-", "−")
+    _number(ax, x, max(level, level - low), text, options["color"])
+    return end
+
+
+def _number(ax: Axes, x: float, y: float, text: str, color: str) -> None:
+    """A number above what stands at x, in its colour."""
+    above = {"xytext": (0, 3), "textcoords": "offset points", "color": color}
+    ax.annotate(text, (x, y), ha="center", va="bottom", size="small", **above)
 
 
 def _level_line(ax: Axes, x: float, level: float) -> None:
     """A thin line from the bar before x to the bar there."""
-    ax.plot([x - 1.35, x + 0.35], [level, level], color="0.6", lw=1)
+    ax.plot([x - 1.35, x + 0.35], [level, level], color="0.5", lw=1)
 
 
 @alike
@@ -145,8 +147,8 @@ def plot_ledger(
     """Drop of every category, cut into its terms.
 
     How to read it: terms that lower the AUROC go right, terms that raised it left, and
-    the diamond is their sum, the drop. The grey part is what neither centers nor
-    competitors explain.
+    the diamond is their sum, the drop, with its interval. The grey part is what neither
+    centers nor competitors explain.
 
     Args:
         terms: Of `ledger_terms`, by category or by task, of one strategy.
@@ -165,20 +167,10 @@ def plot_ledger(
     values = wide.loc[rows["category"].unique()]
     y = np.arange(len(values))
     _stacked_bars(ax, values, kwargs)
-    drop = {
-        "ms": 8,
-        "mfc": "white",
-        "mec": "black",
-        "mew": 1.5,
-        "label": "drop",
-    }
-    ax.plot(
-        values["drop"],
-        y,
-        ls="",
-        marker="D",
-        **drop,
-    )
+    drop = matching(rows, term="drop").set_index("category").loc[values.index]
+    diamond = {"marker": "D", "ms": 8, "mfc": "white", "mec": "black", "mew": 1.5}
+    bars = {"color": "black", "lw": 1.5, "capsize": 4, "label": "drop"}
+    ax.errorbar(drop["value"], y, xerr=error_bars(drop), ls="", **diamond, **bars)
     dotted_line(ax, x=0)
     ax.set_yticks(y, values.index)
     ax.use_sticky_edges = False
@@ -242,7 +234,8 @@ def plot_families(
         if flow in set(rows["flow"]):
             _refits(ax, matching(rows, flow=flow), {**style, **kwargs})
     dotted_line(ax, y=0.5)
-    ax.set_xticks(range(len(names)), [FAMILY_LABELS[name] for name in names])
+    labels = [FAMILY_LABELS[name] for name in names]
+    ax.set_xticks(range(len(names)), labels, **TILTED)
     ax.set(xlabel="what is refitted", ylabel="image AUROC")
     if legend:
         legend_beside(ax)

@@ -1,6 +1,6 @@
 """Verdict on a run, in a word and a sentence."""
 
-__all__ = ["verdict"]
+__all__ = ["reading_of_refits", "verdict"]
 
 from collections.abc import Mapping
 
@@ -11,8 +11,7 @@ from analysis.intervals import Interval, interval_of
 from analysis.ledger.attribution import TERMS, Verdict, judge
 from analysis.ledger.conclude import ledger_shares, ledger_terms
 from analysis.recovery.conclude import recovery_changes, savings
-from analysis.rows import alike, matching
-from analysis.words import counted
+from analysis.rows import alike, chosen, matching
 
 # What training told -> its words.
 TRAINING = {
@@ -85,6 +84,31 @@ def verdict(
     numbers = [_drop(what, terms), *_refits(terms, share), *_regained(training)]
     opening = f"{judged.name.capitalize()}: {judged.because}"
     return judged._replace(sentence=f"{opening}. {'; '.join(numbers)}.")
+
+
+@alike
+def reading_of_refits(
+    terms: pd.DataFrame, *, part: str = "product", given: str = "category"
+) -> str:
+    """Headline of two lines on what refitted centers show of the flow.
+
+    Args:
+        terms: Of `ledger_terms`, by all tasks, of one strategy.
+        part: Score part.
+        given: `"category"` or `"None"`.
+    """
+    (row,) = chosen(terms, term="beyond", part=part, given=given).itertuples()
+    beyond = interval_of(row)
+    if beyond.low > 0:
+        return (
+            f"The new flow refits better than an untrained one,\nby {beyond!r}: "
+            "it kept something"
+        )
+    ahead = f"An untrained flow refits as well (new one ahead by {beyond!r})"
+    if beyond.high < 0:
+        behind = Interval(-beyond.value, -beyond.high, -beyond.low)
+        ahead = f"An untrained flow refits better, by {behind!r}"
+    return f"{ahead}:\nwhat a refit gives back is no sign of what the flow kept"
 
 
 def _training(recovered: pd.DataFrame) -> dict[str, Interval]:

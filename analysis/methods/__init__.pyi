@@ -10,6 +10,7 @@ from .measure import contrast_methods as contrast_methods
 from .measure import per_seed as per_seed
 from .plot import plot_bytes as plot_bytes
 from .plot import plot_stability as plot_stability
+from .say import bar_to_clear as bar_to_clear
 from .say import summarise_methods as summarise_methods
 from .suite import fit_few_methods as fit_few_methods
 from .suite import fit_methods as fit_methods

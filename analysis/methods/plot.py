@@ -11,20 +11,21 @@ from matplotlib.axes import Axes
 
 from analysis.rows import matching, of_tables
 from analysis.style import (
-    LABELS,
     MARKERS,
-    TASK_COLORS,
+    byte_axis,
     dotted_line,
     error_bars,
+    label_of,
     legend_beside,
+    text_color,
 )
 
 # Between methods that keep nothing, so that none hides another.
 DODGE = 1.3
 # An option whose value is a word: such methods are no strengths of one another.
 WORD_OPTION = re.compile(r" [a-z]+[,)]")
-# References that span the axes.
-REFERENCE_LINES = {"joint": "-", "finetune": "--", "x_gaussian": ":", "x_knn": "-."}
+DETECTOR = "x_"  # what the names of detectors without a flow begin with
+DETECTOR_MARKERS = ("h", "p")
 
 
 @of_tables
@@ -41,8 +42,8 @@ def plot_bytes(
     A line joins strengths.
 
     How to read it: up and to the left is better. Compare methods on a vertical line, at
-    equal bytes; those that keep nothing stand at the left edge. Horizontal lines are
-    references.
+    equal bytes; those that keep nothing stand at the left end. Hollow markers are
+    detectors without a flow; the horizontal line is joint training.
 
     Args:
         compared: Of `analysis.methods`.
@@ -54,26 +55,19 @@ def plot_bytes(
     ax = ax or plt.gca()
     kept = _of_methods(compared, "", "kept_bytes")["value"]
     rows = _of_methods(compared, metric, "final_mean").assign(bytes=kept)
-    peers = rows[~rows["strategy"].isin(REFERENCE_LINES)].dropna(subset=["bytes"])
-    some = peers.loc[peers["bytes"] > 0, "bytes"]
-    least, most = some.agg(["min", "max"]).fillna(10.0)
-    # Where those stand that keep nothing: a decade left of the fewest bytes.
-    edge = 10.0 ** (len(f"{least:.0f}") - 2)
-    place = edge
+    peers = rows.dropna(subset=["bytes"])
+    place = edge = byte_axis(ax, peers["bytes"])
     styles = _styles(compared)
     for name, group in peers.groupby("strategy", sort=False):
         is_free = not group["bytes"].any()
         x = group["bytes"].clip(lower=place if is_free else edge)
         group = group.assign(x=x).sort_values("x")
-        _points(ax, group, {"label": name, **styles[name], **kwargs})
+        _points(ax, group, {**styles[name], **kwargs})
         if is_free:
             place *= DODGE
-    _references(ax, rows)
-    _byte_axis(ax, edge, most)
-    ax.set(
-        xlabel="bytes kept between tasks",
-        ylabel=f"{LABELS.get(metric, metric)} of the last model",
-    )
+    for value in rows.loc[rows["strategy"] == "joint", "value"]:
+        ax.axhline(value, color="0.35", lw=2, label=label_of("joint"), zorder=0)
+    ax.set(xlabel="bytes kept between tasks", ylabel=f"final {label_of(metric)}")
     if legend:
         legend_beside(ax)
     return ax
@@ -94,7 +88,8 @@ def plot_stability(
 
     How to read it: right learns better, up forgets less. A line that runs from lower
     right to upper left trades one for the other; a point above and right of fine-tuning
-    gains both. No strength is picked.
+    gains both. No strength is picked. Hollow markers are detectors without a flow,
+    which cannot forget.
 
     Args:
         compared: Of `analysis.methods`.
@@ -107,14 +102,13 @@ def plot_stability(
     rows = _of_methods(compared, metric, "bwt")
     learnt = _of_methods(compared, metric, "learning_score")
     rows = rows.assign(x=learnt["value"])
-    rows = rows[~rows["strategy"].str.startswith("x_")]
     styles = _styles(compared)
     for name, group in rows.groupby("strategy", sort=False):
-        _points(ax, group, {"label": name, **styles[name], **kwargs})
+        _points(ax, group, {**styles[name], **kwargs})
     dotted_line(ax, y=0)
     ax.set(
-        xlabel=f"learning score, {LABELS.get(metric, metric)}",
-        ylabel="bwt (negative: loss)",
+        xlabel=f"{label_of(metric)} when just learned",
+        ylabel="change since then",
     )
     if legend:
         legend_beside(ax)
@@ -133,19 +127,20 @@ def _of_methods(compared: pd.DataFrame, metric: str, quantity: str) -> pd.DataFr
 
 
 def _styles(compared: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Colour and marker of each strategy, the same in every figure of one table."""
-    is_drawn = ~compared["strategy"].str.match("joint$|x_")
-    names = compared.loc[is_drawn, "strategy"].unique()
-    return {
-        name: {
-            "color": TASK_COLORS[i % 7],
-            "marker": MARKERS[i % 8],
-            "ls": "-",
-            "lw": 1.5,
-            "elinewidth": 1.5,
-        }
-        for i, name in enumerate(names)
-    }
+    """Look of each strategy, the same in every figure of one table."""
+    names = [name for name in compared["strategy"].unique() if name != "joint"]
+    detectors = [name for name in names if name.startswith(DETECTOR)]
+    styles = {}
+    for i, name in enumerate(name for name in names if name not in detectors):
+        marker = MARKERS[(i + i // len(MARKERS)) % len(MARKERS)]  # colours repeat too
+        styles[name] = {"color": text_color(i), "marker": marker}
+    for i, name in enumerate(detectors):
+        marker = DETECTOR_MARKERS[i % len(DETECTOR_MARKERS)]
+        styles[name] = {"color": "black", "marker": marker, "mfc": "white", "mew": 2}
+    for name, style in styles.items():
+        without = " (no flow)" if name in detectors else ""
+        style |= {"label": f"{label_of(name)}{without}", "ls": "-", "lw": 1.5}
+    return styles
 
 
 def _points(ax: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
@@ -156,33 +151,3 @@ def _points(ax: Axes, rows: pd.DataFrame, style: dict[str, Any]) -> None:
     _, caps, bars = ax.errorbar(rows["x"], rows["value"], yerr=error, **style)
     for bar in (*caps, *bars):
         bar.set_alpha(0.3)
-
-
-def _byte_axis(ax: Axes, edge: float, most: float) -> None:
-    """A logarithmic axis of bytes whose left edge stands for none."""
-    ax.set_xscale("log")
-    ticks = [tick for tick in ax.get_xticks() if edge < tick <= 10 * most]
-    labels = [_bytes(tick) for tick in ticks]
-    ax.set_xticks([edge, *ticks], ["none", *labels])
-    ax.minorticks_off()
-    ax.set_xlim(edge / 2, 2 * most)
-
-
-def _references(ax: Axes, rows: pd.DataFrame) -> None:
-    for name, style in REFERENCE_LINES.items():
-        if name in rows.index:
-            ax.axhline(
-                rows.loc[name, "value"],
-                color="0.35",
-                lw=2,
-                ls=style,
-                label=name,
-                zorder=0,
-            )
-
-
-def _bytes(n: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if n >= size:
-            return f"{n / size:g}{unit}"
-    return f"{n:g}"

@@ -1,14 +1,49 @@
 """Methods in sentences."""
 
-__all__ = ["summarise_methods"]
+__all__ = ["bar_to_clear", "summarise_methods"]
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
-from analysis.intervals import interval_of
-from analysis.rows import matching, of_tables
-from analysis.words import label_of
+from analysis.intervals import Interval, interval_of
+from analysis.rows import chosen, matching, of_tables
+from analysis.style import label_of
+
+
+@of_tables
+def bar_to_clear(
+    compared: pd.DataFrame,
+    *,
+    metric: str = "image_auroc",
+    detectors: Sequence[str] = ("x_gaussian", "x_knn"),
+) -> str:
+    """Headline of two lines: the best detector without a flow beside joint training.
+
+    Args:
+        compared: Of `methods`, with joint training and a detector.
+        metric: `image_auroc` or `pixel_auroc`.
+        detectors: Methods of `compared` without a flow.
+
+    Raises:
+        ValueError: Neither detector, or no joint training to hold it against.
+    """
+    ours = chosen(compared, metric=metric)
+    ours = ours[ours["method"].isin(detectors)]
+    final, gaps = (chosen(ours, quantity=name) for name in ("final_mean", "joint_gap"))
+    best = final.loc[final["value"].idxmax()]
+    (row,) = chosen(gaps, method=best["method"]).itertuples()
+    where, gap = "below", interval_of(row)
+    if gap.value <= 0:
+        where, gap = "above", Interval(-gap.value, -gap.high, -gap.low)
+    by = f"{gap.value:.3f}" if np.isnan(gap.low) else repr(gap)
+    seeds = "one seed" if row.seeds == 1 else f"{row.seeds} seeds"
+    return (
+        f"Without any flow, {label_of(metric)} is {best['value']:.3f} "
+        f"({label_of(best['method'])}),\n"
+        f"{by} {where} joint training of the flow, {seeds}"
+    )
 
 
 @of_tables
@@ -37,6 +72,9 @@ def summarise_methods(
     is_detector = final["method"].isin(detectors)
     if is_detector.any():
         sentences.append(_below(final[~is_detector], final[is_detector]))
+    if is_detector.any() and "joint" in set(final["method"]):
+        told = bar_to_clear(compared, detectors=detectors).replace("\n", " ")
+        sentences.insert(0, f"**{told}.**")
     return " ".join(sentences)
 
 

@@ -68,12 +68,13 @@ def fit_methods(plan: Study) -> list[Run]:
 
 
 def _fit_at_equal_bytes(plan: Study) -> list[Run]:
-    """Replay of as many bytes as `feature_gaussian` keeps.
-
-    With one Gaussian per class, and `gauge_free` too.
-    """
-    budget = kept_bytes(plan.fit("feature_gaussian", options={"components": 1})[0])
-    return plan.fit("replay", options={"budget_bytes": int(budget)})
+    """Replay of as many bytes, and as often, as each `feature_gaussian`."""
+    runs = []
+    for options in STRATEGIES["feature_gaussian"].GRID:
+        budget = kept_bytes(plan.fit("feature_gaussian", options=options)[0])
+        same = {"budget_bytes": int(budget), "ratio": options.get("ratio", 1.0)}
+        runs += plan.fit("replay", options=same)
+    return runs
 
 
 @checked
@@ -108,9 +109,9 @@ def suite_hours(plan: Study) -> float:
         len(STRATEGIES[name].GRID) * (double if name in REHEARSING else 1.2)
         for name in PEERS
     ]
-    # Cumulative, replay of everything and of balanced dreams; replay at equal bytes;
-    # the bounds.
-    runs = sum(weights) + 3 * growing + double + 2
+    # Cumulative, replay of everything, of balanced dreams, laws, and at their bytes;
+    # replay at the bytes of the other laws; the bounds.
+    runs = sum(weights) + 5 * growing + 2 * double + 2
     return seconds * len(plan.seeds) * runs / 3600 / (os.cpu_count() or 1)
 
 

@@ -9,22 +9,24 @@ __all__ = [
     "HEADS",
     "KEPT",
     "POLICIES",
+    "ClassLaws",
     "Evidence",
     "GaussianStats",
-    "Gaussians",
+    "LawOptions",
     "MixtureState",
+    "PatchLaw",
     "PrecisionStats",
     "carried",
-    "feature_gaussians",
+    "feature_laws",
     "gathered",
     "inverted_patches",
-    "latent_gaussians",
+    "latent_laws",
     "learn_mixture",
     "mixture_draws",
     "moments",
     "moved",
     "natural_step",
-    "pool_gaussians",
+    "pool_laws",
     "realigned",
     "refit",
 ]
@@ -38,12 +40,8 @@ from cl_flow.align.affine import HEADS, moved
 from cl_flow.align.aligners import ALIGNERS, KEPT, Evidence
 from cl_flow.align.draws import inverted_patches, mixture_draws
 from cl_flow.align.evidence import carried, gathered, realigned
-from cl_flow.align.laws import (
-    Gaussians,
-    feature_gaussians,
-    latent_gaussians,
-    pool_gaussians,
-)
+from cl_flow.align.law_fits import LawOptions, feature_laws, latent_laws, pool_laws
+from cl_flow.align.laws import ClassLaws, PatchLaw
 from cl_flow.align.mixtures import POLICIES, MixtureState, learn_mixture
 from cl_flow.align.natural_gradient import moments, natural_step
 from cl_flow.align.refits import FAMILIES, refit

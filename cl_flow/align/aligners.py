@@ -17,9 +17,9 @@ from cl_flow.align.affine import (
     centers,
     moved,
 )
+from cl_flow.align.laws import PatchLaw
 from cl_flow.align.refits import refit
 from cl_flow.align.statistics.algebra import eye_like
-from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.model.mixture import Mixture
 from cl_flow.registry import Registry
 
@@ -32,7 +32,7 @@ KEPT = {
     "pushforward": "features",
 }
 
-Law = Mapping[int, GaussianStats]
+Law = Mapping[int, PatchLaw]
 Map = Callable[[Tensor, Tensor], Tensor]
 Pair = tuple[Tensor, Tensor]
 
@@ -47,15 +47,14 @@ class Evidence:
         classes: Ids of the classes to align; all others keep their bits.
         drift: Latents of the newest task's patches under the flow before that task, and
             of the same under the flow as it is, (n, D) each.
-        features: Per class the Gaussians of its backbone features, which never drift.
-        latents: Per class the Gaussians of its latents under the flow before the task:
-            the empirical law, taken when they were last at hand.
+        features: Per class the law of its backbone features, which never drifts.
+        latents: Per class the law of its latents under the flow before the task, taken
+            when they were last at hand.
         images: Latents (N, D) and class ids (N,) of the classes' own patches under the
             flow as it is; whoever has these has all images, or keeps exemplars.
         flow: Patches (N, D) and their grid cells (N,) to latents (N, D) under the flow
             as it is.
         inverse: Latents and cells back to patches, under the flow before the task.
-        n_cells: Cells of the grid.
         n_draws: Latents to draw per class where they are drawn.
         seed: Seeds the draws.
     """
@@ -67,7 +66,6 @@ class Evidence:
     images: Pair | None = None
     flow: Map | None = None
     inverse: Map | None = None
-    n_cells: int = 1
     n_draws: int = 2048
     seed: int = 0
 

@@ -1,6 +1,6 @@
 """Draws of old classes: latents from a mixture, patches through the inverse flow."""
 
-__all__ = ["inverted_at_random_cells", "inverted_patches", "mixture_draws"]
+__all__ = ["inverted_patches", "mixture_draws", "mixture_pool"]
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cl_flow.align.laws import TRUNCATION
 from cl_flow.data.patches import PatchPool
-from cl_flow.model.flow import FlowModel, Level
+from cl_flow.model.flow import FlowModel
 from cl_flow.model.mixture import Mixture
 
 
@@ -58,19 +58,38 @@ def mixture_draws(
     return centers + noise.to(centers)
 
 
-@torch.no_grad()
-def inverted_patches(
+def mixture_pool(
     model: FlowModel,
-    latents: Sequence[Tensor],
+    classes: Sequence[int],
+    n: int,
     *,
     generator: torch.Generator,
+    truncation: float = TRUNCATION,
+) -> PatchPool:
+    """Pool `n` latents of each given class and level, at cells drawn uniformly."""
+    x = []
+    cells = []
+    for level in model.levels:
+        z = mixture_draws(
+            level.mixture, classes, n, generator=generator, truncation=truncation
+        )
+        n_draws = len(classes) * n
+        index = torch.randint(len(level.codes), (n_draws,), generator=generator)
+        x.append(z.flatten(0, 1))
+        cells.append(index.to(z.device))
+    counts = torch.full((len(classes),), n)
+    return PatchPool(x, cells, [counts] * len(x))
+
+
+@torch.no_grad()
+def inverted_patches(
+    model: FlowModel, latents: PatchPool
 ) -> tuple[PatchPool, dict[str, Tensor]]:
-    """Patches of latents at cells drawn uniformly, through the inverse flow.
+    """Patches of latents, back through the flow at their cells.
 
     Args:
         model: The model whose flow made the latents.
-        latents: Per level the latents of each class (K, n, D).
-        generator: Source of the cells, on the CPU.
+        latents: Per level the latents of each class, and their cells.
 
     Returns:
         The finite patches, and per level the `inversion_error` and `finite_share` (L,).
@@ -83,16 +102,16 @@ def inverted_patches(
     counts = []
     errors = []
     shares = []
-    for level, by_class in zip(model.levels, latents):
-        z = by_class.flatten(0, 1)
-        patches, index = inverted_at_random_cells(level, z, generator=generator)
+    rows = zip(model.levels, latents.x, latents.cells, latents.counts)
+    for level, z, index, sizes in rows:
+        patches, _ = level.inverse(z, index)
         again, _ = level(patches, index)
         gap = (again - z).abs().amax(1)
         finite = gap.isfinite() & patches.isfinite().all(1)
         x.append(patches[finite])
         cells.append(index[finite])
-        n_finite = finite.view(by_class.shape[:2]).sum(1)
-        counts.append(n_finite.cpu())
+        by_class = finite.cpu().split(sizes.tolist())
+        counts.append(torch.stack([own.sum() for own in by_class]))
         errors.append(gap[finite].mean())
         shares.append(finite.float().mean())
     if not torch.stack(counts).all():
@@ -105,24 +124,3 @@ def inverted_patches(
         "finite_share": torch.stack(shares),
     }
     return PatchPool(x, cells, counts), facts
-
-
-@torch.no_grad()
-def inverted_at_random_cells(
-    level: Level,
-    z: Tensor,
-    *,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Patches (N, D) of latents (N, D) under one level, finite or not, and cells (N,).
-
-    The cells are drawn uniformly.
-    """
-    cells = torch.randint(
-        len(level.codes),
-        (len(z),),
-        generator=generator,
-    )
-    cells = cells.to(z.device)
-    patches, _ = level.inverse(z, cells)
-    return patches, cells

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from cl_flow.align.affine import frames_of
 from cl_flow.align.aligners import ALIGNERS, Evidence, Map, Pair
-from cl_flow.align.laws import Gaussians
+from cl_flow.align.law_fits import LawOptions, fitted_law
+from cl_flow.align.laws import ClassLaws
 from cl_flow.align.stand_ins import transported
-from cl_flow.align.statistics.gaussian import GaussianStats
-from cl_flow.align.statistics.joining import joined
 from cl_flow.data.features import Features
 from cl_flow.model.flow import FlowModel, Level
 from cl_flow.model.mixture import Mixture
@@ -28,8 +27,8 @@ def gathered(
     model: FlowModel,
     newest: Features,
     *,
-    features: Gaussians | None = None,
-    latents: Gaussians | None = None,
+    features: ClassLaws | None = None,
+    latents: ClassLaws | None = None,
     n_draws: int = 2048,
     seed: int = 0,
 ) -> list[Evidence]:
@@ -40,8 +39,8 @@ def gathered(
         model: The model as it is.
         newest: Training images of the newest task; some of their patches, under both
             flows, are the drift.
-        features: Gaussians of the old classes' features.
-        latents: Gaussians of their latents under the old model.
+        features: Laws of the old classes' features.
+        latents: Laws of their latents under the old model.
         n_draws: Latents to draw per class where they are drawn.
         seed: Seeds the draws.
     """
@@ -54,11 +53,10 @@ def gathered(
         known = Evidence(
             classes=tuple(range(old.n_classes)),
             drift=(then, now),
-            features=_laws(features, i),
-            latents=_laws(latents, i),
+            features=features and features.level(i),
+            latents=latents and latents.level(i),
             flow=_forward(after),
             inverse=_backward(before),
-            n_cells=len(after.codes),
             n_draws=n_draws,
             seed=seed + i,
         )
@@ -107,39 +105,37 @@ def stitched(old: Mixture, new: Mixture) -> Mixture:
 
 
 @torch.no_grad()
-def carried(evidence: Sequence[Evidence]) -> Gaussians:
+def carried(
+    evidence: Sequence[Evidence], options: LawOptions | None = None
+) -> ClassLaws:
     """The latent laws after a task.
 
-    They are the moments of the old laws' draws, carried from the old flow into the new.
+    They are those of the old laws' draws, carried from the old flow into the new.
     """
+    options = options or LawOptions()
     levels = []
     for known in evidence:
-        z, y = transported(known)
-        parts = [GaussianStats.of(z[y == k]) for k in known.classes]
-        levels.append(joined(*parts))
-    return Gaussians(levels)
+        draws = transported(known)
+        generator = torch.Generator().manual_seed(known.seed)
+        laws = []
+        for k, before in (known.latents or {}).items():
+            own = draws.y == k
+            patches = draws.x[own], draws.cells[own]
+            n = int(own.sum())
+            law = fitted_law(
+                [patches], n, before.places.cpu(), options, generator=generator
+            )
+            laws.append(law)
+        levels.append(laws)
+    return ClassLaws([list(laws) for laws in zip(*levels)])
 
 
-def with_latents(evidence: Sequence[Evidence], latents: Gaussians) -> list[Evidence]:
+def with_latents(evidence: Sequence[Evidence], latents: ClassLaws) -> list[Evidence]:
     """The evidence with other latent laws."""
-    out = []
-    for i, known in enumerate(evidence):
-        laws = _laws(latents, i)
-        out.append(dataclasses.replace(known, latents=laws))
-    return out
-
-
-def _laws(kept: Gaussians | None, level: int) -> dict[int, GaussianStats] | None:
-    """Per class its components of one level."""
-    if kept is None:
-        return None
-    m = kept.n_components
-    stats = kept.levels[level]
-    laws = {}
-    for k in range(kept.n_classes):
-        rows = slice(k * m, (k + 1) * m)
-        laws[k] = stats[rows]
-    return laws
+    return [
+        dataclasses.replace(known, latents=latents.level(i))
+        for i, known in enumerate(evidence)
+    ]
 
 
 def _forward(level: Level) -> Map:

@@ -1,273 +1,204 @@
-"""Gaussians of each class, fitted, packed into few bytes, and drawn from."""
+"""Laws of a class's patches: what a patch looks like depends on where it lies.
 
-__all__ = [
-    "Gaussians",
-    "SHRINKAGE",
-    "TRUNCATION",
-    "feature_gaussians",
-    "latent_gaussians",
-    "pool_gaussians",
-]
+Drawn from, and packed into few bytes.
+"""
 
-from collections.abc import Mapping, Sequence
+__all__ = ["SHRINKAGE", "TRUNCATION", "ClassLaws", "Patches", "PatchLaw"]
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cl_flow.align.statistics.gaussian import GaussianStats
-from cl_flow.align.statistics.joining import joined
-from cl_flow.data.features import Features
 from cl_flow.data.patches import PatchPool
-from cl_flow.model.flow import FlowModel, Level
 
 SHRINKAGE = 1e-3
 # Standard deviations beyond which no coordinate is drawn: far out, the flow was never
 # trained.
 TRUNCATION = 2.5
-EM_STEPS = 20
-# Patches of a class that EM is run on.
-EM_PATCHES = 20_000
+# Patches (N, D) and their grid cells (N,).
+Patches = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Gaussians:
-    """Statistics of K classes of M components each, per level.
+class PatchLaw:
+    r"""Joint law of one class's patches and the grid cells they lie at, at one level.
 
-    They lie class after class (K·M rows).
+    Every cell is equally likely, as on a grid. At a cell whose place is c,
+    $x = m_c + s_c \odot r$ with $r \sim \sum_j \pi_{cj} \mathcal N(\mu_j, \Sigma_j)$.
+    What does not depend on the place has one entry.
 
     Args:
-        levels: Statistics per level.
-        n_components: Components per class M.
+        places: Place of each grid cell (S,).
+        mean: Mean of each place (P, D) or (1, D).
+        scale: Standard deviation of each place (P, D) or (1, D).
+        weights: Weights of the components at each place (P, M) or (1, M).
+        parts: Their statistics, in the residuals r.
     """
 
-    levels: list[GaussianStats]
-    n_components: int = 1
+    places: Tensor
+    mean: Tensor
+    scale: Tensor
+    weights: Tensor
+    parts: GaussianStats
+
+    @classmethod
+    def of_gaussian(cls, stats: GaussianStats, n_cells: int = 1) -> "PatchLaw":
+        """The law of plain Gaussians, wherever a patch lies."""
+        mean = torch.zeros_like(stats.mean[:1])
+        places = torch.zeros(n_cells, dtype=torch.long, device=mean.device)
+        weights = (stats.n / stats.n.sum())[None]
+        return cls(places, mean, torch.ones_like(mean), weights, stats)
 
     @property
-    def n_classes(self) -> int:
-        """Number of classes K."""
-        return len(self.levels[0]) // self.n_components
+    def n_cells(self) -> int:
+        """Cells of the grid S."""
+        return len(self.places)
 
-    def followed_by(self, other: "Gaussians") -> "Gaussians":
-        """These classes and then those of another."""
-        pairs = zip(self.levels, other.levels)
-        levels = [joined(mine, theirs) for mine, theirs in pairs]
-        return Gaussians(levels, self.n_components)
+    def sample(self, n: int, *, generator: torch.Generator) -> Patches:
+        """Draw `n` patches (n, D) and their cells (n,).
 
-    # ---- drawing
-
-    def sample(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
-        """Draw `n` latents or patches of each class and level (K, n, D).
-
-        Components are drawn by their weight, no coordinate beyond 2.5σ.
+        No coordinate of a component is drawn beyond 2.5σ. The generator lives on the
+        CPU, so devices draw the same.
         """
-        return [self._sample_level(stats, n, generator) for stats in self.levels]
-
-    def _sample_level(
-        self,
-        stats: GaussianStats,
-        n: int,
-        generator: torch.Generator,
-    ) -> Tensor:
-        k = self.n_classes
-        m = self.n_components
-        which = torch.multinomial(
-            stats.n.cpu().view(k, m),
-            n,
-            replacement=True,
-            generator=generator,
-        )
-        first = m * torch.arange(k)[:, None]
-        rows = (first + which).to(stats.mean.device)
-        draws = stats.mean[rows]
-        noise = torch.empty(draws.shape)
-        noise = noise.normal_(generator=generator)
-        noise = noise.clamp_(-TRUNCATION, TRUNCATION)
-        noise = noise.to(draws)
-        covariance = stats.covariance(shrinkage=SHRINKAGE)
-        roots = torch.linalg.cholesky(covariance)
+        device = self.mean.device
+        cells = torch.randint(self.n_cells, (n,), generator=generator)
+        place = self.places.cpu()[cells]
+        weights = _at(self.weights.cpu(), place).expand(n, -1)
+        which = torch.multinomial(weights, 1, generator=generator)[:, 0].to(device)
+        noise = torch.empty(n, self.mean.shape[1]).normal_(generator=generator)
+        noise = noise.clamp_(-TRUNCATION, TRUNCATION).to(self.mean)
+        draws = self.parts.mean[which]
+        roots = torch.linalg.cholesky(self.parts.covariance(shrinkage=SHRINKAGE))
         for row, root in enumerate(roots):
-            chosen = rows == row
+            chosen = which == row
             draws[chosen] += noise[chosen] @ root.T
-        return draws
+        place = place.to(device)
+        patches = _at(self.mean, place) + _at(self.scale, place) * draws
+        return patches, cells.to(device)
 
-    def bag(
-        self,
-        n: int,
-        n_cells: Sequence[int],
-        *,
-        generator: torch.Generator,
-    ) -> PatchPool:
-        """`n` draws of each class and level, at cells drawn uniformly."""
-        x = [draws.flatten(0, 1) for draws in self.sample(n, generator=generator)]
-        cells = []
-        for total, level in zip(n_cells, x):
-            index = torch.randint(
-                total,
-                (len(level),),
-                generator=generator,
-            )
-            cells.append(index.to(level.device))
-        counts = torch.full((self.n_classes,), n)
-        return PatchPool(x, cells, [counts] * len(x))
+    def log_prob(self, x: Tensor, cells: Tensor) -> Tensor:
+        """Log-density log p(x | cell) (N,) of patches (N, D) at cells (N,)."""
+        place = self.places[cells]
+        scale = _at(self.scale, place)
+        residuals = (x - _at(self.mean, place)) / scale
+        each = self.parts.log_prob(residuals, shrinkage=SHRINKAGE)
+        log_p = (each + _at(self.weights, place).log()).logsumexp(1)
+        return log_p - scale.log().sum(1)
 
     # ---- keeping
 
     def tensors(self) -> dict[str, Tensor]:
-        """As a strategy keeps them in `memory`.
+        """As it is kept: single precision for counts, half for the rest.
 
-        Counts, means, and one half of each scatter.
+        Residuals have unit deviation, so half precision holds their covariances; of
+        these one half is kept.
         """
-        out = {}
-        for i, stats in enumerate(self.levels):
-            dim = stats.mean.shape[1]
-            rows, columns = torch.tril_indices(dim, dim)
-            out[f"n{i}"] = stats.n
-            out[f"mean{i}"] = stats.mean
-            out[f"scatter{i}"] = stats.scatter[:, rows, columns]
-        return out
+        rows, columns = torch.tril_indices(*self.parts.scatter.shape[1:])
+        covariance = self.parts.covariance()[:, rows, columns]
+        return {
+            "places": self.places.to(torch.int16),
+            "mean": self.mean.half(),
+            "scale": self.scale.half(),
+            "weights": self.weights.half(),
+            "n": self.parts.n.float(),
+            "center": self.parts.mean.half(),
+            "covariance": covariance.half(),
+        }
+
+    @classmethod
+    def stored(cls, kept: Mapping[str, Tensor], device: torch.device) -> "PatchLaw":
+        """The inverse of `tensors`, in single precision."""
+        at = {name: values.to(device).float() for name, values in kept.items()}
+        center = at["center"]
+        rows, columns = torch.tril_indices(center.shape[1], center.shape[1])
+        scatter = center.new_zeros(*center.shape, center.shape[1])
+        half = at["covariance"] * at["n"][:, None]
+        scatter[:, rows, columns] = half
+        scatter[:, columns, rows] = half
+        weights = at["weights"] / at["weights"].sum(1, keepdim=True)
+        parts = GaussianStats(at["n"], center, scatter)
+        return cls(at["places"].long(), at["mean"], at["scale"], weights, parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keeping it takes."""
+        return sum(values.nbytes for values in self.tensors().values())
+
+
+def _at(values: Tensor, place: Tensor) -> Tensor:
+    """Entries of places (N,), or the only one there is."""
+    return values if len(values) == 1 else values[place]
+
+
+@dataclass(frozen=True)
+class ClassLaws:
+    """Laws of K classes, per class and level.
+
+    Args:
+        classes: Per class its law at each level.
+    """
+
+    classes: list[list[PatchLaw]]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def level(self, i: int) -> dict[int, PatchLaw]:
+        """Class id -> its law at level i."""
+        return {k: laws[i] for k, laws in enumerate(self.classes)}
+
+    def followed_by(self, other: "ClassLaws") -> "ClassLaws":
+        """These classes and then those of another."""
+        return ClassLaws([*self.classes, *other.classes])
+
+    def pool(self, n: int, *, generator: torch.Generator) -> PatchPool:
+        """`n` draws of each class and level, each at the cell it was drawn for."""
+        x, cells, counts = [], [], []
+        for laws in zip(*self.classes):
+            draws = [law.sample(n, generator=generator) for law in laws]
+            x.append(torch.cat([patches for patches, _ in draws]))
+            cells.append(torch.cat([index for _, index in draws]))
+            counts.append(torch.full((len(self),), n))
+        return PatchPool(x, cells, counts)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As a strategy keeps them in `memory`: `law.<class>.<level>.<name>`."""
+        return {
+            f"law.{k}.{i}.{name}": values
+            for k, laws in enumerate(self.classes)
+            for i, law in enumerate(laws)
+            for name, values in law.tensors().items()
+        }
 
     @classmethod
     def stored(
-        cls,
-        memory: Mapping[str, Tensor],
-        n_components: int,
-        device: torch.device,
-    ) -> "Gaussians":
-        """The inverse of `tensors`."""
-        levels = []
-        while f"mean{len(levels)}" in memory:
-            i = len(levels)
-            n = memory[f"n{i}"].to(device)
-            mean = memory[f"mean{i}"].to(device)
-            half = memory[f"scatter{i}"].to(device)
-            k, dim = mean.shape
-            rows, columns = torch.tril_indices(dim, dim)
-            scatter = mean.new_zeros(k, dim, dim)
-            scatter[:, rows, columns] = half
-            scatter[:, columns, rows] = half
-            stats = GaussianStats(n, mean, scatter)
-            levels.append(stats)
-        return cls(levels, n_components)
+        cls, memory: Mapping[str, Tensor], device: torch.device
+    ) -> "ClassLaws | None":
+        """The inverse of `tensors`; None where no law is kept.
 
+        Raises:
+            ValueError: What is kept was written by an earlier version.
+        """
+        if "scatter0" in memory:
+            raise ValueError(
+                "Expected class laws as this version keeps them; got those of an "
+                "earlier one. Remove the unfinished run and train it anew."
+            )
+        kept: dict[int, dict[int, dict[str, Tensor]]] = {}
+        for key, values in memory.items():
+            if key.startswith("law."):
+                _, k, i, name = key.split(".")
+                kept.setdefault(int(k), {}).setdefault(int(i), {})[name] = values
+        classes = [
+            [PatchLaw.stored(kept[k][i], device) for i in sorted(kept[k])]
+            for k in sorted(kept)
+        ]
+        return cls(classes) if classes else None
 
-# ---- fitting
-
-
-def feature_gaussians(
-    features: Features,
-    categories: Sequence[str],
-    *,
-    n_components: int,
-    device: torch.device,
-    generator: torch.Generator,
-) -> Gaussians:
-    """Each category's patches pooled over positions.
-
-    A Gaussian, or a small mixture by expectation–maximisation.
-    """
-    levels = []
-    for i in range(len(features.levels)):
-        parts = []
-        for name in categories:
-            images = features.where(category=name)
-            stats = _whole(images, i, device)
-            if n_components > 1:
-                x = _em_patches(images, i, generator).to(device)
-                stats = _mixture(x, stats, n_components, generator)
-            parts.append(stats)
-        levels.append(joined(*parts))
-    return Gaussians(levels, n_components)
-
-
-def _whole(images: Features, i: int, device: torch.device) -> GaussianStats:
-    """Statistics of all patches of one level."""
-    parts = []
-    for batch in images.batches():
-        x = batch[i].flatten(0, 1).float()
-        stats = GaussianStats.of(x.to(device))
-        parts.append(stats)
-    return _merged(parts)
-
-
-def _em_patches(images: Features, i: int, generator: torch.Generator) -> Tensor:
-    """At most `EM_PATCHES` patches (N, D) of one level, at random."""
-    h, w = images.grids[i]
-    n_cells = h * w
-    order = torch.randperm(len(images) * n_cells, generator=generator)
-    chosen = order[:EM_PATCHES].numpy()
-    rows = images.rows[chosen // n_cells]
-    patches = images.levels[i][rows, chosen % n_cells]
-    return torch.from_numpy(patches).float()
-
-
-def _mixture(
-    x: Tensor,
-    whole: GaussianStats,
-    m: int,
-    generator: torch.Generator,
-) -> GaussianStats:
-    """M components of patches (N, D).
-
-    Each also holds one patch's worth of the whole, so that none dies.
-    """
-    one = whole.decay(1.0 / whole.n)
-    prior = joined(*[one] * m)
-    chosen = torch.randperm(len(x), generator=generator)[:m]
-    seeds = x[chosen.to(x.device)]
-    nearest = torch.cdist(x, seeds).argmin(1)
-    weights = torch.nn.functional.one_hot(nearest, m).to(x)
-    for _ in range(EM_STEPS):
-        stats = GaussianStats.of(x, weights).merge(prior)
-        log_p = stats.log_prob(x, shrinkage=SHRINKAGE) + stats.n.log()
-        weights = log_p.softmax(1)
-    return stats
-
-
-@torch.no_grad()
-def latent_gaussians(
-    model: FlowModel,
-    images: Features,
-    categories: Sequence[str],
-) -> Gaussians:
-    """Each category's latents under the model, of whole images, as one Gaussian."""
-    levels = []
-    for i, level in enumerate(model.levels):
-        parts = []
-        for name in categories:
-            own = images.where(category=name)
-            stats = _latent_stats(level, own, i)
-            parts.append(stats)
-        levels.append(joined(*parts))
-    return Gaussians(levels)
-
-
-def _latent_stats(level: Level, images: Features, i: int) -> GaussianStats:
-    parts = []
-    for batch in images.batches():
-        x = batch[i].flatten(0, 1)
-        z, _ = level(x.to(level.codes))
-        stats = GaussianStats.of(z)
-        parts.append(stats)
-    return _merged(parts)
-
-
-@torch.no_grad()
-def pool_gaussians(model: FlowModel, pool: PatchPool) -> Gaussians:
-    """The latents of each class's pooled patches under the model, as one Gaussian."""
-    levels = []
-    rows = zip(model.levels, pool.x, pool.cells, pool.counts)
-    for level, x, cells, counts in rows:
-        z, _ = level(x, cells)
-        own = z.split(counts.tolist())
-        parts = [GaussianStats.of(part) for part in own]
-        levels.append(joined(*parts))
-    return Gaussians(levels)
-
-
-def _merged(parts: Sequence[GaussianStats]) -> GaussianStats:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total.merge(part)
-    return total
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keeping them takes."""
+        return sum(law.nbytes for laws in self.classes for law in laws)

@@ -3,22 +3,34 @@
 Their laws are kept; no image is.
 """
 
-__all__ = ["pushed", "pushforward", "stand_ins_of", "transport", "transported"]
+__all__ = [
+    "Draws",
+    "pushed",
+    "pushforward",
+    "stand_ins_of",
+    "transport",
+    "transported",
+]
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cl_flow.align.aligners import ALIGNERS, Evidence, Law, Pair
-from cl_flow.align.mixtures.engine import MixtureState
 from cl_flow.align.refits import refit
-from cl_flow.align.statistics.algebra import over_matrices
-from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.model.mixture import Mixture
 
 # Median distances from the median beyond which an inverse has exploded.
 EXPLODED = 5.0
-# Share of a law's draws that are kept, the likeliest.
-INNER = 0.95
+
+
+class Draws(NamedTuple):
+    """Latents or patches (N, D), class ids (N,) and grid cells (N,)."""
+
+    x: Tensor
+    y: Tensor
+    cells: Tensor
 
 
 @ALIGNERS
@@ -33,7 +45,7 @@ def transport(
 
     They go back through the old flow and forward through the new one.
     """
-    z, y = transported(evidence)
+    z, y, _ = transported(evidence)
     return refit(mixture, z, y, family=head, shrinkage=shrinkage)
 
 
@@ -49,7 +61,7 @@ def pushforward(
 
     Features never drift.
     """
-    z, y = pushed(evidence)
+    z, y, _ = pushed(evidence)
     return refit(mixture, z, y, family=head, shrinkage=shrinkage)
 
 
@@ -59,14 +71,14 @@ def stand_ins_of(evidence: Evidence) -> Pair:
     Drawn from features, else from latents, else of images.
     """
     if evidence.features is not None:
-        return pushed(evidence)
+        return pushed(evidence)[:2]
     if evidence.latents is not None:
-        return transported(evidence)
+        return transported(evidence)[:2]
     return evidence.need("images")
 
 
-def transported(evidence: Evidence) -> Pair:
-    """Latents and class ids of draws from the latent laws, under the flow as it is.
+def transported(evidence: Evidence) -> Draws:
+    """Draws from the latent laws, under the flow as it is.
 
     The laws are those under the flow before. Where its inverse explodes, as it does now
     and then where no patch ever was, the draw is left out.
@@ -77,14 +89,14 @@ def transported(evidence: Evidence) -> Pair:
     z = flow(x, cells)
     sane = [_near_the_median(z[y == k]) for k in evidence.classes]
     sane = torch.cat(sane)
-    return z[sane], y[sane]
+    return Draws(z[sane], y[sane], cells[sane])
 
 
-def pushed(evidence: Evidence) -> Pair:
-    """Latents and class ids of draws from the feature laws, under the flow as it is."""
+def pushed(evidence: Evidence) -> Draws:
+    """Draws from the feature laws, under the flow as it is."""
     laws, flow = evidence.need("features", "flow")
     x, y, cells = _class_draws(evidence, laws)
-    return flow(x, cells), y
+    return Draws(flow(x, cells), y, cells)
 
 
 def _near_the_median(z: Tensor) -> Tensor:
@@ -99,38 +111,12 @@ def _near_the_median(z: Tensor) -> Tensor:
     return finite & (distance <= most)
 
 
-def _class_draws(evidence: Evidence, law: Law) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws of every class to align, class ids, and cells drawn uniformly.
-
-    No draw lies in a law's outer twentieth.
-    """
+def _class_draws(evidence: Evidence, laws: Law) -> Draws:
+    """Draws of every class to align, each at the cell it was drawn for."""
     generator = torch.Generator().manual_seed(evidence.seed)
     n = evidence.n_draws
-    draws = [_inner(law[k], n, generator) for k in evidence.classes]
-    z = torch.cat(draws)
-    y = torch.tensor(evidence.classes, device=z.device).repeat_interleave(n)
-    cells = torch.randint(
-        evidence.n_cells,
-        (len(y),),
-        generator=generator,
-    )
-    return z, y, cells.to(z.device)
-
-
-def _inner(stats: GaussianStats, n: int, generator: torch.Generator) -> Tensor:
-    """`n` draws, the likeliest of some more.
-
-    A flow was never trained on what lies far out, and inverts it badly.
-    """
-    state = MixtureState(_regular(stats))
-    n_drawn = int(n / INNER) + 1
-    draws, _ = state.sample(n_drawn, generator=generator)
-    likeliest = state.log_prob(draws).topk(n)
-    return draws[likeliest.indices]
-
-
-def _regular(stats: GaussianStats, *, shrinkage: float = 1e-3) -> GaussianStats:
-    """With covariances of full rank, in single precision too."""
-    covariance = stats.covariance(shrinkage=shrinkage)
-    scatter = over_matrices(stats.n) * covariance
-    return GaussianStats(stats.n, stats.mean, scatter)
+    drawn = [laws[k].sample(n, generator=generator) for k in evidence.classes]
+    x = torch.cat([patches for patches, _ in drawn])
+    cells = torch.cat([index for _, index in drawn])
+    y = torch.tensor(evidence.classes, device=x.device).repeat_interleave(n)
+    return Draws(x, y, cells)

@@ -269,6 +269,17 @@ class FlowModel(nn.Module):
         """Number of classes K."""
         return self.levels[0].mixture.n_classes
 
+    @property
+    def arrivals(self) -> list[tuple[str, ...]]:
+        """Categories that arrived together, oldest first: those of each expansion."""
+        out = []
+        begin = 0
+        for block in self.levels[0].mixture.blocks():
+            end = begin + len(block["mu"])
+            out.append(self.categories[begin:end])
+            begin = end
+        return out
+
     def class_ids(self, categories: Sequence[str]) -> Tensor:
         """Class id of each category name (n,), on the model's device.
 

@@ -33,42 +33,72 @@ Views = Sequence[tuple[FlowModel, Tensor]]
 
 @dataclass(frozen=True)
 class Certainty:
-    """Certainty of a class among some of them.
+    """Certainty of a class among others.
 
     Args:
-        classes: Ids of the classes that enter it (k,); all by default.
-        unit: Entropy that counts as 1.
+        groups: Ids of the classes that are compared. One group is every image's; of
+            several, an image's is that of its class. None stands for all classes.
+        per_log_k: Whether the entropy is divided by ln k, its largest value among the k
+            classes of a group.
     """
 
-    classes: Tensor | None = None
-    unit: float = 1.0
+    groups: Sequence[Tensor | None] = (None,)
+    per_log_k: bool = False
 
     @classmethod
     def among(
         cls,
         model: FlowModel,
-        known: Sequence[str] | None,
+        known: Sequence[str] | str | None,
         *,
         per_log_k: bool,
     ) -> "Certainty":
-        """Certainty among known categories, or among all of a model.
+        """Certainty among known categories, all of a model, or those of one task.
 
-        With `per_log_k` it is divided by its largest value among so many.
+        Args:
+            model: The model.
+            known: Categories; None for all; or `"task"`, for those that arrived with
+                the class that an image is scored under.
+            per_log_k: Whether the entropy is divided by ln k.
+
+        Raises:
+            ValueError: Another word.
         """
-        classes = None
-        n_classes = model.n_classes
-        if known is not None:
-            classes = model.class_ids(known)
-            n_classes = len(known)
-        # A single class has no entropy to divide.
-        if not per_log_k or n_classes <= 1:
-            return cls(classes)
-        return cls(classes, math.log(n_classes))
+        if isinstance(known, str) and known != "task":
+            raise ValueError(f"Expected categories, None or 'task'; got {known!r}.")
+        if known == "task":
+            groups = [model.class_ids(names) for names in model.arrivals]
+        elif known is None:
+            groups = [None]
+        else:
+            groups = [model.class_ids(known)]
+        return cls(groups, per_log_k)
 
-    def of(self, mixture: Mixture, z: Tensor) -> Tensor:
-        """Σ_k p_k log p_k (N,) of latents (N, D): 0 is certain."""
-        negentropy = mixture.negentropy(z, classes=self.classes)
-        return negentropy / self.unit
+    def of(self, mixture: Mixture, z: Tensor, y: Tensor) -> Tensor:
+        """Σ_k p_k log p_k (N,) of latents (N, D): 0 is certain.
+
+        Args:
+            mixture: The mixture.
+            z: Latents (N, D).
+            y: Class that each image is scored under (B,), N a multiple of B.
+        """
+        if len(self.groups) == 1:
+            return self._within(mixture, z, self.groups[0])
+        by_image = z.view(len(y), -1, z.shape[-1])
+        out = z.new_empty(by_image.shape[:2])
+        for classes in self.groups:
+            mine = torch.isin(y, classes)
+            if mine.any():
+                own = by_image[mine].flatten(0, 1)
+                values = self._within(mixture, own, classes)
+                out[mine] = values.view(-1, by_image.shape[1])
+        return out.flatten()
+
+    def _within(self, mixture: Mixture, z: Tensor, classes: Tensor | None) -> Tensor:
+        negentropy = mixture.negentropy(z, classes=classes)
+        k = mixture.n_classes if classes is None else len(classes)
+        # A single class has no entropy to divide.
+        return negentropy / math.log(k) if self.per_log_k and k > 1 else negentropy
 
 
 def normality_of(
@@ -157,7 +187,7 @@ def _by_model(
         z, log_det = through(level, x, y)
         log_prob = level.mixture.log_prob(z, y) + log_det
         likelihood = log_prob / level.dim
-        sure = certainty.of(level.mixture, z)
+        sure = certainty.of(level.mixture, z, y)
         both = [values.view(len(y), -1) for values in (likelihood, sure)]
         out.append(torch.stack(both, dim=1))
     return out

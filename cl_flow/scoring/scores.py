@@ -73,7 +73,7 @@ def calibrate(
     model: FlowModel,
     reference: Features,
     *,
-    known: Sequence[str] | None = None,
+    known: Sequence[str] | str | None = None,
     per_log_k: bool = False,
 ) -> Calibration:
     """Measure the typical normality of each class's training patches.
@@ -82,7 +82,8 @@ def calibrate(
         model: The model that will score.
         reference: Normal training images of the classes to calibrate, or their latents
             under this model's flow.
-        known: Categories whose centers enter the entropy; all by default.
+        known: Categories whose centers enter the entropy; all by default, or `"task"`:
+            those that arrived with the class an image is scored under.
         per_log_k: Whether the entropy is divided by ln K, its largest value among the K
             classes that enter it.
 
@@ -122,7 +123,7 @@ def score(
     calibration: Calibration | str,
     *,
     given: str | None = "category",
-    known: Sequence[str] | None = None,
+    known: Sequence[str] | str | None = None,
     per_log_k: bool = False,
     size: tuple[int, int] = (128, 128),
     sigma: float = 4.0,
@@ -148,7 +149,7 @@ def score(
             images scored here, so a score depends on its companions.
         given: `"category"` scores each image under its true class, as HGAD does; None
             under the class of highest likelihood.
-        known: Categories whose centers enter the entropy; all by default.
+        known: Categories whose centers enter the entropy; as in the calibration.
         per_log_k: Whether the entropy is divided by ln K; as in the calibration.
         size: Height and width of the maps in pixels.
         sigma: Standard deviation of the smoothing in pixels of the map.

@@ -7,6 +7,7 @@ __all__ = ["Functional"]
 
 from torch import Tensor
 
+from cl_flow.align.law_fits import LawOptions
 from cl_flow.data.patches import Batch
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
@@ -54,7 +55,7 @@ class Functional(Strategy):
         super().__init__()
         self.strength = strength
         self.ratio = ratio
-        self._dreams = InvertedSamples(law=law, pool=pool)
+        self._dreams = InvertedSamples(law=law, options=LawOptions(), pool=pool)
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self._dreams.begin(model, task, self.memory):

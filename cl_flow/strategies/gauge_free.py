@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cl_flow.align import GaussianStats
-from cl_flow.align.laws import SHRINKAGE, Gaussians, feature_gaussians, pool_gaussians
+from cl_flow.align.law_fits import LawOptions, feature_laws, pool_moments
+from cl_flow.align.laws import SHRINKAGE, ClassLaws
 from cl_flow.data.patches import Batch, PatchPool
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
@@ -27,7 +28,7 @@ class GaugeFree(Strategy):
     r"""Hold old classes Gaussian, wherever they go.
 
     $-\frac\alpha D [\log \mathcal N(z; m_k, S_k) + \log\det]$ on samples of the
-    classes' feature Gaussians.
+    classes' laws of features.
 
     The moments (m, S) of an old class are those of its latents now, detached and
     running over batches. At S its own covariance the term is stationary under every
@@ -39,6 +40,10 @@ class GaugeFree(Strategy):
     Args:
         strength: α.
         momentum: Share of the running moments that stays from one batch to the next.
+        components: Gaussians per class and level of the features' law.
+        position: What depends on where a patch lies: `"pooled"`, nothing; `"weights"`,
+            `"means"` or `"full"` (see `LawOptions`).
+        places: Places of a grid that are told apart, at most.
         pool: Patches drawn of each class and level before a task, from which its
             batches are drawn.
         ratio: Rehearsed images for each of the task's in a batch; None gives every
@@ -52,29 +57,30 @@ class GaugeFree(Strategy):
         *,
         strength: float = 10.0,
         momentum: float = 0.9,
+        components: int = 1,
+        position: str = "pooled",
+        places: int = 256,
         pool: int = 4096,
         ratio: float | None = 1.0,
     ) -> None:
         super().__init__()
         self.strength = strength
         self.momentum = momentum
+        self.options = LawOptions(components, position, places)
         self.pool = pool
         self.ratio = ratio
         self._bag: PatchPool | None = None
         self._running: list[GaussianStats] = []
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
-        if not self.memory:
+        kept = ClassLaws.stored(self.memory, model.levels[0].codes.device)
+        if kept is None:
             return None
-        device = model.levels[0].codes.device
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        gaussians = Gaussians.stored(self.memory, 1, device)
-        self._bag = gaussians.bag(
-            self.pool, [len(level.codes) for level in model.levels], generator=generator
-        )
+        self._bag = kept.pool(self.pool, generator=generator)
         self._running = [
             stats.decay(LAG * stats.mean.shape[1] / stats.n)
-            for stats in pool_gaussians(model, self._bag).levels
+            for stats in pool_moments(model, self._bag)
         ]
         return Rehearsal(
             balanced_share(model, task, self.ratio), self._bag, taught=False
@@ -104,19 +110,19 @@ class GaugeFree(Strategy):
     def consolidate(self, model: FlowModel, task: Task) -> None:
         device = model.levels[0].codes.device
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        new = feature_gaussians(
+        new = feature_laws(
             task.features,
             task.categories,
-            n_components=1,
+            self.options,
             device=device,
             generator=generator,
         )
         if self._bag is not None:
-            seen = pool_gaussians(model, self._bag)
-            for level, moments in zip(model.levels, seen.levels):
-                level.mixture = _reframed(level.mixture, moments)
-            new = Gaussians.stored(self.memory, 1, device).followed_by(new)
-        self.memory = new.tensors()
+            moments = pool_moments(model, self._bag)
+            for level, own in zip(model.levels, moments):
+                level.mixture = _reframed(level.mixture, own)
+        kept = ClassLaws.stored(self.memory, device)
+        self.memory = (kept.followed_by(new) if kept else new).tensors()
 
 
 @torch.no_grad()

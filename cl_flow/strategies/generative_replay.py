@@ -5,6 +5,7 @@ They are learned with the new ones.
 
 __all__ = ["GenerativeReplay"]
 
+from cl_flow.align.law_fits import LawOptions
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
@@ -33,6 +34,10 @@ class GenerativeReplay(Strategy):
     Args:
         law: Where latents are drawn: `"empirical"` or `"mixture"` (see
             `InvertedSamples`).
+        components: Gaussians per class and level of the empirical law.
+        position: What depends on where a patch lies: `"pooled"`, nothing; `"weights"`,
+            `"means"` or `"full"` (see `LawOptions`).
+        places: Places of a grid that are told apart, at most.
         pool: Patches drawn of each class and level before a task, from which its
             batches are drawn.
         ratio: Rehearsed images for each of the task's in a batch; None gives every
@@ -42,15 +47,24 @@ class GenerativeReplay(Strategy):
     GRID = (
         {"law": "empirical"},
         {"law": "mixture"},
+        {"law": "empirical", "components": 8, "position": "full"},
         {"law": "empirical", "ratio": None},
     )
 
     def __init__(
-        self, *, law: str = "empirical", pool: int = 4096, ratio: float | None = 1.0
+        self,
+        *,
+        law: str = "empirical",
+        components: int = 1,
+        position: str = "pooled",
+        places: int = 256,
+        pool: int = 4096,
+        ratio: float | None = 1.0,
     ) -> None:
         super().__init__()
         self.ratio = ratio
-        self._dreams = InvertedSamples(law=law, pool=pool)
+        options = LawOptions(components, position, places)
+        self._dreams = InvertedSamples(law=law, options=options, pool=pool)
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self._dreams.begin(model, task, self.memory):

@@ -5,13 +5,15 @@ By an aligner, after each task or within it.
 
 __all__ = ["Realign"]
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
 
 from cl_flow.align import ALIGNERS, HEADS, KEPT, Evidence
 from cl_flow.align.evidence import carried, gathered, realigned
-from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
+from cl_flow.align.law_fits import LawOptions, feature_laws, latent_laws
+from cl_flow.align.laws import ClassLaws
 from cl_flow.data.features import Features
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
@@ -32,6 +34,9 @@ class Realign(Strategy):
         every: Also after every so many steps within a task, so that the losses meet
             centers that are up to date; None is at its end alone.
         components: Gaussians per class and level, for an aligner that keeps features.
+        position: What depends on where a patch lies: `"pooled"`, nothing; `"weights"`,
+            `"means"` or `"full"` (see `LawOptions`).
+        places: Places of a grid that are told apart, at most.
         n_draws: Patches drawn per class and level, for an aligner that draws.
     """
 
@@ -44,6 +49,8 @@ class Realign(Strategy):
         head: str = "full",
         every: int | None = None,
         components: int = 1,
+        position: str = "pooled",
+        places: int = 256,
         n_draws: int = 2048,
     ) -> None:
         super().__init__()
@@ -63,7 +70,7 @@ class Realign(Strategy):
         self.every = every
         # Realigning gives the model frames, other tensors each time.
         self.capturable = every is None
-        self.components = components
+        self.options = LawOptions(components, position, places)
         self.n_draws = n_draws
         self._old: FlowModel | None = None
         self._task: Task | None = None
@@ -86,7 +93,8 @@ class Realign(Strategy):
         kept = self._kept(model)
         if self._old is not None:
             evidence = self._realign_(model, task)
-            kept = carried(evidence) if KEPT.get(self.aligner) == "latents" else kept
+            if KEPT.get(self.aligner) == "latents":
+                kept = carried(evidence, self._latent_options())
         new = self._laws(model, task)
         if new is not None:
             self.memory = (new if kept is None else kept.followed_by(new)).tensors()
@@ -108,27 +116,30 @@ class Realign(Strategy):
             level.mixture.take_(mixture)
         return evidence
 
-    def _kept(self, model: FlowModel) -> Gaussians | None:
-        """Statistics kept of the old classes."""
-        if not self.memory:
-            return None
-        n = self.components if KEPT[self.aligner] == "features" else 1
-        return Gaussians.stored(self.memory, n, model.levels[0].codes.device)
+    def _kept(self, model: FlowModel) -> ClassLaws | None:
+        """Laws kept of the old classes."""
+        return ClassLaws.stored(self.memory, model.levels[0].codes.device)
 
-    def _laws(self, model: FlowModel, task: Task) -> Gaussians | None:
-        """Statistics to keep of the classes just learned."""
+    def _latent_options(self) -> LawOptions:
+        """Latents of a class are one Gaussian, or one about each place's mean."""
+        return dataclasses.replace(self.options, components=1)
+
+    def _laws(self, model: FlowModel, task: Task) -> ClassLaws | None:
+        """Laws to keep of the classes just learnt."""
         kind = KEPT.get(self.aligner)
         names = task.categories
+        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
         if kind == "latents":
-            return latent_gaussians(model, task.features, names)
+            options = self._latent_options()
+            return latent_laws(
+                model, task.features, names, options, generator=generator
+            )
         if kind != "features":
             return None
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        device = model.levels[0].codes.device
-        return feature_gaussians(
+        return feature_laws(
             task.features,
             names,
-            n_components=self.components,
-            device=device,
+            self.options,
+            device=model.levels[0].codes.device,
             generator=generator,
         )

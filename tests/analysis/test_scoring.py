@@ -32,6 +32,24 @@ def test_a_measurement_is_what_evaluate_says(run, given, normalise):
     ] == list(image["value"])
 
 
+def test_the_entropy_of_a_task_is_that_of_a_measurement_among_it(run):
+    scoring = Scoring(metric="image_auroc", entropy="task", size=32)
+    evaluated = evaluate(run, scoring=scoring).query("step == 1 and task == 0")
+    among = measure(
+        run[1].model(),
+        run.features,
+        run.tasks[0],
+        scoring=Scoring(metric="image_auroc", size=32),
+        known=run.tasks[0],
+    )
+    both = among.merge(evaluated, on=["category", "metric", "part"])
+    assert len(both) == 9 and np.array_equal(both["value_x"], both["value_y"])
+    plain = evaluate(run, scoring=Scoring(metric="image_auroc", size=32))
+    differs = plain.query("step == 1 and part == 'entropy'")["value"]
+    within = evaluate(run, scoring=scoring).query("step == 1 and part == 'entropy'")
+    assert not np.array_equal(differs, within["value"])
+
+
 def test_a_normalisation_changes_the_scores_of_a_measurement(run):
     train, of_set = (
         measure(

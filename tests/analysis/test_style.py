@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
+import pandas as pd
 import pytest
 from filelock import FileLock
 from matplotlib import colors
@@ -24,7 +25,9 @@ from analysis.style import (
     MARKERS,
     SEQUENTIAL,
     TASK_COLORS,
+    byte_axis,
     contrast,
+    error_bars,
     save_figure,
     task_color,
     text_color,
@@ -48,6 +51,27 @@ def contents(folder):
         for path in Path(folder).iterdir()
         if path.suffix != ".lock"
     }
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "labels"),
+    [
+        ([0, 500, 2.5e6], ["none", "100 B", "1 kB", "10 kB", "100 kB", "1 MB"]),
+        ([0, 0], ["none", "10 B"]),
+    ],
+)
+def test_an_axis_of_bytes_has_units_and_a_place_for_none(n_bytes, labels):
+    ax = Figure().subplots()
+    edge = byte_axis(ax, n_bytes)
+    assert [label.get_text() for label in ax.get_xticklabels()] == labels
+    left, right = ax.get_xlim()
+    assert left < edge == ax.get_xticks()[0] and max(n_bytes) < right
+
+
+def test_an_estimate_that_no_resample_reaches_has_no_negative_bar():
+    rows = pd.DataFrame({"value": [0.5], "low": [0.6], "high": [0.7]})
+    below, above = error_bars(rows)
+    assert (below[0], above[0]) == (0, pytest.approx(0.2))
 
 
 def test_the_packaged_style_is_found_by_its_name():

@@ -8,8 +8,9 @@ __all__ = ["InvertedSamples"]
 import torch
 from torch import Tensor
 
-from cl_flow.align.draws import inverted_patches, mixture_draws
-from cl_flow.align.laws import Gaussians, latent_gaussians, pool_gaussians
+from cl_flow.align.draws import inverted_patches, mixture_pool
+from cl_flow.align.law_fits import LawOptions, latent_laws, pool_laws
+from cl_flow.align.laws import ClassLaws
 from cl_flow.calls import refuse_unknown
 from cl_flow.data.patches import PatchPool
 from cl_flow.data.streams import Task
@@ -24,19 +25,21 @@ class InvertedSamples:
 
     They start from where the classes lie in the latents.
 
-    The law `"empirical"` is a Gaussian per class, measured on the class's latents when
-    it is learned and carried along on dreamt patches afterwards; `"mixture"` is the
-    model's own base density, which costs no byte, and is wrong to the degree that the
-    latents do not fill it. Both are truncated: far out the inverse explodes.
+    The law `"empirical"` is that of the class's latents, measured when the class is
+    learnt and carried along on dreamt patches afterwards; `"mixture"` is the model's
+    own base density, which costs no byte, and is wrong to the degree that the latents
+    do not fill it. Both are truncated: far out the inverse explodes.
 
     Args:
         law: `"empirical"` or `"mixture"`.
+        options: What the empirical law looks like.
         pool: Patches drawn of each class and level before a task.
     """
 
-    def __init__(self, *, law: str, pool: int) -> None:
+    def __init__(self, *, law: str, options: LawOptions, pool: int) -> None:
         refuse_unknown("law of latents", law, LAWS)
         self.law = law
+        self.options = options
         self.pool = pool
         self.old: FlowModel | None = None
         self.bag: PatchPool | None = None
@@ -49,15 +52,20 @@ class InvertedSamples:
         """
         n_old = model.n_classes - len(task.categories)
         self.old = frozen(model) if n_old else None
-        if not n_old:
+        if self.old is None:
             return False
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        latents = self._latents(memory, n_old, generator)
-        self.bag, facts = inverted_patches(self.old, latents, generator=generator)
+        kept = ClassLaws.stored(memory, self.old.levels[0].codes.device)
+        if kept is None:
+            latents = mixture_pool(
+                self.old, range(n_old), self.pool, generator=generator
+            )
+        else:
+            latents = kept.pool(self.pool, generator=generator)
+        self.bag, facts = inverted_patches(self.old, latents)
         memory |= facts
         return True
 
-    @torch.no_grad()
     def end(self, model: FlowModel, task: Task, memory: dict[str, Tensor]) -> None:
         """Measure where the classes lie now.
 
@@ -65,22 +73,11 @@ class InvertedSamples:
         """
         if self.law == "mixture":
             return
-        laws = latent_gaussians(model, task.features, task.categories)
-        if self.bag is not None:
-            laws = pool_gaussians(model, self.bag).followed_by(laws)
-        memory |= laws.tensors()
-
-    def _latents(
-        self, memory: dict[str, Tensor], n_old: int, generator: torch.Generator
-    ) -> list[Tensor]:
-        if self.law == "mixture":
-            return [
-                mixture_draws(
-                    level.mixture, range(n_old), self.pool, generator=generator
-                )
-                for level in self.old.levels
-            ]
-        device = self.old.levels[0].codes.device
-        return Gaussians.stored(memory, 1, device).sample(
-            self.pool, generator=generator
+        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
+        laws = latent_laws(
+            model, task.features, task.categories, self.options, generator=generator
         )
+        if self.bag is not None:
+            old = pool_laws(model, self.bag, self.options, generator=generator)
+            laws = old.followed_by(laws)
+        memory |= laws.tensors()

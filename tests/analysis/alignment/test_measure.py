@@ -10,7 +10,7 @@ from analysis.alignment.measure import ALL, _Bench, _distance, _law, measure_ali
 from analysis.alignment.samplers import SAMPLERS, sampler_auc
 from analysis.scoring import Scoring
 from cl_flow import Run, RunConfig, fit
-from cl_flow.align import GaussianStats
+from cl_flow.align import GaussianStats, LawOptions
 from cl_flow.model.mixture import Mixture
 
 FAST = {
@@ -43,7 +43,12 @@ def test_it_has_a_row_for_every_aligner_head_and_category(aligned, run):
 def test_what_is_kept_is_counted_in_bytes(aligned, run):
     n_bytes = aligned.groupby("aligner")["n_bytes"].first()
     dims = run.features.dims
-    gaussians = sum(3 * 4 * (1 + d + d * (d + 1) // 2) for d in dims)
+    # Places, count, weight, mean and deviation of the class, and of its component the
+    # mean and half of the covariance.
+    gaussians = sum(
+        3 * (2 * h * w + 4 + 2 * (1 + 3 * d + d * (d + 1) // 2))
+        for (h, w), d in zip(run.features.grids, dims)
+    )
     assert (
         n_bytes["pushforward"] == n_bytes["transport"] == n_bytes["figmn"] == gaussians
     )
@@ -64,7 +69,7 @@ def test_the_oracle_has_no_error_left_and_the_newest_task_keeps_its_centers(
         .mean()
     )
     assert error["refit", "full"] < 0.05 < error["none", ""]
-    bench = _Bench(run, 1, 200, 0)
+    bench = _Bench(run, LawOptions(), 200, 0)
     for name in ("sdc", "pushforward", "refit"):
         for level, mixture in zip(bench.last.levels, bench.aligned(name, "means")[0]):
             assert torch.equal(mixture.mu[3:], level.mixture.mu[3:])
@@ -73,7 +78,7 @@ def test_the_oracle_has_no_error_left_and_the_newest_task_keeps_its_centers(
 def test_a_flow_that_did_not_move_needs_no_drift(run):
     """Planted: the second snapshot is the first with more centers."""
     still = run[0].model().expand_(run.tasks[1])
-    bench = _Bench(run, 1, 400, 0)
+    bench = _Bench(run, LawOptions(), 400, 0)
     bench.__dict__["models"] = [run[0].model(), still]
     for name in ("identity", "mean_shift", "procrustes", "sdc", "ldc"):
         for level, mixture in zip(bench.last.levels, bench.aligned(name, "full")[0]):

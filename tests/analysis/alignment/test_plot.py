@@ -68,7 +68,12 @@ def test_growth_draws_an_ellipse_per_component_and_only_what_was_seen_dark():
         4,
         30,
     )
-    assert [len(dots.get_offsets()) for dots in ax.collections] == [4, 5]
+    seen, to_come = ax.collections
+    assert (len(seen.get_offsets()), len(to_come.get_offsets())) == (5, 4)
+    assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == [
+        "seen",
+        "yet to come",
+    ]
     last = plot_growth(growth, points, ax=plt.subplots()[1], order="s", policy="igmn")
     assert len(last.patches) == 2
     with pytest.raises(ValueError, match="order='s', policy='em'"):
@@ -82,16 +87,29 @@ def test_alignment_has_a_row_per_approach_and_lines_at_the_references(table):
         "pushforward",
         "SDC",
     ]
-    lines = {text.get_text(): text.xy[0] for text in ax.texts}
-    assert lines == {
-        "joint": 0.9,
+    lines = {line.get_label(): line.get_xdata()[0] for line in ax.lines}
+    assert {name: x for name, x in lines.items() if not name.startswith("_")} == {
+        "joint training": 0.9,
         "refit, covariances": 0.75,
         "refit, means": 0.6,
         "fine-tuned, as it is": 0.4,
     }
+    named = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert named > {"joint training", "refit, means", "as trained"}
     drawn = [list(container.lines[0].get_xdata()) for container in ax.containers]
     assert drawn == [[0.65, 0.5], [0.7], [0.8]]
-    assert len(plot_alignment(table, ax=plt.subplots()[1], most=1).get_yticks()) == 1
+
+
+def test_what_was_trained_otherwise_is_drawn_however_few_aligners_are(table):
+    worse = table.assign(
+        image_auroc=table["image_auroc"].where(table["strategy"] == "finetune", 0.3)
+    ).sort_values("image_auroc", ascending=False)
+    ax = plot_alignment(worse, ax=plt.subplots()[1], most=4)
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["pushforward", "SDC", "gauge free"]
+    ax = plot_alignment(worse, ax=plt.subplots()[1], most=1)
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["pushforward", "gauge free"]
 
 
 def test_budget_names_the_best_of_each_size(table):
@@ -102,7 +120,11 @@ def test_budget_names_the_best_of_each_size(table):
         "pushforward",
         "SDC",
     }
-    assert sum(len(line.get_xdata()) for line in ax.lines) == len(table) - 1
+    points = [one.lines[0].get_data() for one in ax.containers]
+    x = np.concatenate([x for x, _ in points])
+    assert len(set(x)) == len(table) - 1, "none behind another"
+    ticks = [label.get_text() for label in ax.get_xticklabels()]
+    assert ticks == ["none", "100 B", "1 kB", "10 kB", "100 kB", "1 MB"]
 
 
 def test_samplers_have_a_point_per_category_and_level():
@@ -115,7 +137,15 @@ def test_samplers_have_a_point_per_category_and_level():
         }
     )
     ax = plot_samplers(told, ax=plt.subplots()[1])
-    assert sum(len(dots.get_offsets()) for dots in ax.collections) == 8
+    *levels, mean = ax.collections
+    assert [len(dots.get_offsets()) for dots in levels] == [4, 4]
+    centers = [segment[0, 0] for segment in mean.get_segments()]
+    np.testing.assert_allclose(centers, [0.5, 0.95])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "a category at level 1",
+        "a category at level 2",
+        "mean",
+    ]
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "other real patches",
         "own mixture, inverted",

@@ -37,6 +37,11 @@ def scores_at(expanded: pd.DataFrame, added: int, **values: str) -> np.ndarray:
     return np.stack(list(rows.sort_values(KEYS)["scores"]))
 
 
+def test_a_scoring_that_decides_the_entropy_is_refused(run):
+    with pytest.raises(ValueError, match="entropy='all', since `entropy` decides here"):
+        measure_expansion(run, scoring=Scoring(entropy="task"))
+
+
 def test_every_setting_has_one_value(expanded):
     assert (
         not expanded.duplicated([*KEYS, "added"]).any()

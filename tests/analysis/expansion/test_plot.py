@@ -33,29 +33,13 @@ def drops() -> pd.DataFrame:
     )
 
 
-@pytest.fixture
-def expanded() -> pd.DataFrame:
-    rows = [
-        (run, place, added, category, 0.9 + added * PLACES[place] / 10 + run / 100)
-        for run, place, added, category in product((0, 1), PLACES, (0, 3, 6), "ab")
-    ]
-    columns = ["run", "placement", "added", "category", "value"]
-    return pd.DataFrame(rows, columns=columns).assign(
-        given="category",
-        entropy="all",
-        metric="image_auroc",
-        part="product",
-    )
-
-
 def test_each_placement_has_its_mean_and_interval_at_each_part(drops):
     ax = plot_expansion(drops)
     assert [label.get_text() for label in ax.get_xticklabels()] == [
         "likelihood",
-        "entropy",
-        "product",
+        "entropy,\nall classes",
+        "product,\nall classes",
     ]
-    assert len(ax.containers) == 4 and len(ax.collections) >= 4
     tiled = ax.containers[0]
     assert tiled.get_label() == "tiled (HGAD)"
     np.testing.assert_allclose(tiled.lines[0].get_ydata().astype(float), [-0.2] * 3)
@@ -71,34 +55,58 @@ def test_each_placement_has_its_mean_and_interval_at_each_part(drops):
         "orthogonal",
         "means of the data",
         "all tiled anew",
+        "one category",
     ]
+
+
+def test_the_likelihood_stands_once_beside_entropies_of_several_kinds(drops):
+    lower = drops.assign(entropy="masked", change=-0.4, low=-0.5, high=-0.3)
+    both = pd.concat([drops, lower])
+    ax = plot_expansion(both, entropy=("all", "masked"), legend=False)
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "likelihood",
+        "entropy,\nall classes",
+        "product,\nall classes",
+        "entropy,\ntask 1",
+        "product,\ntask 1",
+    ]
+    means = ax.containers[0].lines[0].get_ydata().astype(float)
+    np.testing.assert_allclose(means, [-0.2] * 3 + [-0.4] * 2)
 
 
 def test_placements_are_not_in_the_colours_of_tasks(drops):
     colors = {
         to_hex(container.lines[0].get_color()).upper()
-        for container in plot_expansion(drops).containers
+        for container in plot_expansion(drops, legend=False).containers
     }
     assert len(colors) == 4 and not colors & {color.upper() for color in TASK_COLORS}
 
 
-def test_size_draws_a_line_a_placement_from_one_point(expanded):
-    ax = plot_expansion_size(expanded, legend=False)
-    lines = {
-        line.get_label(): line
-        for line in ax.lines
-        if not line.get_label().startswith("_")
-    }
+def test_size_draws_a_line_a_placement_from_one_model_with_intervals(drops):
+    ax = plot_expansion_size(drops, legend=False)
+    lines = {container.get_label(): container for container in ax.containers}
     assert len(lines) == 4 and ax.get_legend() is None
-    np.testing.assert_allclose(lines["tiled (HGAD)"].get_ydata(), [0.905, 0.845, 0.785])
-    assert {line.get_ydata()[0] for line in lines.values()} == {
-        lines["orthogonal"].get_ydata()[0]
-    }
+    tiled = lines["tiled (HGAD)"]
+    np.testing.assert_allclose(
+        tiled.lines[0].get_ydata().astype(float), [0, -0.2, -0.2]
+    )
+    bars = np.array([bar[:, 1] for bar in tiled.lines[2][0].get_segments()])
+    np.testing.assert_allclose(
+        bars.astype(float), [[0, 0], [-0.25, -0.15], [-0.25, -0.15]]
+    )
     assert list(ax.get_xticks()) == [0, 3, 6] and ax.get_xlabel() == "added classes"
-    assert len(ax.collections) == 4  # a band over the two runs
-    assert not plot_expansion_size(
-        expanded[expanded["run"] == 0], ax=ax.figure.add_subplot()
-    ).collections
+
+
+def test_an_axis_of_changes_does_not_blow_up_noise(drops):
+    still = drops.assign(change=0.001, low=-0.001, high=0.002)
+    low, high = plot_expansion_size(still).get_ylim()
+    assert low <= -0.05 and high >= 0.05
+
+
+def test_fifteen_tasks_leave_room_between_the_ticks(drops):
+    many = [drops.query("added == 3").assign(added=added) for added in range(1, 15)]
+    ticks = plot_expansion_size(pd.concat(many)).get_xticks()
+    assert ticks[0] == 0 and len(ticks) <= 8
 
 
 @pytest.mark.parametrize(
@@ -131,13 +139,13 @@ def test_stages_lie_on_the_line_of_their_category(stages):
     )
 
 
-def test_what_is_not_in_the_table_is_named(drops, expanded):
+def test_what_is_not_in_the_table_is_named(drops):
     with pytest.raises(ValueError, match="entropy='masked'; there are: all"):
         plot_expansion(drops, entropy="masked")
     with pytest.raises(ValueError, match="added=9; there are: 3, 6"):
         plot_expansion(drops, added=9)
-    with pytest.raises(ValueError, match="metric='aupro'; there are: image_auroc"):
-        plot_expansion_size(expanded, metric="aupro")
+    with pytest.raises(ValueError, match="part='aupro'; there are: logp"):
+        plot_expansion_size(drops, part="aupro")
     many = pd.DataFrame({"stage": list("abcd"), "category": "x", "image_auroc": 0.5})
     with pytest.raises(ValueError, match="Expected 3 stages at most; got a, b, c, d"):
         plot_stages(many)

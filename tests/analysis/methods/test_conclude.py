@@ -9,6 +9,7 @@ import pytest
 
 from analysis import evaluate, r_matrix
 from analysis.methods import (
+    bar_to_clear,
     baselines,
     contrast_methods,
     kept_bytes,
@@ -22,6 +23,7 @@ from analysis.methods import (
 from analysis.methods.measure import compare_methods
 from analysis.pages import styled
 from analysis.scoring import Scoring
+from analysis.style import contrast
 from cl_flow import Run, fit
 
 
@@ -175,7 +177,50 @@ def test_the_summary_says_what_differs_and_what_a_detector_beats(compared):
         and "Below the detector without a flow" in text
     )
     single = contrasts.assign(low=np.nan, high=np.nan)
-    assert summarise_methods(compared, single).startswith("One seed, so no interval.")
+    assert "One seed, so no interval." in summarise_methods(compared, single)
+    headline = bar_to_clear(compared).replace("\n", " ")
+    assert text.startswith(f"**{headline}.**")
+
+
+@pytest.fixture
+def detected() -> pd.DataFrame:
+    rows = [
+        ("x_gaussian", "final_mean", 0.7, np.nan, np.nan),
+        ("x_gaussian", "joint_gap", 0.2, 0.1, 0.3),
+        ("x_knn", "final_mean", 0.9, np.nan, np.nan),
+        ("x_knn", "joint_gap", np.nan, np.nan, np.nan),
+        ("ewc", "final_mean", 0.95, np.nan, np.nan),
+    ]
+    columns = ["method", "quantity", "value", "low", "high"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(strategy="any", metric="image_auroc", seeds=1)
+
+
+@pytest.mark.parametrize(
+    ("gap", "seeds", "words"),
+    [
+        ((-0.02, np.nan, np.nan), 1, "0.020 above joint training of the flow, one"),
+        ((-0.02, -0.03, -0.01), 3, "0.020 [0.010, 0.030] above joint training of the"),
+        ((0.02, -0.03, 0.07), 3, "0.020 [-0.030, 0.070] below joint training of the"),
+    ],
+)
+def test_the_headline_is_of_the_better_detector_beside_joint_training(
+    detected, gap, seeds, words
+):
+    detected.loc[3, ["value", "low", "high"]] = gap
+    text = bar_to_clear(detected.assign(seeds=seeds))
+    assert "Without any flow, image AUROC is 0.900 (nearest neighbours)" in text
+    assert words in text
+
+
+def test_a_headline_without_a_bar_is_refused_and_a_summary_goes_without(detected):
+    alone = detected[detected["quantity"] == "final_mean"]
+    with pytest.raises(ValueError, match="quantity='joint_gap'; there are: final_mean"):
+        bar_to_clear(alone)
+    columns = ["method", "metric", "value", "low", "high", "seeds"]
+    rows = [("ewc", "image_auroc", 0.1, 0.05, 0.15, 3)]
+    told = summarise_methods(alone, pd.DataFrame(rows, columns=columns))
+    assert told.startswith("Beyond the interval over seeds, `ewc`")
 
 
 def test_the_page_has_a_row_per_method(compared, tmp_path):
@@ -193,19 +238,34 @@ def test_the_page_has_a_row_per_method(compared, tmp_path):
 def test_methods_stand_where_their_bytes_and_scores_are(compared):
     ax = plot_bytes(compared)
     named = {container.get_label(): container for container in ax.containers}
-    assert set(named) == {"cumulative", "single", "replay", "freeze"}
+    assert set(named) == {
+        "fine-tuning",
+        "cumulative training",
+        "a model per task",
+        "replay",
+        "freeze",
+        "one Gaussian (no flow)",
+        "nearest neighbours (no flow)",
+    }
     x, y = named["replay"].lines[0].get_data()
     assert len(x) == 2 and 2000 < x[0] <= 3000 and ax.get_xscale() == "log"
     rows = compared[
         (compared["metric"] == "image_auroc") & (compared["quantity"] == "final_mean")
     ].set_index("method")
     assert y[0] == pytest.approx(rows.loc["replay (budget_bytes 3,000)", "value"])
-    assert {line.get_label() for line in ax.lines} >= {
-        "joint",
-        "finetune",
-        "x_gaussian",
-        "x_knn",
-    }
+    (joint,) = (line for line in ax.lines if line.get_label() == "joint training")
+    assert joint.get_ydata()[0] == pytest.approx(rows.loc["joint", "value"])
+    ticks = [label.get_text() for label in ax.get_xticklabels()]
+    assert ticks[0] == "none" and "1 kB" in ticks
+
+
+def test_many_methods_can_be_told_apart(compared):
+    row = compared[compared["method"] == "finetune"]
+    many = [row.assign(method=f"m{i}", strategy=f"m{i}") for i in range(20)]
+    lines = [one.lines[0] for one in plot_bytes(pd.concat(many)).containers]
+    looks = {(line.get_color(), line.get_marker()) for line in lines}
+    assert len(looks) == 20
+    assert min(contrast(line.get_color(), "white") for line in lines) >= 3
 
 
 def test_a_line_joins_strengths_and_no_kinds(compared):
@@ -227,7 +287,7 @@ def test_every_strength_is_on_the_stability_curve(compared):
     assert (
         len(named["replay"][0]) == 2
         and len(named["freeze"][0]) == 1
-        and "x_knn" not in named
+        and named["nearest neighbours (no flow)"][1] == [0.0]
     )
     with pytest.raises(ValueError, match="metric='aupro' and quantity='bwt'; got none"):
         plot_stability(compared, metric="aupro")
@@ -240,4 +300,5 @@ def test_methods_that_keep_nothing_stand_apart_at_the_left(compared):
         container.get_label(): float(container.lines[0].get_xdata()[0])
         for container in containers
     }
-    assert set(places) == {"freeze", "single"} and len(set(places.values())) == 2
+    assert set(places) == {"fine-tuning", "freeze", "a model per task"}
+    assert len(set(places.values())) == 3

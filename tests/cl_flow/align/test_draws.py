@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from cl_flow.align.draws import inverted_patches, mixture_draws
+from cl_flow.align.draws import inverted_patches, mixture_draws, mixture_pool
 from cl_flow.align.laws import TRUNCATION
+from cl_flow.data.patches import PatchPool
 from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.model.mixture import Mixture
 
@@ -44,24 +45,40 @@ def test_without_truncation_draws_have_unit_variance(mixture):
     torch.testing.assert_close(draws[0].var(0), expected, atol=0.05, rtol=0)
 
 
-def test_inverted_patches_are_those_of_their_latents(model):
-    latents = [torch.randn(2, 30, dim, generator=generator()) for dim in (6, 8)]
-    pool, facts = inverted_patches(model, latents, generator=generator(1))
-    for level, z, x, cells in zip(model.levels, latents, pool.x, pool.cells):
+def pooled(n: int, value: float | None = None) -> PatchPool:
+    """Latents of two classes at two levels, at cells of the model's grids."""
+    x = [torch.randn(2 * n, dim, generator=generator()) for dim in (6, 8)]
+    if value is not None:
+        x = [torch.full_like(level, value) for level in x]
+    cells = [torch.arange(2 * n) % n_cells for n_cells in (16, 4)]
+    return PatchPool(x, cells, [torch.tensor([n, n])] * 2)
+
+
+def test_inverted_patches_are_those_of_their_latents_at_their_cells(model):
+    latents = pooled(30)
+    pool, facts = inverted_patches(model, latents)
+    for level, z, x, cells in zip(model.levels, latents.x, pool.x, pool.cells):
         again, _ = level(x, cells)
-        expected = z.flatten(0, 1)
-        torch.testing.assert_close(again, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(again, z, atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(pool.cells, latents.cells))
     assert [counts.tolist() for counts in pool.counts] == [[30, 30], [30, 30]]
     assert facts["finite_share"].tolist() == [1.0, 1.0]
     assert facts["inversion_error"].max() < 1e-4
 
 
 def test_a_latent_that_is_not_finite_is_left_out_and_a_whole_class_is_an_error(model):
-    latents = [torch.zeros(2, 5, dim) for dim in (6, 8)]
-    latents[0][1, 0] = math.nan
-    pool, facts = inverted_patches(model, latents, generator=generator())
+    latents = pooled(5, 0.0)
+    latents.x[0][5] = math.nan
+    pool, facts = inverted_patches(model, latents)
     assert pool.counts[0].tolist() == [5, 4]
     assert facts["finite_share"][0].item() == pytest.approx(0.9)
-    latents[0][1] = math.nan
+    latents.x[0][5:] = math.nan
     with pytest.raises(FloatingPointError, match="got none of one"):
-        inverted_patches(model, latents, generator=generator())
+        inverted_patches(model, latents)
+
+
+def test_a_pool_of_the_mixture_covers_the_grid_of_every_level(model):
+    pool = mixture_pool(model, [0, 1], 40, generator=generator())
+    for level, x, cells in zip(model.levels, pool.x, pool.cells):
+        assert x.shape == (80, level.dim)
+        assert set(cells.tolist()) == set(range(len(level.codes)))

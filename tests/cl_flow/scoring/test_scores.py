@@ -156,6 +156,45 @@ def test_expansion_leaves_likelihood_and_masked_entropy_to_the_bit(
     assert not torch.allclose(unmasked.entropy, before.entropy)
 
 
+@pytest.mark.parametrize("given", ["category", None])
+def test_the_entropy_within_a_task_keeps_its_bits_when_another_arrives(
+    model, features, calibration, given
+):
+    test = features.where(split="test")
+    train = features.where(split="train")
+    before = score(model, test, calibration, given=given, size=(16, 16))
+    model.expand_(4)
+    assert model.arrivals[0] == tuple(CATEGORIES) and len(model.arrivals[1]) == 4
+    if given is None:  # no new class is the likeliest: they lie far away
+        for level in model.levels:
+            level.mixture.blocks()[1]["mu"].data.fill_(1e4)
+    within = calibrate(model, train, known="task")
+    assert torch.equal(within.values[:3], calibration.values)
+    after = score(model, test, within, given=given, known="task", size=(16, 16))
+    for part in PARTS:
+        assert torch.equal(after.maps(part), before.maps(part)), part
+
+
+def test_each_image_is_compared_within_the_task_of_its_own_class(features):
+    model = expanded_by_one(features)
+    train = features.where(split="train")
+    within = calibrate(model, train, known="task", per_log_k=True).values
+    for names in model.arrivals:
+        own = features.where(split="train", category=list(names))
+        expected = calibrate(model, own, known=names, per_log_k=True).values
+        rows = model.class_ids(names)
+        torch.testing.assert_close(within[rows], expected[rows])
+    with pytest.raises(ValueError, match="Expected categories, None or 'task'"):
+        calibrate(model, train, known="mask")
+
+
+def expanded_by_one(features: Features) -> FlowModel:
+    """A model whose first two categories came before its third."""
+    config = FlowConfig(n_blocks=2, n_components=3, position_dim=8, hidden=16)
+    model = FlowModel(features.dims, features.grids, config)
+    return model.expand_(CATEGORIES[:2]).expand_(CATEGORIES[2:]).eval()
+
+
 def test_entropy_per_log_k_is_divided_before_the_exponent(model, features):
     train = features.where(split="train")
     test = features.where(split="test", category="a")

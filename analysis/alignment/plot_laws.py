@@ -1,0 +1,71 @@
+"""Class laws drawn: held-out likelihood against bytes."""
+
+__all__ = ["POSITION_LABELS", "plot_laws"]
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.rows import alike
+
+POSITION_LABELS = {
+    "pooled": "wherever it lies",
+    "weights": "weights by place",
+    "means": "means by place",
+    "full": "means and weights by place",
+}
+# Not the colours of tasks: Tol's muted scheme.
+POSITION_COLORS = {
+    "pooled": "#882255",
+    "weights": "#DDCC77",
+    "means": "#332288",
+    "full": "#117733",
+}
+
+
+@alike
+def plot_laws(laws: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+    """Held-out log-likelihood of class laws against the bytes of a class.
+
+    A line per position, over the numbers of components, which stand beside the marks;
+    means over categories and levels.
+
+    How to read it: higher is a better law, farther left a smaller one. Where a line
+    turns down, more components fit the images that they saw, and no others.
+
+    Args:
+        laws: Of `measure_laws`.
+        ax: Where to draw; new axes by default.
+        **kwargs: For `Axes.plot`.
+    """
+    ax = ax or plt.gca()
+    keys = ["position", "places", "components"]
+    value = laws.groupby(keys, sort=False)["value"].mean()
+    per_class = laws.groupby([*keys, "category"], sort=False)["n_bytes"].sum()
+    size = per_class.groupby(keys, sort=False).mean() / 1000
+    points = pd.DataFrame({"value": value, "size": size}).reset_index()
+    several = points["places"].nunique() > 1
+    for (position, places), rows in points.groupby(["position", "places"], sort=False):
+        label = POSITION_LABELS[position]
+        if several and position != "pooled":
+            label += f" ({places})"
+        look = {"marker": "o", "color": POSITION_COLORS[position], **kwargs}
+        ax.plot(rows["size"], rows["value"], label=label, **look)
+        for row in rows.itertuples():
+            ax.annotate(
+                f"{row.components}",
+                (row.size, row.value),
+                xytext=(0, 8),
+                textcoords="offset points",
+                ha="center",
+            )
+    ax.set(
+        xscale="log",
+        xlabel="kept of a class / kB",
+        ylabel="held-out log-likelihood\nper dimension / nats",
+    )
+    ax.margins(y=0.15)
+    ax.legend(title="Gaussians of features,")
+    return ax
