@@ -259,7 +259,7 @@ class Report:
         ax = figure.subplots()
         rows = self.tables["transplants"]
         plot_transplant(transplant_levels(rows), part=self.part, ax=ax)
-        ax.set_title(f"task {rows['task'].iloc[0] + 1}")
+        ax.set_title(f"task {counted(rows['task'].iloc[0])}")
         return figure
 
     def _transport(self) -> Figure:

@@ -12,6 +12,7 @@ from analysis.ledger.attribution import TERMS, Verdict, judge
 from analysis.ledger.conclude import ledger_shares, ledger_terms
 from analysis.recovery.conclude import recovery_changes, savings
 from analysis.rows import alike, chosen, matching
+from analysis.words import counted
 
 # What training told -> its words.
 TRAINING = {

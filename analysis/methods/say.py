@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.intervals import Interval, interval_of
 from analysis.rows import chosen, matching, of_tables
-from analysis.style import label_of
+from analysis.words import label_of
 
 
 @of_tables
