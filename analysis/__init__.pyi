@@ -24,6 +24,7 @@ from .experiments import table as table
 from .explorer import explore as explore
 from .intervals import Interval as Interval
 from .intervals import Resampling as Resampling
+from .pages import styled as styled
 from .report import Report as Report
 from .report import diagnose as diagnose
 from .rows import beside as beside

@@ -47,13 +47,13 @@ def _method(name: str) -> str:
 
 CLAIMS: dict[str, Claim] = {
     "collapse": Claim(
-        "Learnt in sequence, old tasks collapse",
+        "Learned in sequence, old tasks collapse",
         _published("slides_task_table", task="average"),
         "last fine-tuned model",
         "joint model",
     ),
     "newest": Claim(
-        "The newest task is learnt",
+        "The newest task is learned",
         _published("slides_task_table", task="4"),
         "newest task, fine-tuned",
         "the same categories, joint",
@@ -109,7 +109,7 @@ CLAIMS: dict[str, Claim] = {
         "the whole drop",
     ),
     "mixture": Claim(
-        "A mixture learnt incrementally approximates the joint one",
+        "A mixture learned incrementally approximates the joint one",
         "conjecture",
         "old tasks, best aligner without old images",
         "old tasks, joint model",

@@ -31,6 +31,7 @@ EXAMPLES = {
     ("gallery",): "cl-flow gallery synthetic 00-summary",
 }
 GROUPS = {"data": "Images of a preset or a folder.", "runs": "Runs on disk."}
+JSON = "print JSON, where tasks are indices from 0"
 # Mistakes of the user's: their message says all; others show where they came from.
 REFUSED = (ValueError, KeyError, FileNotFoundError, NotADirectoryError, TypeError)
 
@@ -80,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=f"Example: {EXAMPLES[name]}",
         )
         command.set_defaults(command=function)
-        command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--json", action="store_true", help=JSON)
         ARGUMENTS.get(name, _none)(command)
     return parser
 
@@ -160,7 +161,7 @@ def _prune(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", nargs="*", help="names of runs to delete")
     words = "cached tables of all runs; they are computed again when asked for"
     command.add_argument("--tables", action="store_true", help=words)
-    words = "runs that have not learnt every task"
+    words = "runs that have not learned every task"
     command.add_argument("--unfinished", action="store_true", help=words)
     command.add_argument("--yes", action="store_true", help="delete, not only say")
 

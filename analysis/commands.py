@@ -9,6 +9,7 @@ once, and on a machine where torch does not load.
 __all__ = ["Answer", "COMMANDS", "diagnose", "evaluate", "fit", "methods"]
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -41,11 +42,10 @@ class Answer:
     code: int = 0
 
     @classmethod
-    def of(cls, frame: "pd.DataFrame", *, heading: str = "") -> "Answer":
+    def of(cls, frame: "pd.DataFrame") -> "Answer":
         """Answer of a table."""
         text = frame.to_string(index=False) if len(frame) else "none"
-        facts = json.loads(frame.to_json(orient="records"))
-        return cls(facts, f"{heading}\n{text}" if heading else text)
+        return cls(json.loads(frame.to_json(orient="records")), text)
 
 
 # ---- data and runs by name
@@ -153,10 +153,12 @@ def evaluate(arguments: argparse.Namespace) -> Answer:
     """Image and pixel AUROC of each task under a run's last model."""
     from analysis.detection import evaluate as evaluated
     from analysis.detection import task_table
+    from analysis.pages import shown
 
     run = _run(arguments)
     table = task_table(evaluated(run), part=arguments.part)
-    return Answer.of(table.round(4), heading=run.name)
+    text = shown(table).to_string(index=False)
+    return dataclasses.replace(Answer.of(table.round(4)), text=f"{run.name}\n{text}")
 
 
 def diagnose(arguments: argparse.Namespace) -> Answer:
@@ -182,6 +184,7 @@ def diagnose(arguments: argparse.Namespace) -> Answer:
 def methods(arguments: argparse.Namespace) -> Answer:
     """Every method at every strength, trained and measured: hours."""
     from analysis.methods import measure_methods, methods_table, suite_hours
+    from analysis.pages import shown
 
     plan = _plan(arguments)
     if not arguments.json:
@@ -190,7 +193,7 @@ def methods(arguments: argparse.Namespace) -> Answer:
     compared = measure_methods(plan).compared
     return Answer(
         json.loads(compared.to_json(orient="records")),
-        methods_table(compared).to_string(),
+        shown(methods_table(compared)).to_string(index=False),
     )
 
 
@@ -211,7 +214,7 @@ def claims(arguments: argparse.Namespace) -> Answer:
 
 
 def runs_list(arguments: argparse.Namespace) -> Answer:
-    """All runs, with what they learnt."""
+    """All runs, with what they learned."""
     from cl_flow.runs.library import describe_runs
 
     return Answer.of(describe_runs())

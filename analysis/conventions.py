@@ -1,9 +1,9 @@
 """Conventions of continual learning: one number from R.
 
 `R[t, j]` (T, T) is a metric on task j after learning task t, of which higher is
-better. Its upper triangle (tasks not learnt yet) may be NaN; only `fwt` reads it. A NaN
-elsewhere is a missing measurement and stays NaN. With T = 1 nothing can be forgotten:
-NaN as well.
+better. Its upper triangle (tasks not learned yet) may be NaN; only `fwt` reads it. A
+NaN elsewhere is a missing measurement and stays NaN. With T = 1 nothing can be
+forgotten: NaN as well.
 """
 
 __all__ = [
@@ -31,7 +31,7 @@ def final_mean(R: ArrayLike) -> float:
 def learning_score(R: ArrayLike) -> float:
     """Return mean_j R[j, j].
 
-    How well each task was learnt when it came.
+    How well each task was learned when it came.
 
     Example:
         >>> learning_score([[0.75, 0.5], [0.5, 0.875]])
@@ -76,8 +76,8 @@ def forgetting(R: ArrayLike) -> float:
 
     The loss from the best past state, positive is a loss.
 
-    It equals −`bwt` where every task is at its best when just learnt, and exceeds it
-    elsewhere. The original maximum also runs over the steps before task j was learnt;
+    It equals −`bwt` where every task is at its best when just learned, and exceeds it
+    elsewhere. The original maximum also runs over the steps before task j was learned;
     here these are left out, as in a lower-triangular R.
 
     References:
@@ -123,7 +123,7 @@ def joint_gap(R: ArrayLike, joint: ArrayLike) -> float:
 def fwt(R: ArrayLike, baseline: ArrayLike) -> float:
     """Return forward transfer mean_{j>0} R[j−1, j] − baseline[j].
 
-    What earlier tasks teach about one not learnt yet.
+    What earlier tasks teach about one not learned yet.
 
     NaN where the upper triangle is NaN, as it is when a class without a center has no
     score.

@@ -33,9 +33,11 @@ from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
 from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
 from analysis.ledger.say import reading_of_refits, verdict
 from analysis.ledger.transplants import transplant
+from analysis.pages import styled
 from analysis.rows import of_tables
 from analysis.scoring import Scoring
 from analysis.style import save_figure
+from analysis.words import counted
 from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
 
@@ -80,7 +82,7 @@ def diagnose(
 
     Args:
         run: A run that learns task after task and keeps its centers.
-        after: The step to diagnose: index of the last task learnt, or counted from the
+        after: The step to diagnose: index of the last task learned, or counted from the
             end.
         part: Score part that the verdict and the figures are about; the tables hold
             all.
@@ -216,24 +218,16 @@ class Report:
         if name == "transplants":
             keys = ["task", "side", "centers", "blocks"]
             return (
-                frame.groupby(keys, sort=False)["value"]
-                .mean()
-                .unstack()
-                .round(3)
-                .reset_index()
+                frame.groupby(keys, sort=False)["value"].mean().unstack().reset_index()
             )
         if name == "moves":
             keys = ["task", "category", "quantity"]
             return (
-                frame.groupby(keys, sort=False)["value"]
-                .mean()
-                .unstack()
-                .round(3)
-                .reset_index()
+                frame.groupby(keys, sort=False)["value"].mean().unstack().reset_index()
             )
         return frame.drop(
             columns=["strategy", "seed", "step", "part", "given"], errors="ignore"
-        ).round(3)
+        )
 
     def _waterfall(self) -> Figure:
         figure = Figure()
@@ -265,7 +259,7 @@ class Report:
         ax = figure.subplots()
         rows = self.tables["transplants"]
         plot_transplant(transplant_levels(rows), part=self.part, ax=ax)
-        ax.set_title(f"task {rows['task'].iloc[0] + 1}")
+        ax.set_title(f"task {counted(rows['task'].iloc[0])}")
         return figure
 
     def _transport(self) -> Figure:
@@ -279,7 +273,7 @@ class Report:
 
 
 def _folded(heading: str, frame: pd.DataFrame) -> str:
-    table = frame.to_html(index=False, border=0, na_rep="–")
+    table = styled(frame).to_html()
     return f"<details><summary>{html.escape(heading)}</summary>{table}</details>"
 
 

@@ -246,7 +246,7 @@ def _refuse(column: str, values: pd.Series, whose: str) -> None:
 
 
 def first_and_last(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of each category when it was learnt and under its run's last model.
+    """Rows of each category when it was learned and under its run's last model.
 
     Args:
         rows: With the columns `run category step`.

@@ -296,7 +296,7 @@ class Scored(NamedTuple):
     """Scores of one category's test images at one step.
 
     Args:
-        step: Index of the last task learnt.
+        step: Index of the last task learned.
         category: The category.
         given: `"category"` or None.
         test: Its test images.
@@ -324,7 +324,7 @@ def scored(
     Args:
         run: The run.
         scoring: How to score.
-        steps: Indices of the last task learnt; all by default.
+        steps: Indices of the last task learned; all by default.
         categories: Those to score; all that a step knows by default.
     """
     side = scoring.side(run.config.features.image_size)

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.pages import styled
 from analysis.scoring import Scoring
 from analysis.style import save_figure
 from cl_flow.calls import checked
@@ -257,14 +258,10 @@ class Study:
         return save_figure(figure, name, DATA / "figures" / self.name, facts=facts)
 
     def _repr_html_(self) -> str:
-        tasks = pd.DataFrame(
-            {
-                "task": range(1, len(self.tasks) + 1),
-                "categories": map(", ".join, self.tasks),
-            }
-        )
+        categories = [", ".join(names) for names in self.tasks]
+        tasks = pd.DataFrame({"task": range(len(categories)), "categories": categories})
         seeds = html.escape(", ".join(map(str, self.seeds)))
-        table = tasks.to_html(index=False)
+        table = styled(tasks).to_html()
         return f"<p><b>{html.escape(self.name)}</b>, seeds {seeds}</p>{table}"
 
 

@@ -39,6 +39,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from analysis.words import LABELS, label_of
 from cl_flow.calls import checked
 
 TASK_COLORS = (
@@ -55,26 +56,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
 DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
 
-LABELS = {
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "image_ap": "image AP",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-    "logp": "likelihood",
-    "entropy": "entropy",
-    "product": "product (HGAD)",
-    "finetune": "fine-tuning",
-    "joint": "joint training",
-    "cumulative": "cumulative training",
-    "single": "a model per task",
-    "ewc": "EWC",
-    "lwf": "LwF",
-    "lora": "LoRA",
-    "packnet": "PackNet",
-    "x_gaussian": "one Gaussian",
-    "x_knn": "nearest neighbours",
-}
 NAMES = LABELS  # former name, for one release
 
 READABLE = 3.0  # contrast of a text or a line with what lies behind it
@@ -155,11 +136,6 @@ def readable_digits(ax: Axes) -> None:
         is_light = contrast(cell, "black") > contrast(cell, "white")
         text.set(color="black" if is_light else "white")
         text.set_size(max(SMALLEST, min(text.get_size(), room / 1.6)))
-
-
-def label_of(name: str) -> str:
-    """Return the word for a metric, a part of the score or a strategy."""
-    return LABELS.get(name, name.replace("_", " "))
 
 
 def byte_axis(ax: Axes, n_bytes: Iterable[float]) -> float:

@@ -26,7 +26,8 @@ FLOORS = {
         "runs",
     ],
     "analysis": [
-        "metrics style conventions rows source rooms",
+        "words",
+        "metrics style pages conventions rows source rooms",
         "device_metrics intervals",
         "contrasts scoring",
         "experiments",

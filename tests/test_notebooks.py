@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 from nbformat import NotebookNode
@@ -98,6 +99,18 @@ def test_it_only_composes(path):
     assert not set().union(*map(private_names, trees))
 
 
+@each_path
+def test_its_tables_are_shown_through_one_door(path):
+    ends = [parsed(cell).body[-1:] for cell in code(read(path))]
+    calls = [
+        end.value.func
+        for (end,) in filter(None, ends)
+        if isinstance(end, ast.Expr) and isinstance(end.value, ast.Call)
+    ]
+    methods = {func.attr for func in calls if isinstance(func, ast.Attribute)}
+    assert not methods & set(dir(pd.DataFrame))
+
+
 @pytest.mark.parametrize(("source", "names"), [
     ("from analysis.plots import plot_curves\nimport cl_flow", set()),
     ("from analysis.plots import _axes", {"_axes"}),
@@ -117,7 +130,7 @@ def test_it_executes_on_the_smallest_preset(path, tmp_path, monkeypatch):
     monkeypatch.delenv(
         "MPLBACKEND"
     )  # the notebook draws inline, as it does for its readers
-    papermill.execute_notebook(
+    executed = papermill.execute_notebook(
         path,
         tmp_path / path.name,
         {"preset": "smoke", "seeds": 1},
@@ -125,3 +138,6 @@ def test_it_executes_on_the_smallest_preset(path, tmp_path, monkeypatch):
         cwd=FOLDER,
         progress_bar=False,
     )
+    outputs = [output for cell in code(executed) for output in cell.outputs]
+    pages = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+    assert not [page for page in pages if 'class="dataframe"' in page]

@@ -1,4 +1,4 @@
-"""Mixtures moved after their flow, beside oracles and the joint model."""
+"""Mixtures moved after their flow, beside refits and the joint model."""
 
 from analysis.rooms import open_room
 

@@ -24,18 +24,18 @@ def alignment_table(
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
-    r"""Image AUROC on old tasks, share of the oracle, gap to joint.
+    r"""Image AUROC on old tasks, share of the refit, gap to joint.
 
-    $$\mathrm{share} = (A - A_\mathrm{none})/(A_\mathrm{oracle} - A_\mathrm{none}),$$
-    with the run as it is for none, and for the oracle the refit on all training images
-    with full covariances.
+    $$\mathrm{share} = (A - A_\mathrm{none})/(A_\mathrm{refit} - A_\mathrm{none}),$$
+    with the run as it is for none, and for the refit that on all training images with
+    full covariances.
 
-    How to read it: the share is NaN where the oracle itself gains nothing beyond its
+    How to read it: the share is NaN where the refit itself gains nothing beyond its
     interval; the gap is negative where the joint model is better. Intervals are paired
     bootstraps over test images; seeds are averaged.
 
     Args:
-        aligned: Tables of `alignment`, of fine-tuned runs with the oracle, and of any
+        aligned: Tables of `alignment`, of fine-tuned runs with the refit, and of any
             other strategies.
         part: Score part.
         resampling: Of the test images.
@@ -108,7 +108,7 @@ def _compared(
     if none is not None and oracle is not None:
         gain = _difference(oracle, none, resampling)
         if gain.low > 0:
-            # A resample in which the oracle gains nothing has no share.
+            # A resample in which the refit gains nothing has no share.
             gains = oracle != none
             part = (mean - none)[gains] / (oracle - none)[gains]
             share = contrast([1.0], part[None], resampling)

@@ -1,6 +1,6 @@
 """Aligners on finished runs.
 
-The last model's old centers moved by each of them, beside oracles and the joint model.
+The last model's old centers moved by each of them, beside refits and the joint model.
 """
 
 __all__ = ["ALL", "measure_alignment"]
@@ -61,11 +61,11 @@ def measure_alignment(
 
     Beside the aligners stand `none` (the run as it is), `exemplars` (a refit on as many
     stored patches as the bytes of the class Gaussians buy), and `joint` (another run,
-    which learnt everything at once). `refit` on all training images is the oracle: what
+    which learned everything at once). `refit` on all training images is the bound: what
     its heads reach is all that means, or means and covariances, can give back.
 
     How to read it: an aligner is as good as the share of the way from `none` to the
-    oracle that it goes. All are scored with constants from the training images, as
+    refit that it goes. All are scored with constants from the training images, as
     `evaluate` has them, so that only the mixtures differ. Drifts are applied task after
     task, from the centers as each task left them; the rest looks at the last model
     alone.

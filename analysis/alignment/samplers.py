@@ -192,7 +192,7 @@ def transport_draws(
 ) -> list[Patches]:
     """Draw from the Gaussian of latents, back through the old flow.
 
-    The flow is the one that learnt the class.
+    The flow is the one that learned the class.
     """
     laws = latent_laws(model, images, [category], LawOptions(), generator=generator)
     return _inverted(model, laws.pool(n, generator=generator))

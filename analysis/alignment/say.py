@@ -4,11 +4,13 @@ __all__ = ["summarise_alignment"]
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.alignment.conclude import without_old_images
 from analysis.intervals import Interval, interval_of
 from analysis.rows import alike, matching
+from analysis.words import label_of
 
 
 @alike
@@ -32,8 +34,8 @@ def summarise_alignment(table: pd.DataFrame) -> str:
     sentences = [
         f"On the old tasks the fine-tuned run has an image AUROC of {_level(none)}, "
         f"the joint model {_level(joint)}",
-        f"refitting means alone on all images gives {_level(means)}, "
-        f"means and covariances {_level(full)}",
+        f"a refit of means alone to all images gives {_level(means)}, "
+        f"of means and covariances {_level(full)}",
         _reading(none, means, full),
     ]
     free = without_old_images(fine)
@@ -45,15 +47,16 @@ def summarise_alignment(table: pd.DataFrame) -> str:
 
 def _best(row: Any) -> str:
     share = interval_of(row, "share", prefix="share_")
+    way = "" if np.isnan(share.value) else f"{share!r} of the way to the refit, "
     return (
-        f"without old images the best aligner is `{row.aligner}` ({row.head}), "
-        f"{_level(row)}, {share!r} of the way to the oracle "
-        f"and {_gap(row)} from the joint model"
+        f"without old images the best aligner is {label_of(row.aligner)} "
+        f"({label_of(row.head, column='head')}), "
+        f"{_level(row)}, {way}{_gap(row)} from the joint model"
     )
 
 
 def _trained(row: Any) -> str:
-    return f"trained with `{row.strategy}`: {_level(row)}, {_gap(row)} from it"
+    return f"trained with {label_of(row.strategy)}: {_level(row)}, {_gap(row)} from it"
 
 
 def _level(row: Any) -> Interval:

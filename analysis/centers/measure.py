@@ -64,7 +64,7 @@ def center_distances(run: Run) -> pd.DataFrame:
 
 @table
 def center_drift(run: Run) -> pd.DataFrame:
-    """Distance of each main center from where it was just learnt.
+    """Distance of each main center from where it was just learned.
 
     How to read it: 0 at its own step by definition, and for ever where old centers are
     frozen. A center that moved along with its latents has harmed nobody: hold it
@@ -74,7 +74,7 @@ def center_drift(run: Run) -> pd.DataFrame:
         run: One run, or many.
 
     Returns:
-        One row per `step level task category`, from the step its task was learnt at:
+        One row per `step level task category`, from the step its task was learned at:
         `distance`, in standard deviations of a component. `level` is the number of a
         level, or `"mean"` over all.
     """
@@ -104,8 +104,8 @@ def similarity(run: Run) -> pd.DataFrame:
 
     Likeness as the backbone sees it; distances after each step.
 
-    Likeness is measured where nothing is learnt: the Euclidean distance between the two
-    categories' mean features, over normal training images and positions, as the run
+    Likeness is measured where nothing is learned: the Euclidean distance between the
+    two categories' mean features, over normal training images and positions, as the run
     takes them (whitened or raw).
 
     Args:

@@ -106,11 +106,11 @@ def plot_center_drift(
     level: str = "mean",
     **kwargs: Any,
 ) -> Axes:
-    """Drift of each center since its task was learnt, one line a category.
+    """Drift of each center since its task was learned, one line a category.
 
     A line has its task's colour.
 
-    How to read it: lines begin at 0 where a task is learnt. Compare their height with
+    How to read it: lines begin at 0 where a task is learned. Compare their height with
     the distances between centers.
 
     Args:
@@ -137,7 +137,7 @@ def plot_center_drift(
     ax.set_xticks(steps, [str(step + 1) for step in steps])
     ax.set(
         xlabel="after learning task",
-        ylabel="distance from where it was learnt",
+        ylabel="distance from where it was learned",
         ylim=(0, None),
     )
     legend_beside(ax, fontsize=14)
@@ -160,7 +160,7 @@ def plot_similarity(
     """Likeness of categories against closeness of their centers, pair by pair.
 
     How to read it: if looks decided who becomes a neighbour, the cloud would rise from
-    left to right. Pairs learnt in the same task are in its colour, pairs of different
+    left to right. Pairs learned in the same task are in its colour, pairs of different
     tasks grey; the title holds Spearman's correlation and its interval.
 
     Args:

@@ -45,7 +45,7 @@ def summarise_centers(
     sentences = [
         _apart(of_one_strategy(pairs, level)),
         f"Centers of earlier tasks have moved by {moved:.2f} on average "
-        "since they were learnt",
+        "since they were learned",
         _alike(nearest_centers(pairs, level=level)),
         _correlated(similarity_correlations(pairs, level=level)),
     ]

@@ -24,7 +24,7 @@ def roc_points(
     part: str = "product",
     given: str = "category",
 ) -> pd.DataFrame:
-    """Points of ROC and precision-recall curves, when learnt and under the last model.
+    """Points of ROC and precision-recall curves, when learned and under the last model.
 
     Several categories are pooled by rank: each image's score is replaced by the share
     of its category's normal images that score lower, so that no category's scale
@@ -102,7 +102,7 @@ def routes(
 
     Args:
         scores: A table of `image_scores` with `given=None`, of one strategy.
-        step: Index of the last task learnt; the last by default.
+        step: Index of the last task learned; the last by default.
         part: Score part.
 
     Returns:
@@ -129,7 +129,7 @@ def thresholds(
 
     Returns:
         One row per `task category`, means over runs: the `threshold` with the largest
-        F1 when the task was learnt, that F1 (`learnt`), the F1 of the same threshold
+        F1 when the task was learned, that F1 (`learnt`), the F1 of the same threshold
         under the last model (`kept`), its share of false alarms there (`false_alarms`),
         and the largest F1 that a new threshold would reach (`last`).
     """
@@ -154,7 +154,7 @@ def thresholds(
 def _first_and_last(
     scores: pd.DataFrame, category: str | None, part: str, given: str
 ) -> pd.DataFrame:
-    """Scores of each category when learnt and under the last model, as `when`."""
+    """Scores of each category when learned and under the last model, as `when`."""
     where = {} if category is None else {"category": category}
     rows = chosen(scores, part=part, given=given, **where)
     refuse_strategies(rows)

@@ -104,7 +104,7 @@ def pixel_wins(
     Args:
         run: One run, or many.
         part: Score part.
-        steps: Indices of the last task learnt; all by default.
+        steps: Indices of the last task learned; all by default.
         scoring: How to make the maps, under the true class.
 
     Returns:
@@ -147,7 +147,7 @@ def forgetting_table(
     scoring: Scoring = Scoring(),
     resampling: Resampling = Resampling(n_resamples=2000),
 ) -> pd.DataFrame:
-    """Signed change of each task since it was learnt.
+    """Signed change of each task since it was learned.
 
     With a paired bootstrap interval.
 
@@ -198,7 +198,7 @@ def _mean_over_runs(per_run: list[np.ndarray]) -> np.ndarray:
 def _image_resamples(
     run: Run, part: str, scoring: Scoring, n_resamples: int
 ) -> np.ndarray:
-    """Image AUROC when learnt and at the end, resampled.
+    """Image AUROC when learned and at the end, resampled.
 
     (tasks, 2, 1 + n_resamples).
 

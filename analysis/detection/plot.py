@@ -16,12 +16,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.rows import alike, first_and_last, matching, of_tables
+from analysis.rows import alike, chosen, first_and_last, matching, of_tables
 from analysis.style import (
     LABELS,
     MARKERS,
     SEQUENTIAL,
     dotted_line,
+    label_of,
     legend_beside,
     readable_digits,
     task_color,
@@ -38,7 +39,7 @@ def plot_matrix(
 ) -> Axes:
     """Heatmap of R[t, j], the metric on task j after learning task t.
 
-    How to read it: go down a column. The diagonal is a task just learnt; what fades
+    How to read it: go down a column. The diagonal is a task just learned; what fades
     below it was lost since. Cells left white are tasks without a center yet.
 
     Args:
@@ -91,7 +92,7 @@ def plot_task_curves(
 
     The band spans the seeds where there are several.
 
-    How to read it: each line begins where its task is learnt. A line that falls is
+    How to read it: each line begins where its task is learned. A line that falls is
     forgetting; the short bar at the right end is what joint training reaches on that
     task.
 
@@ -171,7 +172,7 @@ def _joint_bars(ax: Axes, rows: pd.DataFrame, right: float) -> None:
 def plot_forgetting(
     table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
 ) -> Axes:
-    """Change of each task since it was learnt, with its interval.
+    """Change of each task since it was learned, with its interval.
 
     How to read it: a point left of 0 is a loss; where the bar crosses 0, the test
     images cannot tell it from none.
@@ -203,7 +204,7 @@ def plot_forgetting(
     dotted_line(ax, x=0)
     ax.set_yticks(range(len(table)), labels)
     ax.set(
-        xlabel="change since learnt (negative: loss), 95 % interval",
+        xlabel="change since learned (negative: loss), 95 % interval",
         ylim=(len(table) - 0.5, -0.5),
     )
     return ax
@@ -233,7 +234,7 @@ def plot_strategies(
         **kwargs: For `seaborn.swarmplot`.
     """
     ax = ax or plt.gca()
-    rows = _select(evaluated, metric, part, given)
+    rows = chosen(evaluated, metric=metric, part=part, given=given)
     final = matching(first_and_last(rows), when="last")
     keys = ["strategy", "task", "category"]
     means = final.groupby(keys, sort=False)["value"].mean().reset_index()
@@ -253,6 +254,7 @@ def plot_strategies(
         ax=ax,
         **look,
     )
+    ax.set_xticks(range(len(strategies)), list(map(label_of, strategies)))
     for x, name in enumerate(strategies):
         _mean_bar(ax, x, matching(means, strategy=name)["value"].mean())
     dotted_line(ax, y=0.5)
@@ -307,28 +309,13 @@ def plot_losses(
     return ax
 
 
-def _select(
-    evaluated: pd.DataFrame,
-    metric: str,
-    part: str,
-    given: str,
-) -> pd.DataFrame:
-    rows = matching(evaluated, metric=metric, part=part, given=given)
-    if rows.empty:
-        raise ValueError(
-            f"Expected rows with metric={metric!r}, part={part!r}, given={given!r}; "
-            "got none in the table."
-        )
-    return rows
-
-
 def _task_means(
     evaluated: pd.DataFrame,
     metric: str,
     part: str,
     given: str,
 ) -> pd.DataFrame:
-    rows = _select(evaluated, metric, part, given)
+    rows = chosen(evaluated, metric=metric, part=part, given=given)
     means = rows.groupby(["run", "step", "task"])["value"].mean()
     return means.reset_index()
 

@@ -33,7 +33,7 @@ NORMAL = "#0072B2"
 ILL = "#D55E00"
 BEFORE = "0.55"
 AFTER = "#D55E00"
-WORDS = {"learnt": "when learnt", "last": "under the last model"}
+WORDS = {"learnt": "when learned", "last": "under the last model"}
 
 
 @alike
@@ -56,7 +56,7 @@ def plot_scores(
         scores: A table of `image_scores`, of one strategy.
         category: Its name.
         ax: Where to draw; new axes by default.
-        step: Index of the last task learnt; the last by default.
+        step: Index of the last task learned; the last by default.
         part: Score part.
         given: `"category"` or `"None"`.
         **kwargs: For `seaborn.histplot`.
@@ -91,7 +91,7 @@ def plot_scores(
 def plot_roc(
     points: pd.DataFrame, *, ax: Axes | None = None, kind: str = "roc", **kwargs: Any
 ) -> Axes:
-    """ROC or precision-recall curve, when learnt and under the last model.
+    """ROC or precision-recall curve, when learned and under the last model.
 
     How to read it: the gap between the lines is what was lost, at every threshold. On
     the diagonal of the ROC a score says nothing.
@@ -133,7 +133,7 @@ def plot_defects(
     most: int = 16,
     **kwargs: Any,
 ) -> Axes:
-    """AUROC of each kind of defect, when learnt and under the last model.
+    """AUROC of each kind of defect, when learned and under the last model.
 
     How to read it: an arrow to the left is a kind of defect that was lost. Kinds that
     lost most stand above.
@@ -158,7 +158,7 @@ def plot_defects(
     ax.set(
         xlim=(-0.02, 1.02),
         ylim=(len(rows) - 0.5, -0.5),
-        xlabel="image AUROC, from when learnt to the last model",
+        xlabel="image AUROC, from when learned to the last model",
     )
     return ax
 
@@ -204,7 +204,7 @@ def plot_categories(
 ) -> Axes:
     """Metric of each category after every task, a mean over runs.
 
-    How to read it: go along a row; it begins where the category is learnt. What falls
+    How to read it: go along a row; it begins where the category is learned. What falls
     at once was overwritten by the next task, what fades step by step by all of them.
 
     Args:
@@ -248,7 +248,7 @@ def plot_categories(
 def plot_thresholds(
     table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
 ) -> Axes:
-    """F1 of each category: best when learnt, by that threshold later, best later.
+    """F1 of each category: best when learned, by that threshold later, best later.
 
     How to read it: from the hollow to the filled point is what a plant that keeps its
     threshold loses; from there to the bar, what a new threshold would bring back.
@@ -269,7 +269,7 @@ def plot_thresholds(
     ax.scatter(table["kept"], y, facecolors=colors, edgecolors=colors, **look)
     ax.scatter(table["last"], y, marker="|", color=colors, s=420, linewidths=3)
     for words, shown in (
-        ("when learnt", {"marker": "o", "facecolors": "white", "s": 110}),
+        ("when learned", {"marker": "o", "facecolors": "white", "s": 110}),
         ("same threshold,\nlast model", {"marker": "o", "s": 110}),
         ("new threshold,\nlast model", {"marker": "|", "s": 420}),
     ):

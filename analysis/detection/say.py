@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.detection.conclude import final_means, summary
 from analysis.intervals import interval_of, seed_interval
 from analysis.rows import alike
+from analysis.words import label_of
 
 
 @alike
@@ -37,13 +38,13 @@ def _final_means(evaluated: pd.DataFrame, metric: str) -> str:
     named = []
     for strategy, values in rows.groupby("strategy", sort=False)["final_mean"]:
         mean = seed_interval(values).value
-        named.append(f"`{strategy}` {mean:.3f}")
+        named.append(f"{label_of(strategy)} {mean:.3f}")
     return ", ".join(named)
 
 
 def _with_intervals(scores: pd.DataFrame) -> str:
     rows = final_means(scores).itertuples()
-    named = [f"`{row.strategy}` {interval_of(row)!r}" for row in rows]
+    named = [f"{label_of(row.strategy)} {interval_of(row)!r}" for row in rows]
     return f"{', '.join(named)} (intervals over test images)"
 
 
@@ -51,7 +52,7 @@ def _with_intervals(scores: pd.DataFrame) -> str:
 def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:
     """Sentence on how much was lost, from two tables of `forgetting_table`."""
     sentences = [_lost("image", image), _lost("pixel", pixel)]
-    return f"Since they were learnt, {'; '.join(sentences)}."
+    return f"Since they were learned, {'; '.join(sentences)}."
 
 
 def _lost(name: str, table: pd.DataFrame) -> str:

@@ -82,8 +82,8 @@ def measure_embedding(
     Returns:
         One row per step and point: `step task category label image cell known level
         method space x y`. `label` is normal, anomalous (a cell of the grid that a
-        defect overlaps) or center; `known` says whether the category has been learnt.
-        Categories not yet learnt go through the flow like all others.
+        defect overlaps) or center; `known` says whether the category has been learned.
+        Categories not yet learned go through the flow like all others.
     """
     embed = METHODS[method]
     patches, slices = _follow(run, space, level, n_patches, random_state)
@@ -134,7 +134,7 @@ def latent_facts(
 
     Returns:
         One row per `step task`, NaN where there is no center or no step before: `known`
-        (whether the task has been learnt), `purity` (share of the k nearest normal
+        (whether the task has been learned), `purity` (share of the k nearest normal
         patches that are of the patch's own category, for normal patches), `own_center`
         (share of normal patches whose nearest center is their own), `normal_distance`
         and `anomalous_distance` (mean distance of patches to their own center),

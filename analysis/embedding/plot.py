@@ -38,7 +38,7 @@ def plot_embedding(
 
     Colour is the task, marker the category within it.
 
-    How to read it: anomalous patches are hollow, centers are stars, tasks not learnt
+    How to read it: anomalous patches are hollow, centers are stars, tasks not learned
     yet are faint. Look at who is among whom; do not measure distances. Panels of one
     table share their frame.
 

@@ -29,7 +29,7 @@ def _neighbours(begin: pd.Series, end: pd.Series) -> str:
     return (
         f"In the full-dimensional space, {begin['purity']:.0%} of the neighbours of "
         "the first task's normal patches were of their own category when it had been "
-        f"learnt and {end['purity']:.0%} after the last step; the nearest center was "
+        f"learned and {end['purity']:.0%} after the last step; the nearest center was "
         f"their own for {begin['own_center']:.0%} and {end['own_center']:.0%}"
     )
 

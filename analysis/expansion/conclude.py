@@ -128,7 +128,7 @@ def expansion_table(
     placement: str = "tile",
     part: str = "product",
 ) -> pd.DataFrame:
-    """AUROC of the first task's categories, just learnt and expanded.
+    """AUROC of the first task's categories, just learned and expanded.
 
     The table has the slides' form, and means over runs.
 

@@ -32,7 +32,7 @@ def measure_expansion(
     entropy: Sequence[str] = ENTROPIES,
     scoring: Scoring = Scoring(),
 ) -> pd.DataFrame:
-    """First task just learnt, and after centers of later tasks are added.
+    """First task just learned, and after centers of later tasks are added.
 
     Nothing is trained.
 

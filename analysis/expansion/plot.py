@@ -181,8 +181,8 @@ def plot_stages(
 ) -> Axes:
     """AUROC of each category from stage to stage, in the slides' form.
 
-    How to read it: the hollow point is the category just learnt; the length of its line
-    is what the stages change.
+    How to read it: the hollow point is the category just learned; the length of its
+    line is what the stages change.
 
     Args:
         table: `stage category` and a column of the metric, stages in order, three at

@@ -48,7 +48,7 @@ def ledger_states(family: str) -> dict[str, State]:
     takes the classes that came later out of the competition, `restored` also has the
     old centers, and `realigned` has centers refitted to the new flow. `refitted` is
     what the same refit makes of the old flow, and `control` what it makes of a flow
-    that learnt nothing.
+    that learned nothing.
     """
     return {
         "learned": ("old", "old", "old"),
@@ -76,7 +76,7 @@ def ledger_split(values: Mapping[str, Value]) -> dict[str, Value]:
 
     Returns:
         The terms and their sum `drop`. With a control also `beyond`, how far the refit
-        of the new flow exceeds that of a flow that learnt nothing, and `reminded`, the
+        of the new flow exceeds that of a flow that learned nothing, and `reminded`, the
         part of alignment that lies above the control.
 
     Example:
@@ -112,7 +112,7 @@ def spurious_share(
 
     (confusion + center drift + alignment) / drop. It is an upper bound on what was
     kept, since a refit teaches as well as it reminds: with `alignment="reminded"` only
-    what lies above the refit of a flow that learnt nothing counts, which is a lower
+    what lies above the refit of a flow that learned nothing counts, which is a lower
     bound; with None no refit counts at all.
     """
     refit = terms[alignment] if alignment else 0.0
@@ -200,7 +200,7 @@ def judge(
         drop: How far the metric fell.
         share: Its `spurious_share`.
         without_refit: The share of confusion and center drift alone.
-        beyond: How far the refit exceeds that of a flow that learnt nothing.
+        beyond: How far the refit exceeds that of a flow that learned nothing.
         regained: What few training steps give back (of `recovery_changes`), where that
             was tried.
         saved: How far they run ahead of a model that never learned (of `savings`),

@@ -50,7 +50,7 @@ def ledger_terms(
     digit. `confusion` comes back when later classes leave the competition, `center
     drift` with the old centers, `alignment` with centers refitted to the new flow (less
     what the same refit does to the old one), the `residual` with none of these.
-    `beyond` is how far that refit exceeds the one of a flow that learnt nothing: at 0
+    `beyond` is how far that refit exceeds the one of a flow that learned nothing: at 0
     or below, the refit taught and did not remind.
 
     Args:
@@ -90,7 +90,7 @@ def ledger_shares(
 
     How to read it: `spurious_share` is an upper bound on what the flow kept, since a
     refit also teaches. A lower bound is `reminded_share`, which counts of the refit
-    only what lies above that of a flow that learnt nothing. Between the two, the
+    only what lies above that of a flow that learned nothing. Between the two, the
     measurement cannot tell. NaN where the interval of the drop holds 0: of nothing
     there is no share.
 

@@ -67,7 +67,7 @@ def latents_rotated(model: FlowModel, *, seed: int = 0) -> FlowModel:
 def blocks_reset(model: FlowModel, *, seed: int = 0) -> FlowModel:
     """Every coupling block as it was before training.
 
-    All that the flow had learnt is gone, the centers stay.
+    All that the flow had learned is gone, the centers stay.
     """
     model = copy.deepcopy(model)
     untrained = FlowModel(
@@ -133,7 +133,7 @@ def planted(
 
     Args:
         run: One run, or many.
-        step: Whose model is harmed: index of the last task learnt.
+        step: Whose model is harmed: index of the last task learned.
         illness: Names in `ILLNESSES`.
         family: As in `measure_ledger`.
         seed: Seeds the harm.

@@ -55,9 +55,9 @@ def measure_ledger(
 
     Args:
         run: One run, or many, that learn task after task and keep their centers.
-        after: The step that is diagnosed: index of the last task learnt, or counted
+        after: The step that is diagnosed: index of the last task learned, or counted
             from the end.
-        tasks: Which tasks; every one learnt before that step by default.
+        tasks: Which tasks; every one learned before that step by default.
         family: How refitted centers are fitted, names in
             `cl_flow.align.refits.FAMILIES`.
         scoring: How to score and measure; None in `given` routes among what competes.
@@ -67,7 +67,7 @@ def measure_ledger(
     Returns:
         One row per `step task category given flow centers mask metric part`, with its
         `value` and, for image metrics, the `labels` and `scores` of the images. `flow`
-        is `old` (when the task had just been learnt), `new`, or `untrained`; `centers`
+        is `old` (when the task had just been learned), `new`, or `untrained`; `centers`
         and `mask` are `old` or `new`, `centers` also the family of a refit.
     """
     after = run[after].step
@@ -95,16 +95,16 @@ def measure_ledger(
 
 
 def learnt_before(run: Run, after: int, tasks: Sequence[int] | None) -> dict[int, int]:
-    """Step at which each task was learnt.
+    """Step at which each task was learned.
 
     Args:
         run: The run.
-        after: Index of the last task learnt.
-        tasks: Which tasks; those learnt before `after` by default.
+        after: Index of the last task learned.
+        tasks: Which tasks; those learned before `after` by default.
 
     Raises:
         ValueError: A task that the model at `after` does not know; or no task was
-            learnt earlier.
+            learned earlier.
     """
     known = [set(run[step].categories) for step in range(after + 1)]
     learnt = {
@@ -140,7 +140,7 @@ def counterfactuals(
     """Ledger of any two models: what one was and what it became.
 
     Args:
-        old: The model when it had just learnt the categories.
+        old: The model when it had just learned the categories.
         new: What became of it.
         features: Images of every class of either model.
         categories: Those to test on; of the old model.

@@ -38,7 +38,7 @@ def transport(
 ) -> pd.DataFrame:
     r"""Effect of $\Phi = f_T \circ f_j^{-1}$ on each class's latents.
 
-    Those that it had when it was learnt.
+    Those that it had when it was learned.
 
     A patch keeps its backbone features, so Φ is exact. From `images` old and new
     latents come of normal training images; from the `mixture` no image is needed:

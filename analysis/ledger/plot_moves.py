@@ -132,7 +132,7 @@ def plot_volume(
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
-    """Change of log p of normal patches since they were learnt.
+    """Change of log p of normal patches since they were learned.
 
     It is split into the mixture's part and the volume's.
 

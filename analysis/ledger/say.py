@@ -12,6 +12,7 @@ from analysis.ledger.attribution import TERMS, Verdict, judge
 from analysis.ledger.conclude import ledger_shares, ledger_terms
 from analysis.recovery.conclude import recovery_changes, savings
 from analysis.rows import alike, chosen, matching
+from analysis.words import counted
 
 # What training told -> its words.
 TRAINING = {
@@ -80,7 +81,7 @@ def verdict(
         beyond=terms["beyond"],
         **training,
     )
-    what = "the earlier tasks" if task is None else f"task {task + 1}"
+    what = "the earlier tasks" if task is None else f"task {counted(task)}"
     numbers = [_drop(what, terms), *_refits(terms, share), *_regained(training)]
     opening = f"{judged.name.capitalize()}: {judged.because}"
     return judged._replace(sentence=f"{opening}. {'; '.join(numbers)}.")
@@ -139,7 +140,7 @@ def _drop(what: str, terms: Mapping[str, Interval]) -> str:
 
 def _refits(terms: Mapping[str, Interval], share: Interval) -> list[str]:
     sentences = [
-        f"the refit exceeds that of a flow that learnt nothing by {terms['beyond']!r}"
+        f"the refit exceeds that of a flow that learned nothing by {terms['beyond']!r}"
     ]
     # Of no drop there is no share.
     if np.isfinite(share.value):

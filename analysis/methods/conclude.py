@@ -71,7 +71,7 @@ def against_reference(rows: pd.DataFrame, against: str) -> pd.DataFrame:
 def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """`methods` as a page shows it.
 
-    One row per method, each cell `mean [low, high]`; for `.style`, LaTeX and CSV.
+    One row per method, each cell `mean [low, high]`; for `styled` and CSV.
 
     Args:
         compared: Of `methods`.

@@ -50,7 +50,7 @@ def kept_bytes(run: Run) -> float:
 
     For one that sees the past, all features.
 
-    The model itself and, while a task is learnt, a second copy of it are not counted;
+    The model itself and, while a task is learned, a second copy of it are not counted;
     NaN for a joint run, which has no second task.
     """
     if len(run.tasks) > 1 and len(run) == 1:

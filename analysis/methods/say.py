@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.intervals import Interval, interval_of
 from analysis.rows import chosen, matching, of_tables
-from analysis.style import label_of
+from analysis.words import label_of
 
 
 @of_tables
@@ -79,7 +79,7 @@ def summarise_methods(
 
 
 def _differences(image: pd.DataFrame) -> str:
-    named = [f"`{row.method}` {row.value:+.3f}" for row in image.itertuples()]
+    named = [f"{label_of(row.method)} {row.value:+.3f}" for row in image.itertuples()]
     return (
         "One seed, so no interval. Image AUROC of the last model against "
         f"fine-tuning: {', '.join(named)}."
@@ -89,22 +89,24 @@ def _differences(image: pd.DataFrame) -> str:
 def _intervals(image: pd.DataFrame) -> str:
     is_apart = (image["low"] > 0) | (image["high"] < 0)
     apart = [
-        f"`{row.method}` {interval_of(row)!r}" for row in image[is_apart].itertuples()
+        f"{label_of(row.method)} {interval_of(row)!r}"
+        for row in image[is_apart].itertuples()
     ]
     differing = ", ".join(apart) or "no method"
     text = f"Beyond the interval over seeds, {differing} differ from fine-tuning"
-    rest = _quoted(image.loc[~is_apart, "method"])
+    rest = _named(image.loc[~is_apart, "method"])
     return f"{text}; not so {rest}." if rest else f"{text}."
 
 
 def _below(methods: pd.DataFrame, detectors: pd.DataFrame) -> str:
     best = detectors.loc[detectors["value"].idxmax()]
     below = methods.loc[methods["value"] < best["value"], "method"]
-    names = _quoted(below) or "none"
+    names = _named(below) or "none"
     return (
-        f"Below `{best['method']}` ({best['value']:.3f}), which needs no flow: {names}."
+        f"Below the detector without a flow, {label_of(best['method'])} "
+        f"({best['value']:.3f}): {names}."
     )
 
 
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(map(label_of, names))

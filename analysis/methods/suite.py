@@ -23,6 +23,7 @@ from analysis.methods.conclude import methods_table
 from analysis.methods.costs import kept_bytes
 from analysis.methods.detectors import baselines
 from analysis.methods.measure import compare_methods, contrast_methods
+from analysis.pages import styled
 from analysis.source import code_digest
 from analysis.studies import Study
 from cl_flow.calls import checked
@@ -133,7 +134,7 @@ def measure_methods(plan: Study) -> Suite:
     with atomic(_folder(plan) / "methods.csv") as path:
         page.to_csv(path)
     with atomic(_folder(plan) / "methods.tex") as path:
-        path.write_text(page.to_latex(escape=True, multicolumn_format="c"))
+        path.write_text(styled(page).to_latex(), encoding="utf-8")
     return suite
 
 

@@ -25,7 +25,7 @@ def pick_images(
 
     Args:
         scores: A table of `image_scores`, of one run.
-        how: `"most forgotten"`: those that lost most since their task was learnt, of
+        how: `"most forgotten"`: those that lost most since their task was learned, of
             each category one; `"hardest"`: those that were never told from normal ones;
             `"by defect"`: of each kind of defect the image in the middle.
         n: Images, at most.
@@ -35,7 +35,7 @@ def pick_images(
 
     Returns:
         One row per image: `category defect image name learned final`, the share of its
-        category's normal test images that score lower, when its task was learnt and
+        category's normal test images that score lower, when its task was learned and
         under the last model (ties half); `name` is what `measure_maps` takes.
 
     Raises:

@@ -99,7 +99,7 @@ def measure_maps(
             for all of its test images.
         part: Score parts.
         given: `"category"`, or None to score under the likeliest class.
-        steps: Indices of the last task learnt; all by default.
+        steps: Indices of the last task learned; all by default.
         scoring: How to make the maps; its `part` and `given` are those above.
 
     Returns:

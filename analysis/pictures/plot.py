@@ -129,7 +129,7 @@ def plot_maps(
             if len(one):
                 drawn = _draw_map(ax, one.iloc[0], picture["mask"], value, scale)
             else:
-                ax.text(0.5, 0.5, "not learnt", size=13, color="0.45", ha="center")
+                ax.text(0.5, 0.5, "not learned", size=13, color="0.45", ha="center")
                 ax.axis("off")
     for ax, step in zip(axes[0, 1:], steps):
         ax.set_title(f"after task {step + 1}", size=14, loc="center")

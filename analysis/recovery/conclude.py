@@ -209,9 +209,9 @@ def recovery_table(
     shots: int | None = None,
     part: str = "product",
 ) -> pd.DataFrame:
-    """Metrics of the first task's categories: learnt, forgotten, recovered.
+    """Metrics of the first task's categories: learned, forgotten, recovered.
 
-    The table has the slides' form: just learnt, after task 2, after the few shots.
+    The table has the slides' form: just learned, after task 2, after the few shots.
 
     Args:
         recovered: A table of `recovery` from step 1.

@@ -84,7 +84,7 @@ def never_learned(run: Run, step: int) -> Iterator[Trial]:
 
 @PROBES
 def untrained(run: Run, step: int) -> Iterator[Trial]:
-    """A model that has learnt nothing, with a center for every class."""
+    """A model that has learned nothing, with a center for every class."""
     model = run[step].model(pick_device()).fresh()
     for names in run.tasks[: step + 1]:
         model.expand_(names)
@@ -149,8 +149,8 @@ def measure_recovery(
     Args:
         run: One run, or many, that learn task after task. The never-learned model is a
             run of its own, trained when it is missing.
-        after: Steps of the run to start from: index of the last task learnt, 1 or more,
-            or counted from the end.
+        after: Steps of the run to start from: index of the last task learned, 1 or
+            more, or counted from the end.
         probe: Names in `PROBES`.
         update: `"both"`, `"centers"` (the mixtures only) or `"flow"`.
         shots: Normal training images per category; the fewer are among the more.
@@ -163,7 +163,7 @@ def measure_recovery(
     Returns:
         One row per `step probe update shots n_steps task category metric part`, with
         its `value` and, for image metrics, the `labels` and `scores` of the images. The
-        probe `learned` is the first task just learnt.
+        probe `learned` is the first task just learned.
     """
     places = _places(run, after)
     scoring = scoring.sized(run.config.features.image_size)

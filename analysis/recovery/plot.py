@@ -59,13 +59,13 @@ def plot_recovery(
 
     How to read it: the gap between the forgotten model and the dashed lines is what was
     kept; where they run together the steps teach rather than remind. The thin
-    horizontal lines are the task just learnt, and the forgotten model before the first
+    horizontal lines are the task just learned, and the forgotten model before the first
     step.
 
     Args:
         curves: Of `recovery_curves`.
         ax: Where to draw; new axes by default.
-        step: After which task: index of the last one learnt.
+        step: After which task: index of the last one learned.
         update: `"both"`, `"centers"` or `"flow"`.
         shots: Images per category; the most there are by default.
         marks: Numbers of steps to mark, by the names of what they are.
@@ -85,7 +85,7 @@ def plot_recovery(
 
 def _levels(ax: Axes, learned: Iterable[float], forgotten: Iterable[float]) -> None:
     """Named horizontal lines where the steps start, and where the task was before."""
-    levels = [(value, "just learnt") for value in learned]
+    levels = [(value, "just learned") for value in learned]
     levels += [(value, "before the steps") for value in forgotten]
     # The name of the lower one hangs below it.
     sides = ("top", "bottom") if len(levels) == 2 else ("bottom",)
@@ -137,8 +137,8 @@ def plot_recovery_cost(
 ) -> Axes:
     """Image AUROC of the newest task over the same steps: what recovery costs.
 
-    How to read it: a line that falls is paid for with the newest task; the sham,
-    trained on that task's own images, shows what the steps do anyway.
+    How to read it: a line that falls is paid for with the newest task;
+    what the same steps do to it on its own images is what they do anyway.
 
     The arguments are those of `plot_recovery`.
     """

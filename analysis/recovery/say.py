@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.intervals import Interval, interval_of
 from analysis.recovery.conclude import recovery_changes, savings
 from analysis.rows import alike, matching
+from analysis.words import counted
 
 
 @alike
@@ -60,10 +61,10 @@ def _regained(
         metric="image_auroc",
     )["value"].mean()
     return (
-        f"After task {own.step + 1}, {rows['n_steps'].max()} steps on {shots} normal "
-        "images of each category of task 1 changed its mean image AUROC "
+        f"After task {counted(own.step)}, {rows['n_steps'].max()} steps on {shots} "
+        "normal images of each category of task 1 changed its mean image AUROC "
         f"by {interval_of(own, 'change')!r}, from {own.start:.3f} to {own.end:.3f} "
-        f"(just learnt: {learned:.3f})"
+        f"(just learned: {learned:.3f})"
     )
 
 
@@ -86,8 +87,8 @@ def _ahead(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _others(moved: Mapping[tuple[str, int], Any], step: int) -> Iterator[str]:
-    """Changes of what the steps did not train on, and under a sham."""
-    task = f"task {step + 1}"
+    """Changes of what the steps did not train on, and of steps on the newest task."""
+    task = f"task {counted(step)}"
     words = {
         ("held_out", 0): "a category of task 1 kept out of the steps changed by",
         ("sham", 0): f"as many steps on images of {task} instead changed task 1 by",

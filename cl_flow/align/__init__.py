@@ -1,4 +1,4 @@
-"""Mixtures learnt incrementally, and aligners of old classes.
+"""Mixtures learned incrementally, and aligners of old classes.
 
 An aligner moves a mixture after its flow has moved.
 """

@@ -39,7 +39,7 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Evidence of one level about classes learnt before.
+    """Evidence of one level about classes learned before.
 
     An aligner takes what it needs of it.
 
@@ -51,7 +51,7 @@ class Evidence:
         latents: Per class the law of its latents under the flow before the task, taken
             when they were last at hand.
         images: Latents (N, D) and class ids (N,) of the classes' own patches under the
-            flow as it is; whoever has these is an oracle, or keeps exemplars.
+            flow as it is; whoever has these has all images, or keeps exemplars.
         flow: Patches (N, D) and their grid cells (N,) to latents (N, D) under the flow
             as it is.
         inverse: Latents and cells back to patches, under the flow before the task.
@@ -97,7 +97,7 @@ Aligner = Callable[..., Mixture]
 """
 
 
-# ---- nothing, and the oracle
+# ---- nothing, and the refit
 
 
 @ALIGNERS
@@ -122,7 +122,7 @@ def refit_images(
 ) -> Mixture:
     """Every class refitted to latents of its own images.
 
-    The oracle where these are all images, else exemplars.
+    The upper bound where these are all images, else exemplars.
     """
     z, y = evidence.need("images")
     return refit(mixture, z, y, family=head, shrinkage=shrinkage)

@@ -1,6 +1,6 @@
 """Incremental mixtures as aligners.
 
-A class is learnt anew, batch by batch, from latents that stand for it.
+A class is learned anew, batch by batch, from latents that stand for it.
 """
 
 __all__ = ["headed"]

@@ -39,7 +39,7 @@ def refit(
 
     - `means`: the class moves as it is, until its main center is the mean of its
       latents;
-    - `offsets`: around that mean, offsets and weights of the components are learnt
+    - `offsets`: around that mean, offsets and weights of the components are learned
       anew;
     - `diagonal`: the components also share a diagonal covariance;
     - `full`: they share a full covariance.

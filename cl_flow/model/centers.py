@@ -19,8 +19,8 @@ Self = TypeVar("Self", bound="Centers")
 class Centers(nn.Module):
     """Centers, offsets, logits and frames of a class-conditional mixture.
 
-    Every expansion is a block of parameters of its own, so that what was learnt earlier
-    can be frozen without touching what is new. `Mixture` gives them a density.
+    Every expansion is a block of parameters of its own, so that what was learned
+    earlier can be frozen without touching what is new. `Mixture` gives them a density.
 
     Args:
         dim: Number of latent dimensions D.

@@ -20,13 +20,13 @@ class Mixture(Centers):
     $$p(z|k) = \sum_{m < M} \mathrm{softmax}(\psi_k)_m \,
       \mathcal N(z; \mu_k + \delta_{km}, I), \quad \delta_{k0} = 0.$$
 
-    Every expansion is a `Parameter` of its own, so that what was learnt earlier can be
+    Every expansion is a `Parameter` of its own, so that what was learned earlier can be
     frozen without touching what is new. A mixture starts with no classes; `expand`
     returns a larger one.
 
     A class may look at the latents through an affine *frame* of its own, $u = W_k z +
     b_k$; its density is then $p(u|k) \, |\det W_k|$. With $W_k$ the inverse root of a
-    covariance, that is a Gaussian of any shape. Frames are never learnt by gradient;
+    covariance, that is a Gaussian of any shape. Frames are never learned by gradient;
     without them nothing is computed for them.
 
     References:

@@ -83,7 +83,7 @@ def retile(
 ) -> tuple[Tensor, Tensor]:
     """HGAD's geometry for K+n classes, the old centers moved into it as well.
 
-    Everything learnt of the old ones is lost.
+    Everything learned of the old ones is lost.
     """
     k = len(old)
     rows = _tiled(k + n, old)

@@ -56,7 +56,7 @@ def learn_stream(
 
 
 def _refuse_crowd(n: int, run: Run) -> None:
-    """Refuse more classes than a placement has room for, before the first is learnt."""
+    """Refuse more classes than a placement has room for, before one is learned."""
     placement = run.config.flow.placement
     room = min(run.features.dims)
     if placement in ONE_DIMENSION_EACH and n > room:

@@ -67,7 +67,7 @@ def weights_fingerprint(features: FeatureConfig) -> str | None:
 def changed_since(
     facts: Mapping[str, Any], data: str, weights: str | None
 ) -> str | None:
-    """What a run learnt with that is no longer the same, in words; None if nothing is.
+    """What a run learned with that is no longer the same, in words; None if nothing is.
 
     What a run of before does not tell, and weights that are not here, count as the
     same.

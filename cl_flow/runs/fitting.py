@@ -44,7 +44,7 @@ def fit(
     Args:
         config: What to train.
         device: None takes the GPU when there is one.
-        overwrite: Throw away what was learnt and begin again.
+        overwrite: Throw away what was learned and begin again.
         progress: Whether to show a bar per task; or a function that is told the task's
             images after each pass over them.
         folder: Folder of all runs; the data folder's `runs` by default.
@@ -56,7 +56,7 @@ def fit(
     known = Run.find(config, folder=folder)
     if known is not None and known.is_complete and not overwrite:
         return known
-    where = pick_device(device)  # before a run is begun, or what it learnt thrown away
+    where = pick_device(device)  # before a run is begun, or what it learned thrown away
     run = Run.at(config, folder=folder) if known is None else known
     with run.lock():
         sweep(run.folder)

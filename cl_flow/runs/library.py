@@ -133,7 +133,7 @@ def describe_runs(folder: Path | None = None) -> pd.DataFrame:
         folder: Folder of all runs; the data folder's `runs` by default.
 
     Returns:
-        `run dataset strategy seed tasks complete seconds`, tasks being those learnt;
+        `run dataset strategy seed tasks complete seconds`, tasks being those learned;
         runs that this version cannot read have their name alone.
     """
     rows = []
@@ -189,7 +189,7 @@ def prunable(
 
     Args:
         tables: Cached tables of all runs.
-        unfinished: Runs that have not learnt every task.
+        unfinished: Runs that have not learned every task.
         names: Runs by their whole names.
         folder: Folder of all runs; the data folder's `runs` by default.
 

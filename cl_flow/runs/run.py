@@ -144,13 +144,13 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every task has been learnt, and its snapshot is there."""
+        """Whether every task has been learned, and its snapshot is there."""
         is_marked = (self.folder / "complete").is_file()
         return is_marked and len(self) >= max(1, len(self.facts["steps"]))
 
     @property
     def n_whole(self) -> int:
-        """Tasks learnt whose snapshots are whole, in an unbroken row."""
+        """Tasks learned whose snapshots are whole, in an unbroken row."""
         for step in range(len(self)):
             try:
                 self[step].verify()
@@ -160,7 +160,7 @@ class Run:
         return len(self)
 
     def __len__(self) -> int:
-        """Tasks learnt so far: those with a snapshot in an unbroken row."""
+        """Tasks learned so far: those with a snapshot in an unbroken row."""
         n = 0
         while self._snapshot(n).is_file():
             n += 1
@@ -171,7 +171,7 @@ class Run:
 
         Raises:
             TypeError: Not one number; `[run[step] for step in …]` takes several.
-            IndexError: No such task is learnt.
+            IndexError: No such task is learned.
         """
         n = len(self)
         step = fitted("run[step]", step, int)
@@ -192,7 +192,7 @@ class Run:
 
         Raises:
             ValueError: The training images, or the backbone's weights, are not those
-                that it learnt.
+                that it learned.
         """
         self._expect_what_it_learnt()
         return _features(self.config)
@@ -259,7 +259,7 @@ class Run:
         memory: Mapping[str, Tensor],
         seconds: float,
     ) -> None:
-        """Add one learnt task; its snapshot is written last, and makes it count."""
+        """Add one learned task; its snapshot is written last, and makes it count."""
         columns = ["step", "epoch", "level", "term", "value"]
         losses = losses.assign(step=task.index)[columns]
         if task.index:
@@ -285,7 +285,7 @@ class Run:
             path.write_text(time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
 
     def clear(self) -> None:
-        """Throw away everything learnt and every cached table; the config stays."""
+        """Throw away everything learned and every cached table; the config stays."""
         (self.folder / "complete").unlink(missing_ok=True)
         for path in sorted(self.folder.glob("step-*.safetensors"), reverse=True):
             path.unlink()
@@ -328,7 +328,7 @@ def _features(config: RunConfig) -> Features:
 
 
 def _begin(config: RunConfig, runs: Path) -> Path:
-    """Folder of a run that has learnt nothing yet."""
+    """Folder of a run that has learned nothing yet."""
     place = free_place(config, runs)
     facts = {
         "schema": SCHEMA,

@@ -31,7 +31,7 @@ class Snapshot:
 
     Args:
         path: The safetensors file.
-        step: Index of the last task learnt.
+        step: Index of the last task learned.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Strategies: how the next task is learnt.
+"""Strategies: how the next task is learned.
 
 One file each; `@STRATEGIES` enrols it.
 """

@@ -47,7 +47,7 @@ class Strategy:
         self.memory: dict[str, Tensor] = {}
 
     def arrange(self, stream: list[Task]) -> list[Task]:
-        """The tasks in the form they are learnt."""
+        """The tasks in the form they are learned."""
         return stream
 
     def grow(self, model: FlowModel, task: Task) -> FlowModel:
@@ -59,7 +59,7 @@ class Strategy:
     ) -> Features:
         """The images to train on.
 
-        `past` holds the tasks already learnt, for a strategy that `sees_past`.
+        `past` holds the tasks already learned, for a strategy that `sees_past`.
         """
         return task.features
 

@@ -1,4 +1,4 @@
-"""Cumulative training: each task is learnt with all earlier images.
+"""Cumulative training: each task is learned with all earlier images.
 
 An upper bound for replay.
 """

@@ -1,6 +1,6 @@
 """Generative replay: the old flow makes up patches of earlier classes.
 
-They are learnt with the new ones.
+They are learned with the new ones.
 """
 
 __all__ = ["GenerativeReplay"]

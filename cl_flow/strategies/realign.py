@@ -125,7 +125,7 @@ class Realign(Strategy):
         return dataclasses.replace(self.options, components=1)
 
     def _laws(self, model: FlowModel, task: Task) -> ClassLaws | None:
-        """Laws to keep of the classes just learnt."""
+        """Laws to keep of the classes just learned."""
         kind = KEPT.get(self.aligner)
         names = task.categories
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)

@@ -13,7 +13,7 @@ class Single(Strategy):
 
     It shows what each task reaches alone.
 
-    The reference for how well it was learnt in sequence.
+    The reference for how well it was learned in sequence.
     """
 
     keeps_classes = False

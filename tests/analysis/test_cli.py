@@ -91,6 +91,8 @@ def test_runs_are_fitted_listed_and_evaluated(capsys, preset, tiny):
     assert tiny.name in [row["run"] for row in listed]
     table = json.loads(said(capsys, "evaluate", tiny.name, "--json"))
     assert [row["task"] for row in table] == ["0", "1", "average"]
+    lines = said(capsys, "evaluate", tiny.name).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["1", "2", "average"]
     assert tiny.name in said(capsys, "evaluate", str(DATA / "runs" / tiny.name))
 
 

@@ -1,4 +1,4 @@
-"""Gaussian mixtures learnt incrementally: an engine, and the policies it follows."""
+"""Gaussian mixtures learned incrementally: an engine, and the policies it follows."""
 
 __all__ = [
     "Gated",

@@ -1,4 +1,4 @@
-"""Engine: a Gaussian mixture learnt from a stream under a policy.
+"""Engine: a Gaussian mixture learned from a stream under a policy.
 
 It takes one batch after another.
 """
@@ -143,7 +143,7 @@ class MixtureState:
 class Policy(Protocol):
     """Rule by which a mixture takes in a batch.
 
-    A policy is immutable: all that is learnt is in the state.
+    A policy is immutable: all that is learned is in the state.
     """
 
     def start(self, x: Tensor) -> MixtureState:

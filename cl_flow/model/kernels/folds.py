@@ -29,7 +29,7 @@ class Block(NamedTuple):
         outer_bias: Bias of the second layer (2·⌊D/2⌋,).
         scale: Parameter g of the scale s = softplus(g/2)/5 (D,).
         offset: Offset o (D,).
-        rotation: Orthogonal matrix R (D, D), not learnt.
+        rotation: Orthogonal matrix R (D, D), not learned.
     """
 
     inner: Tensor

@@ -26,7 +26,7 @@ class InvertedSamples:
     They start from where the classes lie in the latents.
 
     The law `"empirical"` is that of the class's latents, measured when the class is
-    learnt and carried along on dreamt patches afterwards; `"mixture"` is the model's
+    learned and carried along on dreamt patches afterwards; `"mixture"` is the model's
     own base density, which costs no byte, and is wrong to the degree that the latents
     do not fill it. Both are truncated: far out the inverse explodes.
 

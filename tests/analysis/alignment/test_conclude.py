@@ -76,7 +76,8 @@ def test_the_decision_rule_says_what_was_planted(none, means, full, words):
         )
     )
     text = summarise_alignment(table)
-    assert words in text and "the best aligner is `sdc` (means)" in text
+    assert words in text and "the best aligner is SDC (means)" in text
+    assert "nan" not in text
     with pytest.raises(ValueError, match="rows of none, joint and refit"):
         summarise_alignment(table[table["aligner"] != "joint"])
 

@@ -117,7 +117,7 @@ def test_every_picture_names_its_axes_and_shows_what_it_was_given(run, scores):
     assert counts == 9 and ax.get_title() == "ant, after task 1"
     ax = plot_roc(roc_points(scores), kind="pr", ax=plt.figure().gca())
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        "when learnt",
+        "when learned",
         "under the last model",
     ]
     ax = plot_defects(defect_aurocs(scores), most=4, ax=plt.figure().gca())

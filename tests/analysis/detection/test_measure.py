@@ -139,7 +139,7 @@ def test_forgetting_has_paired_intervals_around_the_change(runs, evaluated):
         assert frame.loc[0, "categories"] == "ant, bee, cat"
     image = forgetting_table(runs["finetune"], resampling=Resampling(n_resamples=50))
     assert image.loc[0, "change"] == pytest.approx(R[1, 0] - R[0, 0], abs=0.2)
-    assert "Since they were learnt, image AUROC changed by" in summarise_forgetting(
+    assert "Since they were learned, image AUROC changed by" in summarise_forgetting(
         image, image
     )
     with pytest.raises(

@@ -21,7 +21,7 @@ from analysis.style import task_color
 
 @pytest.fixture
 def evaluated() -> pd.DataFrame:
-    """Three tasks of two categories; each loses .1 a step after it is learnt."""
+    """Three tasks of two categories; each loses .1 a step after it is learned."""
     rows = []
     for t, j, i in product(range(3), range(3), range(2)):
         for metric in ("image_auroc", "pixel_auroc"):
@@ -101,7 +101,10 @@ def test_strategies_show_the_last_model_and_its_mean(evaluated):
         ignore_index=True,
     )
     ax = plot_strategies(both[(both["step"] == 2) | (both["strategy"] == "finetune")])
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["finetune", "joint"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "fine-tuning",
+        "joint training",
+    ]
     finetune = evaluated[
         (evaluated["step"] == 2) & (evaluated["metric"] == "image_auroc")
     ]["value"].mean()
@@ -162,5 +165,5 @@ def test_examples_outline_defects_in_the_colour_of_the_task():
 
 
 def test_what_is_not_in_the_table_is_named(evaluated):
-    with pytest.raises(ValueError, match="metric='aupro', part='product'"):
+    with pytest.raises(ValueError, match="metric='aupro'; there are"):
         plot_task_curves(evaluated, metric="aupro")

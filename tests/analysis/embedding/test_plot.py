@@ -19,7 +19,7 @@ LABELS = ("normal", "anomalous", "center")
 
 @pytest.fixture
 def embedded():
-    """Two tasks of two categories over three steps; the second is learnt at step 1."""
+    """Two tasks of two categories over three steps; the second is learned at step 1."""
     rows = []
     for step, task, i in product(range(3), range(2), range(2)):
         known = step >= task

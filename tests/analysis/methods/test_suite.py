@@ -83,9 +83,9 @@ def test_everything_is_trained_measured_and_kept(plan):
     assert (kept.contrasts["method"] != "finetune").all() and "x_knn" in set(
         kept.compared["method"]
     )
-    folder = DATA / "tables" / "tiny-suite"
+    (folder,) = (DATA / "tables").glob("tiny-suite-*")
     assert (
-        "gauge\\_free" in (folder / "methods.tex").read_text()
+        "gauge free" in (folder / "methods.tex").read_text()
         and "lora" in (folder / "methods.csv").read_text()
     )
     assert contrast_methods(trained)["method"].nunique() == len(trained) - 1

@@ -155,7 +155,7 @@ def test_every_image_has_a_row_and_every_step_a_column(run):
         "after task 2",
     ]
     assert "AUROC" in axes[0, 1].get_xlabel() and "ant\nblot" == axes[0, 0].get_xlabel()
-    assert axes[1, 1].texts[0].get_text() == "not learnt"
+    assert axes[1, 1].texts[0].get_text() == "not learned"
     limits = {ax.images[0].get_clim() for ax in axes[:, 1:].ravel() if ax.images}
     assert limits == {(0, 4)}
     bar = figure.axes[-1]

@@ -67,12 +67,12 @@ def test_levels_are_horizontal_lines_with_names(curves):
     }
     assert {0.95, 0.6, 0.5} <= levels
     assert {text.get_text(): text.xy[1] for text in ax.texts} == {
-        "just learnt": 0.95,
+        "just learned": 0.95,
         "before the steps": 0.6,
     }
     sides = {text.get_text(): text.get_verticalalignment() for text in ax.texts}
     assert sides == {
-        "just learnt": "bottom",
+        "just learned": "bottom",
         "before the steps": "top",
     }  # apart, however close the levels are
 
