@@ -11,8 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import cross_val_predict
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -93,6 +91,9 @@ def sampler_auc(
 
 
 def _two_sample(a: np.ndarray, b: np.ndarray, folds: int, seed: int) -> float:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import cross_val_predict
+
     x = np.concatenate([a, b])
     labels = np.repeat([1, 0], [len(a), len(b)])
     trees = HistGradientBoostingClassifier(max_iter=50, random_state=seed)
