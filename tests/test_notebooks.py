@@ -76,7 +76,7 @@ def test_it_reloads_what_is_edited_and_takes_parameters(path):
         sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells)
         == 1
     )
-    assert {"preset", "seeds"} <= papermill.inspect_notebook(str(path)).keys()
+    assert {"preset", "seeds", "style"} <= papermill.inspect_notebook(str(path)).keys()
 
 
 def test_what_the_first_cells_import_leaves_what_can_wait():
