@@ -18,6 +18,7 @@ __all__ = [
     "legend_beside",
     "readable_digits",
     "save_figure",
+    "slides_beneath",
     "task_color",
     "text_color",
 ]
@@ -25,7 +26,7 @@ __all__ = [
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,13 @@ def error_bars(rows: pd.DataFrame, name: str = "value") -> list[pd.Series]:
 def legend_beside(ax: Axes, **options: Any) -> None:
     """Draw the legend to the right of the axes."""
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
+
+
+def slides_beneath() -> AbstractContextManager[None]:
+    """Draw as on slides whatever the session leaves at matplotlib's defaults."""
+    now, default = matplotlib.rcParams, matplotlib.rcParamsDefault
+    unset = {key: value for key, value in SLIDES.items() if now[key] == default[key]}
+    return matplotlib.rc_context(unset)
 
 
 @checked
