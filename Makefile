@@ -33,8 +33,8 @@ MAKEFLAGS += $(if $(word 2,$(MAKECMDGOALS)),,-j$(JOBS))
 
 # A fixed date makes figures byte-identical. What threads need is set in cl_flow/settings.py.
 export SOURCE_DATE_EPOCH := 0
-# A bar in an executed notebook is its last line alone.
-export TQDM_MININTERVAL := 86400
+# Of a bar an executed notebook keeps the line in the end (cl_flow/progress.py).
+export TQDM_DELAY := 86400
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # ---- the environment: an active conda environment named cl_flow; any active one with USE_ACTIVE=1; else .venv

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     "cl_flow": [
         "calls",
-        "paths registry devices identity settings moved",
+        "paths registry devices identity settings moved progress",
         "data model",
         "scoring align training",
         "strategies",
@@ -56,6 +56,7 @@ OWNERS = {
     },
     "triton": {"cl_flow.model.kernels.elementwise"},
     "pooch": {"cl_flow.data.datasets.mvtec"},
+    "tqdm": {"cl_flow.progress"},
     "umap": {"analysis.embedding.layouts"},
     "os.environ": {"cl_flow.devices", "cl_flow.paths", "cl_flow.settings"},
 }

@@ -21,6 +21,7 @@ from cl_flow.align.laws import Gaussians, feature_gaussians, latent_gaussians
 from cl_flow.data.features import Features
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
+from cl_flow.progress import Bar
 from cl_flow.registry import Registry
 from cl_flow.runs.run import Run
 
@@ -67,7 +68,7 @@ def sampler_auc(
     model = run[0].model(pick_device())
     training = run.features.where(split="train", label=0)
     rows = []
-    for name in sampler:
+    for name in Bar(sampler, desc=f"sampling {run.name}", unit="sampler"):
         for category in run[0].categories:
             images = training.where(category=category)
             most = min(
