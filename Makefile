@@ -33,8 +33,6 @@ MAKEFLAGS += $(if $(word 2,$(MAKECMDGOALS)),,-j$(JOBS))
 
 # A fixed date makes figures byte-identical. What threads need is set in cl_flow/settings.py.
 export SOURCE_DATE_EPOCH := 0
-# Of a bar an executed notebook keeps the line in the end (cl_flow/progress.py).
-export TQDM_DELAY := 86400
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # ---- the environment: an active conda environment named cl_flow; any active one with USE_ACTIVE=1; else .venv
@@ -210,10 +208,11 @@ $(ASKED):
 $(COPIES):
 	@mkdir -p $(@D) && cp notebooks/$(@F) $@
 
-# Executed under another name and renamed when whole, so that what make finds is never half a notebook.
+# Executed under another name and renamed when whole, so that what make finds is never half a notebook. Of a bar it keeps the
+# line in the end (cl_flow/progress.py): none is drawn for a day.
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(ASSETS) $(ASKED) | $(READY)
 	@begun=$$(date +%s); if [ -t 1 ]; then printf '%s …\r' '$*'; fi; \
-	$(RUN) -m papermill --kernel python3 --cwd notebooks --log-output --no-progress-bar \
+	TQDM_DELAY=86400 $(RUN) -m papermill --kernel python3 --cwd notebooks --log-output --no-progress-bar \
 	  --parameters_raw preset "$$PRESET" --parameters_raw root "$$ROOT" --parameters seeds '$(SEEDS)' \
 	  $(if $(STYLES),--parameters_yaml $(STYLES)) $< $(@D)/.$(@F) >$(@D)/$*.log 2>&1 \
 	  || { echo '$* on $(TITLE) failed:'; tail -n 20 $(@D)/$*.log; \

@@ -236,6 +236,7 @@ def _laid_out_once(figure: Figure) -> Iterator[None]:
     try:
         yield
     finally:
+        # None would mean whatever rcParams say.
         figure.set_layout_engine(engine or "none")
 
 

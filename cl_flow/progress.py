@@ -16,11 +16,7 @@ SHORT_SECONDS = 0.5
 class Bar(tqdm):
     """tqdm's bar, which in the end is a line: how much was done, in what time.
 
-    What took less than half a second leaves none.
-
-    Args:
-        *args: As tqdm's.
-        **options: As tqdm's.
+    What took less than half a second leaves none. It takes what tqdm takes.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
