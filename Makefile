@@ -7,12 +7,26 @@ PRESET ?= synthetic
 SEEDS ?= 1
 JOBS ?= 2
 PYTHON ?= python3
+# Of a slide, as width:height; of analysis/slides.mplstyle, whose width figures keep.
+SIZE ?= 16:9
 METHOD_SEEDS := $(if $(filter file,$(origin SEEDS)),3,$(strip $(SEEDS)))
+COMMA := ,
 override PRESET := $(strip $(PRESET))
 override SEEDS := $(strip $(SEEDS))
 override JOBS := $(strip $(JOBS))
 ifeq ($(shell printf %s '$(JOBS)' | grep -Ex '[1-9][0-9]*'),)
   $(error Expected JOBS, how many notebooks at a time, 1 or more; got "$(JOBS)")
+endif
+override SIZE := $(strip $(SIZE))
+ifeq ($(shell printf %s '$(SIZE)' | grep -Ex '[1-9][0-9]{0,3}:[1-9][0-9]{0,3}'),)
+  $(error Expected SIZE, width and height of a slide, as in SIZE=4:3; got "$(SIZE)")
+endif
+override STYLE := $(strip $(STYLE))
+ifneq ($(STYLE),)
+  STYLE_FILE := $(shell test -f '$(STYLE)' && printf '%s/%s' "$$(cd "$$(dirname '$(STYLE)')" && pwd -P)" "$$(basename '$(STYLE)')")
+  ifeq ($(STYLE_FILE),)
+    $(error Expected STYLE, a file of matplotlib's settings, as in STYLE=my.mplstyle; got "$(STYLE)", which is no file)
+  endif
 endif
 # Of several goals, as in `make clean figures`, each waits for the one before.
 MAKEFLAGS += $(if $(word 2,$(MAKECMDGOALS)),,-j$(JOBS))
@@ -73,8 +87,13 @@ FOLDER := $(if $(ROOT),$(shell basename '$(ROOT)'))
 TITLE := $(if $(filter-out photographs,$(PRESET)),$(PRESET)$(if $(ROOT),-)$(FOLDER),$(FOLDER))
 NAME := $(shell printf %s '$(TITLE)' | tr -c 'A-Za-z0-9._-' '-')
 EXECUTED := $(DATA)/executed/$(NAME)
-# A file named after what was asked for, so that other seeds, or a folder of the same name, execute the notebooks again.
-ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell printf %s '$(PRESET):$(ROOT)' | cksum | tr ' ' '-')
+# The notebooks' parameter `style`, where it is not what stands there.
+INCHES := $(if $(filter-out 16:9,$(SIZE)),$(shell printf %s '$(SIZE)' | awk -F: '{ printf "%.2f", 12.8 * $$2 / $$1 }'))
+STYLES := $(if $(STYLE_FILE)$(INCHES),"style: [$(if $(STYLE_FILE),'$(STYLE_FILE)'$(COMMA))$(if $(INCHES),{figure.figsize: [12.8$(COMMA) $(INCHES)]})]")
+# A file named after what was asked for, so that other seeds, a folder of the same name, or another look execute the
+# notebooks again.
+ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell { printf %s '$(PRESET):$(ROOT)'$(STYLES); \
+  $(if $(STYLE_FILE),cat '$(STYLE_FILE)';) } | cksum | tr ' ' '-')
 # JOBS at a time, after the first, which prepares data, features and runs for the others.
 NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
 SOURCES := $(filter-out cl_flow/doctor.py analysis/cli.py analysis/commands.py,\
@@ -83,6 +102,8 @@ ASSETS := $(wildcard data/reference/*.csv)
 
 # The figures that README shows.
 GALLERY := 00-maps 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 05-recovery
+
+COPIES := $(patsubst notebooks/%,lab/%,$(wildcard notebooks/[0-9]*.ipynb))
 
 # ---- targets
 
@@ -95,6 +116,8 @@ help: ## List the targets and what they take
 	@echo '  ROOT=PATH          a folder of images for that preset'
 	@echo '  SEEDS=1            runs of each kind, from seed 0 up'
 	@echo '  JOBS=2             notebooks at a time, after the first one'
+	@echo '  STYLE=FILE         how figures look: settings of matplotlib, over analysis/slides.mplstyle'
+	@echo '  SIZE=16:9          width and height of a slide'
 	@echo '  USE_ACTIVE=1       use the active environment instead of .venv (a conda environment cl_flow is used anyway)'
 	@echo '  PYTHON=python3     the Python that .venv is made with'
 	@echo '  TORCH_INDEX=URL    another index for torch and torchvision, say for one CUDA version'
@@ -139,8 +162,11 @@ lowest: ## Install the lowest versions that are allowed into the active environm
 	"$(PYTHON)" -m pip install uv
 	"$(PYTHON)" -m uv pip install --system --resolution lowest-direct -e '.[dev]'
 
-lab: | $(READY) ## Open the first notebook in Jupyter Lab
-	$(RUN) -m jupyterlab notebooks/00-start-here.ipynb
+lab: $(COPIES) | $(READY) ## Open Jupyter Lab on copies of the notebooks, in lab/, which git does not see
+	@for copy in $(COPIES); do original="notebooks/$${copy#lab/}"; \
+	  if [ "$$original" -nt "$$copy" ] && ! cmp -s "$$original" "$$copy"; then \
+	    echo "$$copy is older than $$original, and kept: rename or delete it to get the new one."; fi; done
+	$(RUN) -m jupyterlab --ServerApp.root_dir='$(CURDIR)' lab/00-start-here.ipynb
 
 bench: | $(READY) ## Time what is worth timing beside what one would run instead; the table lands in data/benchmarks
 	@$(RUN) -m cl_flow bench
@@ -178,13 +204,20 @@ $(READY): pyproject.toml
 $(ASKED):
 	@mkdir -p $(@D) && rm -f $(@D)/.asked-* && touch $@
 
-# Executed under another name and renamed when whole, so that what make finds is never half a notebook.
+# Once: what somebody wrote there is kept.
+$(COPIES):
+	@mkdir -p $(@D) && cp notebooks/$(@F) $@
+
+# Executed under another name and renamed when whole, so that what make finds is never half a notebook. Of a bar it keeps the
+# line in the end (cl_flow/progress.py): none is drawn for a day.
 $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(ASSETS) $(ASKED) | $(READY)
-	@printf '\n== %s on %s\n' '$*' '$(TITLE)'
-	@$(RUN) -m papermill --kernel python3 --cwd notebooks --log-output --progress-bar \
-	  --parameters_raw preset "$$PRESET" --parameters_raw root "$$ROOT" --parameters seeds '$(SEEDS)' $< $(@D)/.$(@F) \
-	  || { echo 'The notebook up to its error: $(@D)/.$(@F)' >&2; exit 1; }
-	@mv $(@D)/.$(@F) $@
+	@begun=$$(date +%s); if [ -t 1 ]; then printf '%s …\r' '$*'; fi; \
+	TQDM_DELAY=86400 $(RUN) -m papermill --kernel python3 --cwd notebooks --log-output --no-progress-bar \
+	  --parameters_raw preset "$$PRESET" --parameters_raw root "$$ROOT" --parameters seeds '$(SEEDS)' \
+	  $(if $(STYLES),--parameters_yaml $(STYLES)) $< $(@D)/.$(@F) >$(@D)/$*.log 2>&1 \
+	  || { echo '$* on $(TITLE) failed:'; tail -n 20 $(@D)/$*.log; \
+	    echo 'The whole log: $(@D)/$*.log; the notebook up to its error: $(@D)/.$(@F)'; exit 1; } >&2; \
+	mv $(@D)/.$(@F) $@; printf '%-24s %4d s\n' '$*' $$(($$(date +%s) - begun))
 
 $(wordlist 2,$(words $(NOTEBOOKS)),$(NOTEBOOKS)): | $(firstword $(NOTEBOOKS))
 

@@ -29,6 +29,7 @@ EXAMPLES = {
     ("doctor",): "cl-flow doctor --json",
     ("bench",): "cl-flow bench --only step",
     ("gallery",): "cl-flow gallery synthetic 00-summary",
+    ("waits",): "cl-flow waits data/executed/synthetic --longer 5",
 }
 GROUPS = {"data": "Images of a preset or a folder.", "runs": "Runs on disk."}
 JSON = "print JSON, where tasks are indices from 0"
@@ -176,6 +177,12 @@ def _gallery(command: argparse.ArgumentParser) -> None:
     command.add_argument("figure", nargs="+", help="names of figures, without suffix")
 
 
+def _waits(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", help="where `make figures` left them")
+    words = "seconds from which on a cell is listed; 5 by default"
+    command.add_argument("--longer", type=float, default=5.0, help=words)
+
+
 ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
     ("data", "look"): _preset,
     ("data", "fetch"): _fetch,
@@ -188,4 +195,5 @@ ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
     ("runs", "prune"): _prune,
     ("bench",): _bench,
     ("gallery",): _gallery,
+    ("waits",): _waits,
 }

@@ -311,6 +311,31 @@ def gallery(arguments: argparse.Namespace) -> Answer:
     return Answer(paths, "\n".join(paths))
 
 
+def waits(arguments: argparse.Namespace) -> Answer:
+    """Cells of executed notebooks that one waits for."""
+    import pandas as pd
+
+    paths = sorted(Path(arguments.folder).glob("*.ipynb"))
+    if not paths:
+        raise FileNotFoundError(
+            f"Expected a folder of executed notebooks; got none in {arguments.folder}."
+        )
+    rows = [row for path in paths for row in _timed(path)]
+    table = pd.DataFrame(rows, columns=["notebook", "cell", "seconds", "begins"])
+    return Answer.of(table[table["seconds"] >= arguments.longer].round(1))
+
+
+def _timed(path: Path) -> Iterable[tuple[str, int, float, str]]:
+    """Each cell that papermill timed: where it is, its seconds, its first line."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for number, cell in enumerate(cells, 1):
+        seconds = cell["metadata"].get("papermill", {}).get("duration")
+        if seconds is not None and cell["cell_type"] == "code":
+            lines = "".join(cell["source"]).splitlines()
+            first = next((s for s in lines if s and s[0] not in "%#"), "")
+            yield path.stem, number, seconds, first[:60]
+
+
 def tell(text: str) -> None:
     """Say something while a command is at work."""
     sys.stderr.write(f"{text}\n")
@@ -333,4 +358,5 @@ COMMANDS: dict[tuple[str, ...], Callable[[argparse.Namespace], Answer]] = {
     ("doctor",): doctor,
     ("bench",): bench,
     ("gallery",): gallery,
+    ("waits",): waits,
 }

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 from analysis.metrics import image_auroc, labels_and_scores
 from cl_flow.identity import settle
@@ -236,7 +236,8 @@ def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     mean = values.mean()
     if values.size == 1:
         return Interval(float(mean), np.nan, np.nan)
-    margin = stats.t.ppf((1 + confidence) / 2, values.size - 1) * stats.sem(values)
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    margin = stdtrit(values.size - 1, (1 + confidence) / 2) * error
     return Interval(float(mean), float(mean - margin), float(mean + margin))
 
 

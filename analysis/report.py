@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -36,7 +35,7 @@ from analysis.ledger.transplants import transplant
 from analysis.pages import styled
 from analysis.rows import of_tables
 from analysis.scoring import Scoring
-from analysis.style import save_figure
+from analysis.style import save_figure, slides_beneath
 from analysis.words import counted
 from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
@@ -145,10 +144,11 @@ class Report:
         """Draw the figures, by name.
 
         They are none of pyplot's: whether a notebook shows those is left as it is.
+        Your settings of matplotlib hold; what you have not set is as on slides.
 
         `waterfall`, `categories`, `families`, `transplants`, `transport`.
         """
-        with plt.style.context("analysis.slides"):
+        with slides_beneath():
             return {
                 "waterfall": self._waterfall(),
                 "categories": self._single(plot_ledger, "categories"),
@@ -196,7 +196,7 @@ class Report:
         tables = "".join(
             _folded(HEADINGS[name], self._shown(name)) for name in HEADINGS
         )
-        with plt.style.context("analysis.slides"):
+        with slides_beneath():
             picture = _inline(self._waterfall())
         return (
             f'<div style="{THEME}"><p><b>{html.escape(self.run.name)}</b>: '

@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from analysis import metrics
 from analysis.device_metrics import of_pixels
@@ -36,6 +35,7 @@ from cl_flow.devices import pick_device
 from cl_flow.identity import settle
 from cl_flow.model.flow import FlowModel
 from cl_flow.paths import FileState, file_state
+from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 from cl_flow.scoring.scores import PARTS, Calibration, Scores, calibrate, score
 
@@ -330,7 +330,7 @@ def scored(
     side = scoring.side(run.config.features.image_size)
     features = run.features
     chosen = range(len(run)) if steps is None else [step % len(run) for step in steps]
-    for step in tqdm(chosen, desc=f"scoring {run.name}", unit="step", leave=False):
+    for step in Bar(chosen, desc=f"scoring {run.name}", unit="step"):
         tested = [
             name
             for name in run[step].categories

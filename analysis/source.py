@@ -38,14 +38,26 @@ def code_digest(module: str) -> str:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = _file_of(name)
-        if name in digests or path is None:
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        digests[name] = blake2b(ast.dump(_undocumented(tree)).encode()).hexdigest()
-        waiting += _measuring(name, imported_modules(tree, name))
+        known = None if name in digests else _own_code(name)
+        if known is not None:
+            digests[name], imported = known
+            waiting += imported
     listed = ";".join(f"{name}={digests[name]}" for name in sorted(digests))
     return blake2b(listed.encode()).hexdigest()
+
+
+@functools.cache
+def _own_code(name: str) -> tuple[str, list[str]] | None:
+    """Digest of one module's own code, and the modules that it leads to.
+
+    None where there is no such module, or no file.
+    """
+    path = _file_of(name)
+    if path is None:
+        return None
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    digest = blake2b(ast.dump(_undocumented(tree)).encode()).hexdigest()
+    return digest, _measuring(name, imported_modules(tree, name))
 
 
 def source_digest(function: Callable) -> str:

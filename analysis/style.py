@@ -20,6 +20,7 @@ __all__ = [
     "legend_beside",
     "readable_digits",
     "save_figure",
+    "slides_beneath",
     "task_color",
     "text_color",
 ]
@@ -27,7 +28,7 @@ __all__ = [
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from filelock import FileLock
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from analysis.words import LABELS, label_of
 from cl_flow.calls import checked
@@ -191,6 +193,13 @@ def legend_beside(ax: Axes, **options: Any) -> None:
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
 
 
+def slides_beneath() -> AbstractContextManager[None]:
+    """Draw as on slides whatever the session leaves at matplotlib's defaults."""
+    now, default = matplotlib.rcParams, matplotlib.rcParamsDefault
+    unset = {key: value for key, value in SLIDES.items() if now[key] == default[key]}
+    return matplotlib.rc_context(unset)
+
+
 @checked
 def save_figure(
     figure: Figure, name: str, folder: str | Path, *, facts: Mapping[str, Any]
@@ -201,7 +210,8 @@ def save_figure(
 
     The same figure and facts give the same bytes in every run. A reader sees each file
     old or new, never half, and notebooks that save into one folder at the same time
-    keep each other's entries.
+    keep each other's entries. Where the PNG looks like the one that is there, the other
+    two are not drawn again.
 
     Args:
         figure: The figure; its files are opaque white and keep their text editable,
@@ -223,13 +233,45 @@ def save_figure(
     _json(dict(facts))  # refuses before anything is written
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in UNDATED]
-    with matplotlib.rc_context(SAVING):
-        for path, (kind, metadata) in zip(paths, UNDATED.items(), strict=True):
-            with _replacing(path) as partial:
-                figure.savefig(partial, format=kind, metadata=metadata)
+    *vectors, png = paths = [folder / f"{name}.{kind}" for kind in UNDATED]
+    with matplotlib.rc_context(SAVING), _laid_out_once(figure):
+        with _replacing(png) as partial:  # renamed last: it vouches for the others
+            _write(figure, partial, "png")
+            if not (all(map(Path.exists, paths)) and _look_alike(partial, png)):
+                for path in vectors:
+                    with _replacing(path) as other:
+                        _write(figure, other, path.suffix[1:])
     _record(folder / "MANIFEST.json", name, dict(facts))
     return paths
+
+
+def _write(figure: Figure, path: Path, kind: str) -> None:
+    """Write one file; what follows is laid out as it was."""
+    figure.savefig(path, format=kind, metadata=UNDATED[kind])
+    figure.set_layout_engine("none")
+
+
+@contextmanager
+def _laid_out_once(figure: Figure) -> Iterator[None]:
+    """Give the figure its layout engine back."""
+    engine = figure.get_layout_engine()
+    try:
+        yield
+    finally:
+        # None would mean whatever rcParams say.
+        figure.set_layout_engine(engine or "none")
+
+
+def _look_alike(one: Path, other: Path) -> bool:
+    """Whether two PNGs show the same.
+
+    The layout of images is a matter of rounding: some pixels differ by 1 of 255.
+    """
+    try:
+        first, second = imread(one), imread(other)
+    except (OSError, SyntaxError):  # the latter is Pillow's, of a broken file
+        return False
+    return first.shape == second.shape and np.abs(first - second).max() < 2.5 / 255
 
 
 def _record(path: Path, name: str, facts: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ MODULES = {
     "cl_flow.datasets.visa": "cl_flow.data.datasets.visa",
     "cl_flow.features": "cl_flow.data cl_flow.data.extraction",
     "cl_flow.fit": "cl_flow.runs",
-    "cl_flow.flow": "cl_flow.model cl_flow.devices",
+    "cl_flow.flow": "cl_flow.model cl_flow.model.coupling cl_flow.devices",
     "cl_flow.images": "cl_flow.data.images",
     "cl_flow.latents": "cl_flow.scoring.latents",
     "cl_flow.losses": "cl_flow.model.losses",

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = {
     "cl_flow": [
         "calls",
-        "paths registry devices identity settings moved",
+        "paths registry devices identity settings moved progress",
         "data model",
         "scoring align training",
         "strategies",
@@ -57,6 +57,7 @@ OWNERS = {
     },
     "triton": {"cl_flow.model.kernels.elementwise"},
     "pooch": {"cl_flow.data.datasets.mvtec"},
+    "tqdm": {"cl_flow.progress"},
     "umap": {"analysis.embedding.layouts"},
     "os.environ": {"cl_flow.devices", "cl_flow.paths", "cl_flow.settings"},
 }
@@ -118,12 +119,14 @@ each_module = pytest.mark.parametrize("name", MODULES)
 
 def imports(name: str, tree: ast.Module) -> set[str]:
     """Dotted names of what a module imports: `from a import b` is `a.b` where that is
-    one of our modules, else `a`.
+    one of our modules, else `a`. What `lazy_loader.load` names counts.
     """
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Call) and dotted(node.func) == "lazy_loader.load":
+            found |= {ast.literal_eval(node.args[0])}
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(name, node)
             found |= {
@@ -356,6 +359,7 @@ def test_no_module_prints_calls_cuda_or_sets_a_global_rng(name):
     (forbidden, "analysis.ledger.plot_moves", "import torch", {"torch"}),
     (forbidden, "analysis.ledger.conclude", "from cl_flow.runs.run import Run", {"cl_flow"}),
     (forbidden, "analysis.ledger.measure", "import seaborn as sns", {"seaborn"}),
+    (forbidden, "analysis.ledger.measure", "sns = lazy_loader.load('seaborn')", {"seaborn"}),
 ])  # fmt: skip
 def test_the_walk_sees_what_is_planted(check, name, source, found):
     assert check(name, ast.parse(source)) == found

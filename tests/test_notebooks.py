@@ -4,6 +4,8 @@ preset, none fails.
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -69,12 +71,33 @@ def test_it_opens_with_a_question_and_ends_with_words(path):
 @each_path
 def test_it_reloads_what_is_edited_and_takes_parameters(path):
     notebook = read(path)
-    assert "%load_ext autoreload" in code(notebook)[0].source
+    # `%load_ext` would say on a second run that it is there already.
+    assert "%reload_ext autoreload" in code(notebook)[0].source
     assert (
         sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells)
         == 1
     )
-    assert {"preset", "seeds"} <= papermill.inspect_notebook(str(path)).keys()
+    assert {"preset", "seeds", "style"} <= papermill.inspect_notebook(str(path)).keys()
+
+
+def test_what_the_first_cells_import_leaves_what_can_wait():
+    """Seconds of imports: each is taken where it is used. The last notebook is spared,
+    whose estimator is one of scikit-learn's.
+    """
+    paths = [
+        path for path in sorted(FOLDER.glob("[0-9]*.ipynb")) if "gmm" not in path.stem
+    ]
+    firsts = [ast.unparse(parsed(code(read(path))[0])) for path in paths]
+    can_wait = (
+        "FrEIA timm torchvision umap numba sklearn scipy.stats seaborn.matrix papermill"
+    )
+    ask = (
+        f"import sys; sys.exit(', '.join(sys.modules.keys() & set({can_wait.split()})))"
+    )
+    program = "\n".join([*firsts, ask])
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True)
+    assert not done.stderr.strip(), done.stderr
 
 
 @each_path

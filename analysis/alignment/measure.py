@@ -14,7 +14,6 @@ from functools import cached_property
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from analysis.alignment.conclude import ERRORS
 from analysis.experiments import table
@@ -29,6 +28,7 @@ from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.mixture import Mixture
+from cl_flow.progress import Bar
 from cl_flow.runs.fitting import fit
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import Latents, encode
@@ -102,7 +102,7 @@ def measure_alignment(
         heads = ("means",) if name in SHIFTS else head
         grid += [(name, which) for which in heads]
     title = f"aligning {run.name}"
-    for name, which in tqdm(grid, desc=title, unit="aligner", leave=False):
+    for name, which in Bar(grid, desc=title, unit="aligner"):
         begun = time.perf_counter()
         mixtures, n_bytes = bench.aligned(name, which)
         seconds = time.perf_counter() - begun

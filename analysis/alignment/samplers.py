@@ -11,8 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import cross_val_predict
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -25,6 +23,7 @@ from cl_flow.data.features import Features
 from cl_flow.data.patches import PatchPool
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
+from cl_flow.progress import Bar
 from cl_flow.registry import Registry
 from cl_flow.runs.run import Run
 
@@ -74,7 +73,7 @@ def sampler_auc(
     model = run[0].model(pick_device())
     training = run.features.where(split="train", label=0)
     rows = []
-    for name in sampler:
+    for name in Bar(sampler, desc=f"sampling {run.name}", unit="sampler"):
         for category in run[0].categories:
             images = training.where(category=category)
             most = min(
@@ -98,6 +97,9 @@ def sampler_auc(
 
 
 def _two_sample(a: np.ndarray, b: np.ndarray, folds: int, seed: int) -> float:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import cross_val_predict
+
     x = np.concatenate([a, b])
     labels = np.repeat([1, 0], [len(a), len(b)])
     trees = HistGradientBoostingClassifier(max_iter=50, random_state=seed)

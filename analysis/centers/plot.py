@@ -5,10 +5,10 @@ __all__ = ["plot_center_distances", "plot_center_drift", "plot_similarity"]
 from collections.abc import Mapping
 from typing import Any
 
+import lazy_loader
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -21,6 +21,8 @@ from analysis.style import (
     task_color,
     text_color,
 )
+
+sns = lazy_loader.load("seaborn")
 
 # Of pairs whose categories belong to different tasks.
 APART_COLOR = "0.75"

@@ -10,10 +10,10 @@ __all__ = [
 
 from typing import Any
 
+import lazy_loader
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 
 from analysis.rows import alike, chosen, first_and_last, matching, of_tables
@@ -27,6 +27,8 @@ from analysis.style import (
     readable_digits,
     task_color,
 )
+
+sns = lazy_loader.load("seaborn")
 
 
 @of_tables

@@ -11,10 +11,10 @@ __all__ = [
 
 from typing import Any
 
+import lazy_loader
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -28,6 +28,8 @@ from analysis.style import (
     task_color,
     text_color,
 )
+
+sns = lazy_loader.load("seaborn")
 
 NORMAL = "#0072B2"
 ILL = "#D55E00"

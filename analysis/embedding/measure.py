@@ -20,6 +20,7 @@ from analysis.scoring import true_masks
 from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread
+from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 
 SPACES = ("latents", "features")
@@ -92,9 +93,10 @@ def measure_embedding(
             f"Expected 2 ≤ n_neighbors < {len(patches)}, the number of patches; got "
             f"{n_neighbors}."
         )
-    pictures = embed(
-        slices, n_neighbors=n_neighbors, n_epochs=n_epochs, random_state=random_state
-    )
+    options = {"n_neighbors": n_neighbors, "n_epochs": n_epochs}
+    with Bar(total=1, desc=f"embedding {run.name}", unit="layout") as bar:
+        pictures = embed(slices, random_state=random_state, **options)
+        bar.update()
     rows = pd.concat(
         [_rows(run, step, patches, s.names) for step, s in enumerate(slices)],
         ignore_index=True,

@@ -18,6 +18,7 @@ from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.placement import smallest_distance
+from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import encode
 
@@ -68,7 +69,7 @@ def measure_expansion(
     # Nothing is trained: the flow stays, and so do these.
     latents = encode(run[0].model(pick_device()), images)
     frames = []
-    for place in placement:
+    for place in Bar(placement, desc=f"expanding {run.name}", unit="placement"):
         for added, model in _growing(run, place):
             distances = [smallest_distance(level.mixture.mu) for level in model.levels]
             for choice in scoring.given:

@@ -18,6 +18,7 @@ from analysis.scoring import Scoring
 from cl_flow.align.refits import FAMILIES
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
+from cl_flow.progress import Bar
 from cl_flow.registry import Registry
 from cl_flow.runs.run import Run
 
@@ -147,7 +148,7 @@ def planted(
     names = [name for name in run.tasks[task] if name in model.categories]
     scoring = scoring.sized(run.config.features.image_size)
     frames = []
-    for name in illness:
+    for name in Bar(illness, desc=f"planting in {run.name}", unit="illness"):
         ill = ILLNESSES[name](model, seed=seed)
         rows = counterfactuals(
             model, ill, run.features, names, family=family, scoring=scoring

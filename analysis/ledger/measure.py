@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from analysis.experiments import table
 from analysis.ledger.attribution import PLAYERS
@@ -27,6 +26,7 @@ from cl_flow.align.refits import FAMILIES, refit
 from cl_flow.data.features import Features, union
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
+from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import Latents, encode
 
@@ -76,7 +76,7 @@ def measure_ledger(
     frames = []
     places = learnt_before(run, after, tasks)
     title = f"ledger of {run.name}"
-    for task, step in tqdm(places.items(), desc=title, unit="task", leave=False):
+    for task, step in Bar(places.items(), desc=title, unit="task"):
         old = run[step].model(pick_device())
         for choice in scoring.given:
             rows = counterfactuals(

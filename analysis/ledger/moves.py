@@ -21,6 +21,7 @@ from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.mixture import Mixture
+from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 
 FITS = ("rigid", "affine", "class_affine")
@@ -72,7 +73,9 @@ def transport(
     after = run[after].step
     new = run[after].model(pick_device())
     rows = []
-    for task, step in learnt_before(run, after, tasks).items():
+    places = learnt_before(run, after, tasks)
+    title = f"moves of {run.name}"
+    for task, step in Bar(places.items(), desc=title, unit="task"):
         old = run[step].model(pick_device())
         for kind in source:
             if kind == "images":

@@ -8,7 +8,6 @@ __all__ = ["transplant"]
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from analysis.experiments import table
 from analysis.ledger.measure import learnt_before, refit_centers, task_images
@@ -16,6 +15,7 @@ from analysis.ledger.swaps import swap
 from analysis.scoring import Scoring, measure
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
+from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import encode
 
@@ -66,23 +66,25 @@ def transplant(
     scoring = scoring.sized(run.config.features.image_size)
     frames = []
     places = learnt_before(run, after, tasks)
-    title = f"transplants of {run.name}"
-    for task, step in tqdm(places.items(), desc=title, unit="task", leave=False):
-        names = run.tasks[task]
-        old = run[step].model(pick_device())
-        images = task_images(run.features, names, names, n_images=n_images)
-        restored = swap(swap(new, old, "mixture"), old, "mask")
-        for where, blocks, model in _hybrids(restored, old, side):
-            latents = encode(model, images)
-            for choice in centers:
-                head = model
-                if choice != "old":
-                    head = refit_centers(
-                        model, latents, names, family=choice, n_latents=n_latents
-                    )
-                rows = measure(head, latents, names, scoring=scoring)
-                hybrid = {"side": where, "blocks": blocks, "centers": choice}
-                frames.append(rows.assign(step=after, task=task, **hybrid))
+    n_hybrids = len(places) * len(side) * (new.config.n_blocks + 1)
+    with Bar(total=n_hybrids, desc=f"transplants of {run.name}", unit="hybrid") as bar:
+        for task, step in places.items():
+            names = run.tasks[task]
+            old = run[step].model(pick_device())
+            images = task_images(run.features, names, names, n_images=n_images)
+            restored = swap(swap(new, old, "mixture"), old, "mask")
+            for where, blocks, model in _hybrids(restored, old, side):
+                latents = encode(model, images)
+                for choice in centers:
+                    head = model
+                    if choice != "old":
+                        head = refit_centers(
+                            model, latents, names, family=choice, n_latents=n_latents
+                        )
+                    rows = measure(head, latents, names, scoring=scoring)
+                    hybrid = {"side": where, "blocks": blocks, "centers": choice}
+                    frames.append(rows.assign(step=after, task=task, **hybrid))
+                bar.update()
     keys = ["step", "task", "category", "side", "blocks", "centers", "metric", "part"]
     return pd.concat(frames, ignore_index=True)[[*keys, "value", "labels", "scores"]]
 

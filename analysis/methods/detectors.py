@@ -17,6 +17,7 @@ from analysis.scoring import METRICS, Scoring, true_masks
 from cl_flow.align import GaussianStats
 from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features
+from cl_flow.progress import Bar
 from cl_flow.registry import Registry
 from cl_flow.runs.run import Run
 from cl_flow.scoring.maps import anomaly_maps
@@ -131,7 +132,7 @@ def _detected(
 ) -> pd.DataFrame:
     scoring = scoring.sized(run.config.features.image_size)
     rows = []
-    for name in detector:
+    for name in Bar(detector, desc=f"baselines of {run.name}", unit="detector"):
         kept = 0
         values = []
         for task, names in enumerate(run.tasks):

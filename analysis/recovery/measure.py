@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from analysis.experiments import table
 from analysis.scoring import Scoring, measure, task_of
@@ -29,6 +28,7 @@ from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features, union
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
+from cl_flow.progress import Bar
 from cl_flow.registry import Registry
 from cl_flow.runs.config import RunConfig
 from cl_flow.runs.fitting import fit
@@ -175,7 +175,7 @@ def measure_recovery(
     ]
     grid = list(product(places, probe, update, shots))
     title = f"recovering {run.name}"
-    for step, name, what, n in tqdm(grid, desc=title, unit="curve", leave=False):
+    for step, name, what, n in Bar(grid, desc=title, unit="curve"):
         for trial in PROBES[name](run, step):
             images = few_shots(run.features, trial.taught, n, seed=seed)
             curve = _curve(run, trial, images, what, steps, lr, seed, scoring)

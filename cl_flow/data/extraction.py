@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from cl_flow.calls import checked
 from cl_flow.data.backbones import FeatureConfig, backbone_facts, load_backbone
@@ -30,6 +29,7 @@ from cl_flow.data.store import BrokenCache, checksums, open_levels, open_whole
 from cl_flow.devices import pick_device
 from cl_flow.identity import digest_of
 from cl_flow.paths import DATA, atomic, folder_name, sweep
+from cl_flow.progress import Bar
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _extract(
     done, grids, levels = _begun(folder, precision)
     saved = time.monotonic()
     paths = list(samples["image_path"])
-    bar = tqdm(
+    bar = Bar(
         total=len(paths),
         initial=done,
         desc="features",

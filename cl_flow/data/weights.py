@@ -117,6 +117,8 @@ def _digest(state: FileState) -> str:
 
 def _on_hub(backbone: str) -> tuple[str, str]:
     """Repository and file of a backbone's weights on the hub."""
+    if backbone in PACKAGES:  # as timm says, whose import takes seconds
+        return f"timm/{backbone}", "model.safetensors"
     import timm
 
     cfg: Any = timm.models.get_pretrained_cfg(backbone)

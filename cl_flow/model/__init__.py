@@ -1,7 +1,6 @@
 """The flow model: conditional couplings that end in a growing mixture."""
 
 __all__ = [
-    "Coupling",
     "FlowConfig",
     "FlowModel",
     "Frames",
@@ -20,10 +19,10 @@ __all__ = [
 ]
 
 from cl_flow.model.class_views import views
-from cl_flow.model.coupling import Coupling, Positions, encode_positions
 from cl_flow.model.flow import FlowConfig, FlowModel, Level, trainable
 from cl_flow.model.frames import Frames
 from cl_flow.model.kernels import plain_formulas
 from cl_flow.model.losses import LossConfig, hgad_losses, hgad_total
 from cl_flow.model.mixture import Mixture
 from cl_flow.model.placement import PLACEMENTS, smallest_distance
+from cl_flow.model.positions import Positions, encode_positions

@@ -1,12 +1,10 @@
 """Coupling block: an affine coupling conditional on position, then a rotation."""
 
-__all__ = ["Coupling", "Positions", "encode_positions"]
+__all__ = ["Coupling"]
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-import FrEIA.framework
 import FrEIA.modules
 import numpy as np
 import torch
@@ -15,63 +13,7 @@ from scipy.stats import special_ortho_group
 from torch import Tensor, nn
 
 from cl_flow.model.kernels import Block
-
-
-class Positions(NamedTuple):
-    """Condition of a batch: a table of codes, and which row of it each patch reads.
-
-    Args:
-        table: Position codes (S, P) of the S cells of a grid, or whatever else patches
-            are told.
-        index: Row of each patch (N,); None when the patches are whole grids, cell by
-            cell (N a multiple of S).
-    """
-
-    table: Tensor
-    index: Tensor | None = None
-
-
-def encode_positions(dim: int, height: int, width: int) -> Tensor:
-    """2-D sine/cosine code of every grid cell (height·width, dim), row by row.
-
-    The first half of the channels codes the column, the second the row, at wavelengths
-    from 2π to 10000·2π.
-
-    Raises:
-        ValueError: `dim` is no multiple of 4.
-
-    Example:
-        >>> codes = encode_positions(8, height=2, width=3)
-        >>> codes.shape
-        torch.Size([6, 8])
-        >>> codes[0]
-        tensor([0., 1., 0., 1., 0., 1., 0., 1.])
-    """
-    if dim % 4:
-        raise ValueError(
-            f"Expected a position dimension that is a multiple of 4; got {dim}."
-        )
-    half = dim // 2
-    decay = math.log(1e4) / half
-    steps = torch.arange(0.0, half, 2)
-    rates = torch.exp(steps * -decay)
-    columns = _waves(width, rates)
-    rows = _waves(height, rates)
-    parts = [
-        columns.expand(height, -1, -1),
-        rows[:, None].expand(-1, width, -1),
-    ]
-    codes = torch.cat(parts, dim=-1)
-    return codes.flatten(0, 1)
-
-
-def _waves(n: int, rates: Tensor) -> Tensor:
-    """Sine and cosine in turn (n, 2·rates) of the numbers below n."""
-    numbers = torch.arange(0.0, n)
-    angles = numbers[:, None] * rates
-    pairs = [angles.sin(), angles.cos()]
-    waves = torch.stack(pairs, dim=-1)
-    return waves.flatten(1)
+from cl_flow.model.positions import Positions
 
 
 class Coupling(FrEIA.modules.InvertibleModule):
@@ -124,6 +66,11 @@ class Coupling(FrEIA.modules.InvertibleModule):
         self.global_scale = nn.Parameter(torch.full((dim,), unit))
         self.global_offset = nn.Parameter(torch.zeros(dim))
         self.register_buffer("rotation", _rotation(dim, seed))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its `forward` is the formula, not one of a subclass."""
+        return type(self).forward is Coupling.forward
 
     def output_dims(self, input_dims: list[tuple[int]]) -> list[tuple[int]]:
         return input_dims

@@ -8,18 +8,20 @@ __all__ = ["FlowConfig", "FlowModel", "Level", "trainable"]
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import FrEIA.framework
-import FrEIA.modules
 import torch
 from torch import Tensor, nn
 
 from cl_flow.devices import seeded
 from cl_flow.identity import settle
-from cl_flow.model.coupling import Coupling, Positions, encode_positions
 from cl_flow.model.kernels import couple, pays
 from cl_flow.model.mixture import Mixture
 from cl_flow.model.placement import PLACEMENTS
+from cl_flow.model.positions import Positions, encode_positions
+
+if TYPE_CHECKING:
+    from FrEIA.framework import SequenceINN
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,7 @@ class Level(nn.Module):
             raise ValueError(f"Expected at least 2 channels to couple; got {dim}.")
         self.dim = dim
         self.grid = tuple(grid)
-        self.flow = FrEIA.framework.SequenceINN(dim)
-        for block in range(config.n_blocks):
-            self.flow.append(
-                Coupling,
-                cond=0,
-                cond_shape=(config.position_dim,),
-                hidden=config.hidden,
-                clamp=config.clamp,
-                seed=seed + block,
-            )
+        self.flow = _couplings(dim, config, seed)
         self.mixture = Mixture(dim, n_components=config.n_components)
         codes = encode_positions(config.position_dim, *grid)
         self.register_buffer("codes", codes, persistent=False)
@@ -144,8 +137,7 @@ class Level(nn.Module):
 
     def _is_plain(self) -> bool:
         """Whether no block has a `forward` of its own."""
-        plain = Coupling.forward
-        return all(type(block).forward is plain for block in self.flow)
+        return all(getattr(block, "is_plain", False) for block in self.flow)
 
     def _condition(
         self,
@@ -193,6 +185,28 @@ class Level(nn.Module):
         table = self.class_codes[:, None] + self.codes
         rows = y * n_cells + index
         return Positions(table.flatten(0, 1), rows)
+
+
+def _couplings(dim: int, config: FlowConfig, seed: int) -> "SequenceINN":
+    """Coupling blocks one after the other.
+
+    FrEIA, and with it scipy.stats, is imported once a flow is built.
+    """
+    from FrEIA.framework import SequenceINN
+
+    from cl_flow.model.coupling import Coupling
+
+    flow = SequenceINN(dim)
+    for block in range(config.n_blocks):
+        flow.append(
+            Coupling,
+            cond=0,
+            cond_shape=(config.position_dim,),
+            hidden=config.hidden,
+            clamp=config.clamp,
+            seed=seed + block,
+        )
+    return flow
 
 
 class Levels(nn.ModuleList):

@@ -12,8 +12,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
+from cl_flow.progress import Bar
 from cl_flow.runs.config import RunConfig, new_strategy
 from cl_flow.runs.run import Run
 
@@ -89,7 +89,7 @@ def watch(
     """
     total = sum(map(images_to_see, configs))
     title = f"training {len(configs)} runs"
-    with tqdm(total=total, desc=title, unit="image", smoothing=0.05) as bar:
+    with Bar(total=total, desc=title, unit="image", smoothing=0.05) as bar:
         while not all(job.done() for job in jobs):
             bar.update(done() - bar.n)
             for job in jobs:

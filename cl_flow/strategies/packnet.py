@@ -13,7 +13,6 @@ from torch.nn.utils import parametrize
 
 from cl_flow.data.features import Features
 from cl_flow.data.streams import Task
-from cl_flow.model.coupling import Coupling
 from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 
@@ -148,6 +147,8 @@ def weights(model: FlowModel) -> Iterator[tuple[str, nn.Module, str]]:
 
     Its name, the module that holds it, and its attribute there.
     """
+    from cl_flow.model.coupling import Coupling
+
     for name, module in model.named_modules():
         if isinstance(module, Coupling):
             yield f"{name}.inner_weight", module, "inner_weight"

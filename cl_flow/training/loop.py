@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from cl_flow.data.features import Features
 from cl_flow.devices import lanes
 from cl_flow.devices import threads as use_threads
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.kernels.couplings import reuse_memory
+from cl_flow.progress import Bar
 from cl_flow.training.batches import Loader, Rehearsal
 from cl_flow.training.config import TrainConfig
 from cl_flow.training.step import CapturedStep, Key, Penalty, Step
@@ -108,7 +108,7 @@ def _epochs(
         watch(0, model)
     is_told = callable(progress)
     hidden = is_told or not progress
-    with tqdm(total=n_steps, desc=title, unit="step", disable=hidden) as bar:
+    with Bar(total=n_steps, desc=title, unit="step", disable=hidden) as bar:
         for epoch, batches in enumerate(loader.epochs()):
             for step, batch in enumerate(batches, epoch * loader.steps_per_epoch):
                 lr = config.lr * _rate(step, n_steps, config)

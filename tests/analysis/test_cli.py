@@ -183,3 +183,27 @@ def test_importing_the_packages_loads_nothing_heavy():
     heavy = {"torch", "timm", "pandas", "matplotlib", "huggingface_hub", "pooch"}
     code = f"import sys, cl_flow, analysis; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_waits_are_read_from_executed_notebooks(capsys, tmp_path):
+    def cell(kind: str, source: str, seconds: float | None) -> dict:
+        timed = {} if seconds is None else {"papermill": {"duration": seconds}}
+        return {"cell_type": kind, "source": source, "metadata": timed}
+
+    cells = [
+        cell("markdown", "# Why?", 9.0),
+        cell("code", "%autoreload 2\n\nimport analysis", 7.25),
+        cell("code", "runs", 0.5),
+        cell("code", "never executed", None),
+    ]
+    assert cli.main(["waits", str(tmp_path)]) == 2
+    assert "Expected a folder of executed notebooks" in capsys.readouterr().err
+    (tmp_path / "00-one.ipynb").write_text(json.dumps({"cells": cells}))
+    (row,) = json.loads(said(capsys, "waits", str(tmp_path), "--json"))
+    assert row == {
+        "notebook": "00-one",
+        "cell": 2,
+        "seconds": 7.2,
+        "begins": "import analysis",
+    }
+    assert "runs" in said(capsys, "waits", str(tmp_path), "--longer", "0.1")

@@ -59,6 +59,17 @@ def test_figures_are_drawn_without_a_trace(report):
     ]
 
 
+def test_figures_honour_the_readers_settings_over_those_of_slides(report):
+    mine = {"figure.figsize": (8.0, 6.0), "axes.titlesize": 9.0}
+    slides = report.figures()["transplants"]
+    with plt.rc_context(mine):
+        figure = report.figures()["transplants"]
+    ax = figure.axes[0]
+    assert list(figure.get_size_inches()) == [8.0, 6.0]
+    assert ax.title.get_size() == 9.0 and ax.xaxis.label.get_size() == 22.0
+    assert list(slides.get_size_inches()) == [12.8, 7.2]
+
+
 def test_pyplot_shows_later_figures_as_it_showed_earlier_ones(report, tmp_path):
     """In a notebook the backend switches interactive mode on when it first draws."""
     for interactive in (True, False):

@@ -25,6 +25,7 @@ def digest_of(tmp_path, monkeypatch):
         (tmp_path / "planted.py").write_text(textwrap.dedent(code))
         sys.modules.pop("planted", None)
         source.code_digest.cache_clear()
+        source._own_code.cache_clear()
         return source.code_digest("planted")
 
     yield digest

@@ -174,6 +174,26 @@ def test_three_files_and_a_manifest_with_the_same_bytes_each_time(tmp_path):
     assert b"dc:date" not in first["curves.svg"]
 
 
+def test_what_looks_as_it_did_is_drawn_once(tmp_path):
+    """And the layout, which the next drawing of the notebook wants, stays."""
+    with matplotlib.rc_context({"figure.constrained_layout.use": True}):
+        drawn = figure()
+    engine = drawn.get_layout_engine()
+    paths = save_figure(drawn, "curves", tmp_path, facts=FACTS)
+    assert drawn.get_layout_engine() is engine is not None
+    before = [path.read_bytes() for path in paths]
+    paths[0].write_text("as it was"), paths[1].unlink()
+    save_figure(drawn, "curves", tmp_path, facts=FACTS)
+    assert [path.read_bytes() for path in paths] == before, "one was missing"
+    paths[0].write_text("as it was")
+    save_figure(drawn, "curves", tmp_path, facts=FACTS)
+    assert paths[0].read_text() == "as it was"
+    for other in (figure("another"), figure("− another")):
+        save_figure(other, "curves", tmp_path, facts=FACTS)
+        assert paths[0].read_text(errors="ignore").startswith("%PDF")
+        paths[0].write_text("as it was"), paths[2].write_text("no image")
+
+
 def test_another_process_gives_the_same_bytes(tmp_path):
     code = (
         "f = Figure(figsize=(3, 2)); a = f.subplots(); "

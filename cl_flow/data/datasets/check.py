@@ -11,9 +11,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from cl_flow.data.images import n_pages, read_image, read_mask
+from cl_flow.progress import Bar
 
 SHOWN = 10
 
@@ -37,7 +37,7 @@ def validate(samples: pd.DataFrame, *, progress: bool = True) -> None:
             It says how many rows are wrong, and names the first ten.
     """
     pairs = zip(samples["image_path"], samples["mask_path"], strict=True)
-    rows = tqdm(
+    rows = Bar(
         pairs,
         total=len(samples),
         desc="Opening images",

@@ -4,6 +4,8 @@ whole or not at all.
 
 import dataclasses
 import logging
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -258,3 +260,20 @@ def test_wrong_names_are_named():
         FileNotFoundError, match="file of weights; got 'nowhere.safetensors'"
     ):
         load_backbone(FeatureConfig("test_resnet", weights="nowhere.safetensors"))
+
+
+@pytest.mark.parametrize("backbone", PACKAGES)
+def test_a_package_stands_for_what_timm_has_on_the_hub(backbone):
+    cfg = timm.models.get_pretrained_cfg(backbone)
+    file = cfg.hf_hub_filename or "model.safetensors"
+    assert module._on_hub(backbone) == (cfg.hf_hub_id, file)
+
+
+def test_a_run_of_the_presets_is_found_without_timm():
+    """Whose import takes longer than all else that a notebook does to find its runs."""
+    code = (
+        "import sys; from cl_flow.data.weights import weights_here\n"
+        "weights_here('tf_efficientnet_lite0.in1k')\n"
+        "assert not {'timm', 'torchvision'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

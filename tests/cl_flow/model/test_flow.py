@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from cl_flow.model.coupling import Coupling, Positions, encode_positions
+from cl_flow.model.coupling import Coupling
 from cl_flow.model.flow import FlowConfig, FlowModel, Level, trainable
 from cl_flow.model.kernels import FusedAdam, plain_formulas
 from cl_flow.model.losses import hgad_losses, hgad_total
+from cl_flow.model.positions import Positions, encode_positions
 
 SMALL = FlowConfig(n_blocks=3, n_components=3, position_dim=8, hidden=20)
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
 from cl_flow.data.datasets.base import DATASETS
 from cl_flow.data.datasets.drawn.categories import CATEGORIES
 from cl_flow.data.datasets.drawn.drawing import VERSION, draw
 from cl_flow.data.datasets.folder import read_tree
 from cl_flow.paths import atomic
+from cl_flow.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _complete(root: Path, sizes: Sizes, *, seed: int = 0) -> None:
     if not _is_marked(root, begun, stamp):
         _check_empty(root)
         _write_json(begun, stamp)
-    for category in tqdm(CATEGORIES, desc="Drawing", unit="category"):
+    for category in Bar(CATEGORIES, desc="Drawing", unit="category"):
         for job in _jobs(category, sizes):
             _write(root / category, category, *job, seed=seed)
     _write_json(marker, stamp)

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from cl_flow.model.coupling import Coupling, Positions
+from cl_flow.model.coupling import Coupling
 from cl_flow.model.kernels import couplings
 from cl_flow.model.kernels.couplings import Block, couple, reuse_memory
+from cl_flow.model.positions import Positions
 
 pytestmark = pytest.mark.usefixtures("float64")
 
