@@ -137,7 +137,7 @@ def _gathered(signature: inspect.Signature, options: dict[str, Any]) -> dict[str
 def _cached(function: Experiment, run: Run, options: dict[str, Any]) -> pd.DataFrame:
     if not len(run):
         raise ValueError(
-            f"Expected a run with at least one task learnt; got {run!r}. "
+            f"Expected a run with at least one task learned; got {run!r}. "
             "Call fit(run.config) first."
         )
     facts = run.facts

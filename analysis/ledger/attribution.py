@@ -226,13 +226,13 @@ def _judge_refit(beyond: Interval, saved: Interval | None) -> Verdict:
         return Verdict(
             "spurious",
             "refitted centers bring most of it back, and more than in a flow that "
-            "learnt nothing",
+            "learned nothing",
         )
     if beyond.high < 0 or (saved is not None and saved.high < 0):
         return Verdict(
             "relearned",
-            "refitted centers bring most of it back, but as much in a flow that learnt "
-            "nothing",
+            "refitted centers bring most of it back, but as much in a flow that "
+            "learned nothing",
         )
     return Verdict(
         "undetermined",

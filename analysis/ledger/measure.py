@@ -120,7 +120,7 @@ def learnt_before(run: Run, after: int, tasks: Sequence[int] | None) -> dict[int
     if not chosen or not set(chosen) <= set(learnt):
         raise ValueError(
             f"Expected tasks that the model after step {after} of {run.name} knows, "
-            f"and that were learnt before it; got {chosen or 'none'}, and it knows "
+            f"and that were learned before it; got {chosen or 'none'}, and it knows "
             f"{sorted(learnt)}."
         )
     return {task: learnt[task] for task in chosen}

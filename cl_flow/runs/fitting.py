@@ -120,7 +120,7 @@ def _fit_in_processes(
         raise RuntimeError(
             "Expected training processes that live; one was ended from outside, or "
             "this is a script whose code does not stand under "
-            "`if __name__ == '__main__':`. What was learnt is kept; "
+            "`if __name__ == '__main__':`. What was learned is kept; "
             "fit_all(configs, processes=1) trains here, one after another."
         ) from error
 

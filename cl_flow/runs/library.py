@@ -62,7 +62,7 @@ def find_run(config: RunConfig, folder: Path) -> Path | None:
         warnings.warn(
             f"The training images in {config.folder}, or the weights of "
             f"{config.features.backbone}, have changed since {', '.join(changed)} "
-            "learnt them: what is asked for is another run. "
+            "learned them: what is asked for is another run. "
             "Run('path of the folder') still reads the old one.",
             stacklevel=4,
         )

@@ -230,14 +230,14 @@ class Run:
         if changed == "training images":
             learnt = sum(step["images"] for step in facts["steps"])
             raise ValueError(
-                f"Expected the training images of {self.name}, which learnt {learnt}; "
+                f"Expected the training images of {self.name}, which learned {learnt}; "
                 f"got others in {config.folder}. Put those back, or name their folder, "
                 "Run(path, root=...); fit(run.config) learns what is there now."
             )
         if changed == "weights":
             raise ValueError(
                 f"Expected the weights of {config.features.backbone} that {self.name} "
-                "learnt with; got others under their name. Put those back; "
+                "learned with; got others under their name. Put those back; "
                 "fit(run.config) learns with what is there now."
             )
 
@@ -300,14 +300,15 @@ class Run:
 
     def __repr__(self) -> str:
         state = "complete" if self.is_complete else "unfinished"
-        return f"Run({self.name}: {len(self)} tasks learnt, {state})"
+        return f"Run({self.name}: {len(self)} tasks learned, {state})"
 
     def _repr_html_(self) -> str:
         steps = pd.DataFrame(self.facts["steps"])
         table = ""
         if len(steps):
             categories = steps["categories"].map(", ".join)
-            table = steps.assign(categories=categories).to_html()
+            tasks = pd.RangeIndex(1, len(steps) + 1, name="task")
+            table = steps.assign(categories=categories).set_index(tasks).to_html()
         title = f"<b>{html.escape(repr(self))}</b>"
         place = f"<code>{html.escape(str(self.folder))}</code>"
         return f"<p>{title}<br>{place}</p>{table}"

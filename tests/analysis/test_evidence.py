@@ -110,7 +110,7 @@ def test_other_training_images_are_another_run_and_the_old_one_says_so(
         shutil.copytree(root / "ant", root / "aardvark")
     old = Run(run.folder)
     with pytest.raises(
-        ValueError, match=r"learnt 36; got others in .*fit\(run.config\)"
+        ValueError, match=r"learned 36; got others in .*fit\(run.config\)"
     ):
         _ = old.features
     assert len(old.tasks) == 2, "its tasks are those it learnt"
@@ -141,7 +141,7 @@ def test_other_weights_under_the_same_name_are_another_run(photographs, tmp_path
     run = fit(config, folder=tmp_path / "runs", progress=False)
     before = auroc(run, "image_auroc")
     save_file({name: 2 * x for name, x in state.items()}, path)
-    with pytest.raises(ValueError, match="learnt with; got others under their name"):
+    with pytest.raises(ValueError, match="learned with; got others under their name"):
         evaluate(Run(run.folder))
     with pytest.warns(UserWarning, match="have changed since"):
         again = fit(config, folder=tmp_path / "runs", progress=False)

@@ -120,5 +120,5 @@ def test_a_run_from_another_machine_gives_the_same_numbers(run, report, tiny, tm
 
 def test_what_cannot_be_diagnosed_is_named(tiny, tmp_path):
     joint = fit(tiny.replace(strategy="joint"), folder=tmp_path, progress=False)
-    with pytest.raises(ValueError, match="learnt before it; got none"):
+    with pytest.raises(ValueError, match="learned before it; got none"):
         diagnose(joint)

@@ -196,7 +196,7 @@ def test_wrong_input_is_named(runs, tiny, tmp_path):
     with pytest.raises(ValueError, match="at least one run; got none"):
         evaluate([])
     with pytest.raises(
-        ValueError, match="at least one task learnt; got Run.*unfinished"
+        ValueError, match="at least one task learned; got Run.*unfinished"
     ):
         evaluate(Run.at(tiny.replace(seed=9), folder=tmp_path))
     with pytest.raises(TypeError, match="metrics"):

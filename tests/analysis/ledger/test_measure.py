@@ -235,7 +235,7 @@ def test_the_verdict_carries_its_numbers(measured):
 
 def test_wrong_input_is_named(run, measured, config, tmp_path):
     with pytest.raises(
-        ValueError, match=r"learnt before it; got \[7\], and it knows \[0, 1\]"
+        ValueError, match=r"learned before it; got \[7\], and it knows \[0, 1\]"
     ):
         measure_ledger(run, tasks=(7,))
     with pytest.raises(ValueError, match="got none, and it knows"):
