@@ -22,6 +22,7 @@ from analysis.pictures.plot import plot_maps
 from analysis.rows import chosen
 from analysis.scoring import Scoring
 from analysis.style import LABELS, dotted_line
+from cl_flow.calls import checked
 from cl_flow.runs.run import Run
 
 SIZE = (12.8, 4.6)  # inches
@@ -32,6 +33,7 @@ IDLE_SECONDS = 0.05  # between two pictures that are drawn ahead
 State = tuple[tuple[str, object], ...]
 
 
+@checked
 def explore(
     runs: Run | Sequence[Run],
     *,

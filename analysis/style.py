@@ -8,6 +8,7 @@ marker the category within it.
 
 __all__ = [
     "DIVERGING",
+    "HALO",
     "LABELS",
     "MARKERS",
     "SEQUENTIAL",
@@ -40,6 +41,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.patheffects import withStroke
 
 from analysis.words import LABELS, label_of
 from cl_flow.calls import checked
@@ -60,6 +62,8 @@ DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
 
 NAMES = LABELS  # former name, for one release
 
+# Around text that lies on data.
+HALO = [withStroke(linewidth=4, foreground="white")]
 READABLE = 3.0  # contrast of a text or a line with what lies behind it
 SMALLEST = 12.0  # points of type on a slide
 
@@ -137,7 +141,8 @@ def readable_digits(ax: Axes) -> None:
         cell = colors[int(y) * n_columns + int(x)]
         is_light = contrast(cell, "black") > contrast(cell, "white")
         text.set(color="black" if is_light else "white")
-        text.set_size(max(SMALLEST, min(text.get_size(), room / 1.6)))
+        fitting = min(room / 1.6, room / (0.62 * len(text.get_text())))
+        text.set_size(max(SMALLEST, min(text.get_size(), fitting)))
 
 
 def byte_axis(ax: Axes, n_bytes: Iterable[float]) -> float:

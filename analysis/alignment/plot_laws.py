@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.rows import alike
+from analysis.style import HALO
 
 POSITION_LABELS = {
     "pooled": "wherever it lies",
@@ -60,6 +61,7 @@ def plot_laws(laws: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> A
                 xytext=(0, 8),
                 textcoords="offset points",
                 ha="center",
+                path_effects=HALO,
             )
     ax.set(
         xscale="log",

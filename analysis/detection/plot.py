@@ -8,6 +8,7 @@ __all__ = [
     "plot_task_curves",
 ]
 
+import textwrap
 from typing import Any
 
 import lazy_loader
@@ -26,9 +27,13 @@ from analysis.style import (
     legend_beside,
     readable_digits,
     task_color,
+    text_color,
 )
 
 sns = lazy_loader.load("seaborn")
+
+AVERAGE = "0.35"
+LONGEST = 36  # letters of a line beside an axis
 
 
 @of_tables
@@ -189,10 +194,11 @@ def plot_forgetting(
     for y, row in enumerate(table.itertuples()):
         if row.task == "average":
             labels.append("average")
-            look = {"color": "black", "marker": "D"}
+            look = {"color": AVERAGE, "marker": "D"}
         else:
             task = int(row.task)
-            labels.append(f"{task + 1}: {row.categories}")
+            name = f"{task + 1}: {row.categories}"
+            labels.append(textwrap.fill(name, LONGEST))
             look = {"color": task_color(task), "marker": MARKERS[task % len(MARKERS)]}
         error = [[row.change - row.low], [row.high - row.change]]
         ax.errorbar(
@@ -205,6 +211,8 @@ def plot_forgetting(
         )
     dotted_line(ax, x=0)
     ax.set_yticks(range(len(table)), labels)
+    for text, task in zip(ax.get_yticklabels(), table["task"]):
+        text.set_color(AVERAGE if task == "average" else text_color(int(task)))
     ax.set(
         xlabel="change since learned (negative: loss), 95 % interval",
         ylim=(len(table) - 0.5, -0.5),
@@ -305,7 +313,8 @@ def plot_losses(
         ax=ax,
         **kwargs,
     )
-    ax.set(xlabel="epoch", ylabel="mean over the epoch")
+    ax.set(xlabel="epoch (dotted: a task begins)", ylabel="mean over the epoch")
+    legend_beside(ax)
     for start in starts[1:]:
         dotted_line(ax, x=start)
     return ax

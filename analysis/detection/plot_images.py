@@ -156,6 +156,8 @@ def plot_defects(
         ax.plot(row.learnt, y, "o", ms=7, color=task_color(row.task))
     names = rows["category"] + ": " + rows["defect"].str.replace("_", " ")
     ax.set_yticks(range(len(rows)), names, size=14)
+    for text, task in zip(ax.get_yticklabels(), rows["task"]):
+        text.set_color(text_color(task))
     dotted_line(ax, x=0.5)
     ax.set(
         xlim=(-0.02, 1.02),
@@ -278,5 +280,7 @@ def plot_thresholds(
         ax.scatter([], [], color="0.3", linewidths=2.5, label=words, **shown)
     legend_beside(ax)
     ax.set_yticks(y, table["category"], size=14)
+    for text, task in zip(ax.get_yticklabels(), table["task"]):
+        text.set_color(text_color(task))
     ax.set(xlabel="F1 of images", xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5))
     return ax

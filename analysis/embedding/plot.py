@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib.patheffects
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.rows import alike, matching, step_of
-from analysis.style import MARKERS, legend_beside, task_color
+from analysis.style import HALO, MARKERS, legend_beside, task_color
 
+LEGEND_COLUMNS = 5
 SPACE_STYLES = {
     "features": {"label": "features (never move)", "facecolor": "white"},
     "latents": {"label": "latents", "facecolor": "black"},
 }
-HALO = [matplotlib.patheffects.withStroke(linewidth=4, foreground="white")]
 
 
 @alike
@@ -69,7 +68,7 @@ def plot_embedding(
         ax.scatter(points["x"], points["y"], **look)
     _frame(ax, embedded)
     _name_centers(ax, matching(rows, task=focus, label="center"))
-    ax.set(title=f"after task {step + 1}")
+    ax.set_title(f"after task {step + 1}", pad=10)
     if legend:
         legend_beside(ax, handles=_handles(embedded))
     return ax
@@ -93,9 +92,12 @@ def plot_embedding_steps(
     """
     n = embedded["step"].max() + 1
     steps = sorted({0, n // 2, n - 1}) if steps is None else steps
-    width, _ = plt.rcParams["figure.figsize"]
-    # Squares above two rows of legend.
-    figure = figure or plt.figure(figsize=(width, width / len(steps) + 1.6))
+    width, most = plt.rcParams["figure.figsize"]
+    handles = _handles(embedded)
+    # Squares above the rows of a legend.
+    n_rows = math.ceil(len(handles) / LEGEND_COLUMNS)
+    height = min(most, width / len(steps) + 0.8 + 0.4 * n_rows)
+    figure = figure or plt.figure(figsize=(width, height))
     axes = figure.subplots(1, len(steps), squeeze=False)
     for ax, step in zip(axes.flat, steps):
         plot_embedding(
@@ -105,11 +107,10 @@ def plot_embedding_steps(
             legend=False,
             **kwargs,
         )
-    handles = _handles(embedded)
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=math.ceil(len(handles) / 2),
+        ncols=LEGEND_COLUMNS,
         columnspacing=1,
     )
     return figure
@@ -241,9 +242,18 @@ def _frame(ax: Axes, embedded: pd.DataFrame) -> None:
 
 
 def _handles(embedded: pd.DataFrame) -> list[Line2D]:
-    """Entries of the legend: tasks, then what filling and shape mean."""
-    tasks = sorted(embedded["task"].unique())
-    handles = [_dot(f"task {task + 1}", color=task_color(task)) for task in tasks]
+    """Entries of the legend: categories by task, then what filling and stars mean."""
+    markers = _markers(embedded)
+    arrived = embedded[["task", "category"]].drop_duplicates()
+    arrived = arrived.sort_values("task", kind="stable")
+    handles = [
+        _dot(
+            f"{row.task + 1}: {row.category}",
+            color=task_color(row.task),
+            marker=markers[row.category],
+        )
+        for row in arrived.itertuples()
+    ]
     handles.append(_dot("normal"))
     handles.append(_dot("anomalous", markerfacecolor="white", markeredgewidth=1.5))
     if "center" in set(embedded["label"]):

@@ -66,7 +66,7 @@ def _draw_category(
         ax.imshow(row.image)
         if row.mask.any():
             ax.contour(row.mask, levels=[0.5], colors="#D81B60", linewidths=1.5)
-        ax.set_xlabel(row.defect.replace("_", " "), size=12, labelpad=2)
+        ax.set_xlabel(row.defect.replace("_", "\n"), size=12, labelpad=2)
         ax.spines[:].set(visible=True, color=color, linewidth=2)
     for ax in axes:
         ax.set(xticks=[], yticks=[])

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.rows import alike, matching
-from analysis.style import dotted_line, legend_beside, task_color
+from analysis.style import HALO, dotted_line, legend_beside, task_color
 
 # In the colour of the task whose images are trained on; models that never knew the
 # first task are grey.
@@ -104,6 +104,7 @@ def _levels(ax: Axes, learned: Iterable[float], forgotten: Iterable[float]) -> N
             ha="right",
             va=side,
             size="small",
+            path_effects=HALO,
         )
 
 
@@ -121,6 +122,7 @@ def _mark(ax: Axes, marks: Mapping[str, int]) -> None:
             rotation=90,
             size="small",
             color="0.35",
+            path_effects=HALO,
         )
 
 

@@ -162,7 +162,9 @@ def test_task_table_and_summary(evaluated):
         "joint": True,
         "single": True,
     }
-    assert "`joint`" in summarise(evaluated) and "1 seed," in summarise(evaluated)
+    assert "joint training" in summarise(evaluated) and "1 seed," in summarise(
+        evaluated
+    )
 
 
 def test_published_tables_stand_beside_ours(evaluated):

@@ -220,7 +220,7 @@ def test_a_headline_without_a_bar_is_refused_and_a_summary_goes_without(detected
     columns = ["method", "metric", "value", "low", "high", "seeds"]
     rows = [("ewc", "image_auroc", 0.1, 0.05, 0.15, 3)]
     told = summarise_methods(alone, pd.DataFrame(rows, columns=columns))
-    assert told.startswith("Beyond the interval over seeds, `ewc`")
+    assert told.startswith("Beyond the interval over seeds, EWC")
 
 
 def test_the_page_has_a_row_per_method(compared, tmp_path):

@@ -253,7 +253,7 @@ def test_validate_shows_progress_when_asked(tree, capsys):
     validate(folder(tree), progress=False)
     assert capsys.readouterr().err == ""
     validate(folder(tree))
-    assert "12/12" in capsys.readouterr().err
+    assert "/12 [" in capsys.readouterr().err
 
 
 def test_real_photographs(shared):
