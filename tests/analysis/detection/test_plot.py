@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from analysis.detection.plot import (
+    AVERAGE,
     plot_forgetting,
     plot_losses,
     plot_matrix,
@@ -16,7 +17,7 @@ from analysis.detection.plot import (
     plot_task_curves,
 )
 from analysis.pictures.plot import plot_examples
-from analysis.style import task_color
+from analysis.style import task_color, text_color
 
 
 @pytest.fixture
@@ -90,7 +91,9 @@ def test_forgetting_draws_an_interval_per_task():
     assert (
         to_hex(ax.containers[0].lines[0].get_color()).upper() == task_color(0).upper()
     )
-    assert to_hex(ax.containers[2].lines[0].get_color()) == "#000000"
+    assert ax.get_yticklabels()[0].get_color() == text_color(0)
+    average = ax.containers[2].lines[0].get_color()
+    assert average == ax.get_yticklabels()[2].get_color() == AVERAGE
     (segment,) = ax.containers[0].lines[2][0].get_segments()
     np.testing.assert_allclose(segment[:, 0], [-0.3, -0.1])
 
@@ -156,7 +159,7 @@ def test_examples_outline_defects_in_the_colour_of_the_task():
         per_category=3,
     )
     shown = [ax for ax in figure.axes if ax.get_visible()]
-    assert [ax.get_xlabel() for ax in shown] == ["good", "bent part"] * 2
+    assert [ax.get_xlabel() for ax in shown] == ["good", "bent\npart"] * 2
     assert [len(ax.collections) for ax in shown] == [0, 1] * 2
     assert (
         to_hex(shown[2].spines["left"].get_edgecolor()).upper() == task_color(1).upper()

@@ -111,7 +111,9 @@ def test_steps_share_their_frame_and_one_legend(embedded):
     assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
     assert all(ax.get_legend() is None for ax in figure.axes)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert words == ["task 1", "task 2", "normal", "anomalous", "center"]
+    arrived = embedded[["task", "category"]].drop_duplicates().sort_values("task")
+    names = [f"{row.task + 1}: {row.category}" for row in arrived.itertuples()]
+    assert words == [*names, "normal", "anomalous", "center"]
     assert len(plot_embedding_steps(embedded, steps=[2]).axes) == 1
 
 
