@@ -4,8 +4,10 @@ __all__ = ["Explorer", "explore", "plot_moment"]
 
 import asyncio
 import io
+from base64 import b64encode
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
@@ -176,6 +178,11 @@ class Explorer(widgets.VBox):
     def figure(self) -> Figure:
         """The picture that is shown, as a figure of its own."""
         return self._figure(self._state())
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """The widget, and for pages that have none the picture by itself."""
+        still = b64encode(self.picture.value).decode()
+        return super()._repr_mimebundle_(**options) | {"image/png": still}
 
     def _state(self) -> State:
         values = {

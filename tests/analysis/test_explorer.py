@@ -1,6 +1,7 @@
 """The explorer shows what the tables say of the image, step and part that are chosen."""
 
 import asyncio
+import base64
 import io
 
 import matplotlib.pyplot as plt
@@ -25,6 +26,12 @@ def pixels(explorer: Explorer) -> np.ndarray:
 
 def test_it_shows_a_picture_before_anything_is_touched(explorer):
     assert pixels(explorer).std() > 10 and not plt.get_fignums()
+
+
+def test_a_page_without_widgets_shows_the_picture_by_itself(explorer):
+    bundle = explorer._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]) == explorer.picture.value
+    assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_categories_offer_their_images_and_images_the_steps_that_know_them(
