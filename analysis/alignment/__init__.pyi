@@ -9,7 +9,7 @@ from .plot import plot_alignment as plot_alignment
 from .plot import plot_budget as plot_budget
 from .plot import plot_growth as plot_growth
 from .plot import plot_samplers as plot_samplers
-from .plot_laws import plot_laws as plot_laws
+from .plot_likelihood import plot_laws as plot_laws
 from .samplers import SAMPLERS as SAMPLERS
 from .samplers import sampler_auc as sampler_auc
 from .say import summarise_alignment as summarise_alignment

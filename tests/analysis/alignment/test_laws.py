@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from analysis.alignment.laws import measure_laws
-from analysis.alignment.plot_laws import POSITION_LABELS, plot_laws
+from analysis.alignment.plot_likelihood import POSITION_LABELS, plot_laws
 
 
 @pytest.fixture(scope="module")
