@@ -32,7 +32,7 @@ DOTS = 80  # per inch
 REMEMBERED = 512  # pictures
 IDLE_SECONDS = 0.05  # between two pictures that are drawn ahead
 
-State = tuple[tuple[str, object], ...]
+State = tuple[tuple[str, Any], ...]
 
 
 @checked
@@ -119,7 +119,7 @@ def plot_moment(
     """
     figure = figure or Figure(figsize=SIZE, dpi=DOTS, layout="constrained")
     one = chosen(maps, name=name, step=step, part=part, given=given)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.3, 1))
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.3, 1))
     plot_maps(one, pictures[pictures["name"] == name], figure=left)
     ax = right.subplots()
     (category,) = one["category"]
@@ -182,7 +182,8 @@ class Explorer(widgets.VBox):
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """The widget, and for pages that have none the picture by itself."""
         still = b64encode(self.picture.value).decode()
-        return super()._repr_mimebundle_(**options) | {"image/png": still}
+        bundle = super()._repr_mimebundle_(**options) or {}
+        return bundle | {"image/png": still}
 
     def _state(self) -> State:
         values = {
@@ -256,7 +257,7 @@ def _dropdown(description: str, options: list[str]) -> widgets.Dropdown:
     return widgets.Dropdown(options=options, description=description)
 
 
-def _toggle(description: str, options: dict[str, str]) -> widgets.ToggleButtons:
+def _toggle(description: str, options: dict[Any, str]) -> widgets.ToggleButtons:
     buttons = widgets.ToggleButtons(
         options=list(options.items()), description=description
     )

@@ -13,6 +13,7 @@ __all__ = [
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -174,7 +175,7 @@ def _pool_latents(
 # ---- one class at one level
 
 
-def tiles(grid: tuple[int, int], places: int) -> Tensor:
+def tiles(grid: tuple[int, ...], places: int) -> Tensor:
     """The place (S,) of each cell of a grid, of so many at most.
 
     Square tiles, as small as `places` allows; at one cell a tile, every cell is a place
@@ -243,15 +244,15 @@ def _gathered(
     `PRIOR` more patches.
     """
     n_places = int(places.max()) + 1
-    n = sums = squares = None
+    parts = iter(patches)
+    first, at = next(parts)
+    n = first.new_zeros(n_places, dtype=torch.float64)
+    sums = first.new_zeros(n_places, first.shape[1], dtype=torch.float64)
+    squares = torch.zeros_like(sums)
     some = []
     begin = 0
-    for x, cells in patches:
+    for x, cells in chain([(first, at)], parts):
         place = places.to(x.device)[cells]
-        if sums is None:
-            n = x.new_zeros(n_places, dtype=torch.float64)
-            sums = x.new_zeros(n_places, x.shape[1], dtype=torch.float64)
-            squares = torch.zeros_like(sums)
         n += place.bincount(minlength=n_places)
         sums.index_add_(0, place, x.double())
         squares.index_add_(0, place, x.double().square())
