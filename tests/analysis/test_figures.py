@@ -4,6 +4,7 @@ streams of two to fifteen tasks. What it is to find, it finds where it was plant
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.figure import Figure
 
 from tests.analysis.drawings import DRAWINGS, STREAMS, plots
 from tests.analysis.figures import faults
@@ -33,3 +34,72 @@ def test_every_plot_of_every_room_is_drawn_here():
 def test_nobody_would_send_it_back(name, stream):
     with plt.style.context(STYLE):
         assert faults(DRAWINGS[name](stream)) == []
+
+
+# ---- what it is to find, where it was planted
+
+
+def healthy() -> Figure:
+    figure, ax = plt.subplots(layout="constrained")
+    ax.plot([0, 1], [0, 1], color="#0072B2", label="rising")
+    ax.plot([0, 1], [1, 0], color="#D55E00", label="falling")
+    ax.set(xlabel="step", ylabel="image AUROC")
+    ax.legend(bbox_to_anchor=(1.02, 0.5), loc="center left")
+    return figure
+
+
+def no_label(ax) -> None:
+    ax.set_xlabel("")
+
+
+def no_legend(ax) -> None:
+    ax.get_legend().remove()
+
+
+def small(ax) -> None:
+    ax.set_title("eleven points", size=11)
+
+
+def overlap(ax) -> None:
+    ax.text(0.1, 1.2, "one word")
+    ax.text(0.12, 1.2, "another")
+    ax.set_ylim(-0.1, 1.4)
+
+
+def pale(ax) -> None:
+    ax.text(0.4, 1.2, "yellow", color="#F0E442")
+    ax.set_ylim(-0.1, 1.4)
+
+
+def struck_through(ax) -> None:
+    ax.text(0.4, 0.5, "a word in the midst", va="center", ha="center")
+
+
+def outside(ax) -> None:
+    ax.text(-0.9, 0.5, "a word that is too far to the left", in_layout=False)
+
+
+PLANTED = {
+    no_label: "has no label",
+    no_legend: "nothing says what the colour",
+    small: "has 11.0 points",
+    overlap: "overlaps",
+    pale: "stands out by",
+    struck_through: "is crossed by data",
+    outside: "runs out of the figure",
+}
+
+
+def test_a_healthy_figure_has_no_fault():
+    with plt.style.context(STYLE):
+        assert faults(healthy()) == []
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_fault_is_found_and_no_other(plant):
+    with plt.style.context(STYLE):
+        figure = healthy()
+        plant(figure.axes[0])
+        found = faults(figure)
+    plt.close(figure)
+    assert found and all(PLANTED[plant] in fault for fault in found)
