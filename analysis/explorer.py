@@ -80,15 +80,19 @@ def explore(
 
 
 def _names(run: Run, scores: pd.DataFrame, n: int, scoring: Scoring) -> list[str]:
-    """What each category forgot most."""
+    """What each category forgot most; all of one whose test images have one label."""
     own = scores[scores["run"] == run.name]
     given = str(scoring.given[0])
     part = "product" if "product" in scoring.part else scoring.part[0]
-    picked = [
-        pick_images(own, n=n, category=name, part=part, given=given)["name"]
-        for name in own["category"].unique()
-    ]
-    return [name for names in picked for name in names]
+    out = []
+    for name, rows in own.groupby("category", sort=False):
+        if rows["label"].nunique() < 2:  # nothing to tell apart
+            images = rows["image"].unique()[:n]
+            out += [f"{name}/{image}" for image in images]
+        else:
+            picked = pick_images(own, n=n, category=name, part=part, given=given)
+            out += list(picked["name"])
+    return out
 
 
 def plot_moment(

@@ -102,7 +102,6 @@ def test_it_shows_it_moves_and_it_survives_a_restart(lab, tmp_path):
         page = browser.new_page(viewport={"width": 1300, "height": 900})
         page.goto(lab, timeout=MINUTES)
         run_all(page)
-        page.screenshot(path="/tmp/shots/dbg.png")
         first = shown(page)
         page.locator(".widget-hslider .noUi-handle").first.focus()
         page.keyboard.press("ArrowLeft")

@@ -139,7 +139,8 @@ def plot_center_drift(
     ax.set_xticks(steps, [str(step + 1) for step in steps])
     ax.set(
         xlabel="after learning task",
-        ylabel="distance from where it was learned\n/ standard deviations of a component",
+        ylabel="distance from where it was learned\n"
+        "/ standard deviations of a component",
         ylim=(0, None),
     )
     legend_beside(ax, fontsize=14)

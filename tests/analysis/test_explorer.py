@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis import Scoring
-from analysis.explorer import Explorer, explore
+from analysis import Scoring, image_scores
+from analysis.explorer import Explorer, _names, explore
 
 SMALL = Scoring(metric="image_auroc", part=("logp", "product"), size=32, sigma=1.0)
 
@@ -86,6 +86,15 @@ def test_while_a_kernel_is_idle_the_other_steps_are_drawn(run):
 
     at_first, later = asyncio.run(asyncio.wait_for(look(), 60))
     assert at_first < later
+
+
+def test_a_category_whose_test_images_have_one_label_is_shown_too(run):
+    scores = image_scores(run, scoring=SMALL)
+    first = run.tasks[0][0]
+    alone = scores[(scores["category"] != first) | (scores["label"] == 0)]
+    names = _names(run, alone, 2, SMALL)
+    assert sum(name.startswith(f"{first}/good") for name in names) == 2
+    assert len(names) == 2 * len(run.features.categories)
 
 
 def test_several_runs_and_what_is_given_may_be_chosen(run):
