@@ -147,6 +147,7 @@ class Explorer(widgets.VBox):
         self._maps = maps
         self._pictures = pictures
         self._scores = scores
+        self._is_settling = False
         self._png = lru_cache(REMEMBERED)(self._drawn)
         names = list(pictures["name"])
         self.run = _dropdown("run", list(maps["run"].unique()))
@@ -172,6 +173,7 @@ class Explorer(widgets.VBox):
         choices = (self.run, self.category, self.image, self.part, self.given)
         shown = [one for one in choices if len(one.options) > 1]
         self._choose_category()
+        self._choose_steps()
         self.category.observe(lambda change: self._choose_category(), "value")
         for one in (self.run, self.image):
             one.observe(lambda change: self._choose_steps(), "value")
@@ -207,12 +209,10 @@ class Explorer(widgets.VBox):
         return plot_moment(maps, self._pictures, scores, **choice)
 
     def _choose_category(self) -> None:
-        """Offer the images of the category."""
+        """Offer the images of the category, and take the first."""
         rows = self._pictures["category"] == self.category.value
         names = self._pictures.loc[rows, "name"]
-        # A new list of options takes its first: the steps follow.
         self.image.options = [(name.partition("/")[2], name) for name in names]
-        self._choose_steps()
 
     def _choose_steps(self) -> None:
         """Offer the steps that know the image, and stay at the one shown."""
@@ -222,11 +222,15 @@ class Explorer(widgets.VBox):
         before = self.step.value
         if not steps:
             return
+        self._is_settling = True  # new options take their first, which nobody asked for
         self.step.options = [(str(step + 1), step) for step in steps]
         self.step.value = before if before in steps else steps[-1]
+        self._is_settling = False
         self._show()
 
     def _show(self) -> None:
+        if self._is_settling:
+            return
         self.picture.value = self._png(self._state())
         self._draw_ahead([step for _, step in self.step.options])
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from analysis.experiments import table
-from cl_flow.align.law_fits import LawOptions, feature_laws
+from cl_flow.align.law_fits import LawOptions, feature_laws, image_patches
 from cl_flow.align.laws import PatchLaw
 from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
@@ -60,7 +61,7 @@ def measure_laws(
     training = run.features.where(split="train", label=0)
     rows = []
     for name in chosen:
-        seen, held = _halves(training.where(category=name), name)
+        seen, held = _split(training.where(category=name), name)
         for kind in position:
             for m in components:
                 for n in places:
@@ -79,7 +80,7 @@ def measure_laws(
     return pd.DataFrame(rows, columns=[*keys, "value", "n_bytes"])
 
 
-def _halves(images: Features, name: str) -> tuple[Features, Features]:
+def _split(images: Features, name: str) -> tuple[Features, Features]:
     """Images to fit to, and every fifth to ask about."""
     if len(images) < FOLDS:
         raise ValueError(
@@ -92,10 +93,12 @@ def _halves(images: Features, name: str) -> tuple[Features, Features]:
 
 def _likelihood(law: PatchLaw, images: Features, level: int) -> float:
     """Mean log p(x | cell)/D over all patches of images."""
-    totals = []
-    for batch in images.batches():
-        x = batch[level].to(law.mean.device).float()
-        cells = torch.arange(x.shape[1], device=x.device).repeat(len(x))
-        log_p = law.log_prob(x.flatten(0, 1), cells)
-        totals.append(log_p.double() / x.shape[2])
-    return torch.cat(totals).mean().item()
+
+    def seen(i: int, x: Tensor) -> Tensor:
+        return x.to(law.mean.device)
+
+    parts = [
+        law.log_prob(x, cells).double() / x.shape[1]
+        for x, cells in image_patches(images, level, seen)
+    ]
+    return torch.cat(parts).mean().item()

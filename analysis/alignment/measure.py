@@ -5,7 +5,6 @@ The last model's old centers moved by each of them, beside refits and the joint 
 
 __all__ = ["ALL", "measure_alignment"]
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -231,7 +230,7 @@ class _Bench:
         """
         mixtures = [level.mixture for level in self.models[0].levels]
         kept = None
-        options = dataclasses.replace(self.options, components=1)
+        options = self.options.of_latents()
         generator = torch.Generator().manual_seed(self.seed)
         for task, before, after, evidence in zip(
             self.run.stream(), self.models, self.models[1:], self.evidence

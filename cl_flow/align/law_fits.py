@@ -5,12 +5,14 @@ __all__ = [
     "LawOptions",
     "feature_laws",
     "fitted_law",
+    "image_patches",
     "latent_laws",
     "pool_laws",
     "pool_moments",
     "tiles",
 ]
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -66,6 +68,10 @@ class LawOptions:
                 f"{self.components} and {self.places}."
             )
 
+    def of_latents(self) -> "LawOptions":
+        """Latents of a class are one Gaussian, or one about each place's mean."""
+        return dataclasses.replace(self, components=1)
+
 
 def feature_laws(
     features: Features,
@@ -114,7 +120,7 @@ def _image_laws(
         own = images.where(category=name)
         laws = []
         for i, grid in enumerate(own.grids):
-            patches = _image_patches(seen, own, i)
+            patches = image_patches(own, i, seen)
             places = tiles(grid, options.places)
             n = len(own) * len(places)
             law = fitted_law(patches, n, places, options, generator=generator)
@@ -123,10 +129,16 @@ def _image_laws(
     return ClassLaws(classes)
 
 
-def _image_patches(
-    seen: Callable[[int, Tensor], Tensor], images: Features, i: int
+def image_patches(
+    images: Features, i: int, seen: Callable[[int, Tensor], Tensor]
 ) -> Iterator[Patches]:
-    """Patches of one level and their cells, some images at a time."""
+    """Patches (N, D) of one level and their cells (N,), some images at a time.
+
+    Args:
+        images: The images.
+        i: The level.
+        seen: Level and patches as stored to patches as they are wanted.
+    """
     for batch in images.batches():
         x = batch[i]
         z = seen(i, x.flatten(0, 1).float())

@@ -5,7 +5,6 @@ By an aligner, after each task or within it.
 
 __all__ = ["Realign"]
 
-import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -94,7 +93,7 @@ class Realign(Strategy):
         if self._old is not None:
             evidence = self._realign_(model, task)
             if KEPT.get(self.aligner) == "latents":
-                kept = carried(evidence, self._latent_options())
+                kept = carried(evidence, self.options.of_latents())
         new = self._laws(model, task)
         if new is not None:
             self.memory = (new if kept is None else kept.followed_by(new)).tensors()
@@ -120,17 +119,13 @@ class Realign(Strategy):
         """Laws kept of the old classes."""
         return ClassLaws.stored(self.memory, model.levels[0].codes.device)
 
-    def _latent_options(self) -> LawOptions:
-        """Latents of a class are one Gaussian, or one about each place's mean."""
-        return dataclasses.replace(self.options, components=1)
-
     def _laws(self, model: FlowModel, task: Task) -> ClassLaws | None:
         """Laws to keep of the classes just learned."""
         kind = KEPT.get(self.aligner)
         names = task.categories
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
         if kind == "latents":
-            options = self._latent_options()
+            options = self.options.of_latents()
             return latent_laws(
                 model, task.features, names, options, generator=generator
             )
