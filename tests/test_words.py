@@ -5,14 +5,16 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from analysis.alignment.plot import ALIGNER_LABELS, HEAD_STYLES
+from analysis.alignment.plot import HEAD_STYLES, _name
 from analysis.expansion.plot import PLACEMENT_STYLES
 from analysis.ledger.plot import FLOW_STYLES
 from analysis.recovery.plot import PROBE_STYLES
 from analysis.words import counted, label_of
+from cl_flow.align import ALIGNERS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # What is not written -> what is.
@@ -91,7 +93,9 @@ def test_figures_and_tables_say_the_same():
     figures += [(n, "placement", s["label"]) for n, s in PLACEMENT_STYLES.items()]
     figures += [(n, "head", style["label"]) for n, style in HEAD_STYLES.items()]
     figures += [(name, "flow", style["label"]) for name, style in FLOW_STYLES.items()]
-    figures += [(name, "aligner", words) for name, words in ALIGNER_LABELS.items()]
+    for name in ("none", "exemplars", *ALIGNERS):
+        row = SimpleNamespace(strategy="finetune", aligner=name)
+        figures.append((name, "aligner", _name(row)))
     assert [f for f in figures if label_of(f[0], column=f[1]) != f[2]] == []
 
 

@@ -1,7 +1,6 @@
 """Alignment drawn: growth, approaches, budgets and draws."""
 
 __all__ = [
-    "ALIGNER_LABELS",
     "HEAD_STYLES",
     "SAMPLER_LABELS",
     "plot_alignment",
@@ -47,16 +46,6 @@ REFERENCE_STYLES = {
     ("joint", ""): {"label": "joint training", "color": "black", "ls": "-"},
 }
 BESIDE = 10**0.06  # between approaches that keep equal bytes
-ALIGNER_LABELS = {
-    "none": "as it is",
-    "mean_shift": "mean shift",
-    "online_em": "online EM",
-    "figmn": "FIGMN",
-    "igmn": "IGMN",
-    "igmm": "IGMM",
-    "sdc": "SDC",
-    "ldc": "LDC",
-}
 SAMPLER_LABELS = {
     "real": "other real patches",
     "gaussian": "feature Gaussian",
@@ -198,7 +187,7 @@ def _is_reference(row: Any) -> bool:
 
 
 def _name(row: Any) -> str:
-    own = ALIGNER_LABELS.get(row.aligner, row.aligner.replace("_", " "))
+    own = label_of(row.aligner, column="aligner")
     if row.strategy == "finetune":
         return own
     trained = label_of(row.strategy)
