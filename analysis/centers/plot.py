@@ -22,7 +22,7 @@ from analysis.style import (
     text_color,
 )
 
-sns = lazy_loader.load("seaborn")
+sns: Any = lazy_loader.load("seaborn")
 
 # Of pairs whose categories belong to different tasks.
 APART_COLOR = "0.75"

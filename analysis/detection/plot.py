@@ -30,7 +30,7 @@ from analysis.style import (
     text_color,
 )
 
-sns = lazy_loader.load("seaborn")
+sns: Any = lazy_loader.load("seaborn")
 
 AVERAGE = "0.35"
 LONGEST = 36  # letters of a line beside an axis

@@ -29,7 +29,7 @@ from analysis.style import (
     text_color,
 )
 
-sns = lazy_loader.load("seaborn")
+sns: Any = lazy_loader.load("seaborn")
 
 NORMAL = "#0072B2"
 ILL = "#D55E00"

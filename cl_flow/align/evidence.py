@@ -53,8 +53,8 @@ def gathered(
         known = Evidence(
             classes=tuple(range(old.n_classes)),
             drift=(then, now),
-            features=features and features.level(i),
-            latents=latents and latents.level(i),
+            features=features.level(i) if features else None,
+            latents=latents.level(i) if latents else None,
             flow=_forward(after),
             inverse=_backward(before),
             n_draws=n_draws,
