@@ -5,6 +5,7 @@ from . import detection as detection
 from . import embedding as embedding
 from . import expansion as expansion
 from . import intervals as intervals
+from . import judgement as judgement
 from . import ledger as ledger
 from . import methods as methods
 from . import metrics as metrics

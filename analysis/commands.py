@@ -169,11 +169,11 @@ def diagnose(arguments: argparse.Namespace) -> Answer:
     report = diagnosed(run, part=arguments.part)
     facts = {
         "run": run.name,
-        "verdict": report.verdict.name,
-        "sentence": report.verdict.sentence,
+        "verdict": report.verdict,
+        "sentence": report.sentence,
         "files": [],
     }
-    lines = [f"{run.name}: {report.verdict.name}", report.verdict.sentence]
+    lines = [f"{run.name}: {report.verdict}", report.sentence]
     if arguments.save:
         paths = report.save(arguments.save)
         facts["files"] = [str(path) for path in paths]

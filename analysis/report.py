@@ -9,16 +9,20 @@ import dataclasses
 import html
 import io
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.experiments import key_columns, refuse_unlike_runs
 from analysis.intervals import Resampling
-from analysis.ledger.attribution import Verdict
+from analysis.judgement.conclude import evidence, verdicts
+from analysis.judgement.measure import training_witness
+from analysis.judgement.plot import plot_evidence
+from analysis.judgement.say import sentence_of
 from analysis.ledger.conclude import (
     ledger_families,
     ledger_shapley,
@@ -30,10 +34,10 @@ from analysis.ledger.measure import measure_ledger
 from analysis.ledger.moves import transport
 from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
 from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
-from analysis.ledger.say import reading_of_refits, verdict
+from analysis.ledger.say import reading_of_refits
 from analysis.ledger.transplants import transplant
 from analysis.pages import styled
-from analysis.rows import of_tables
+from analysis.rows import chosen, of_tables
 from analysis.scoring import Scoring
 from analysis.style import save_figure, slides_beneath
 from analysis.words import counted
@@ -48,6 +52,8 @@ THEME = (
 )
 QUIET = "color: var(--jp-content-font-color2, #555);"
 HEADINGS = {
+    "verdicts": "The verdict on each task, and how sure it is",
+    "evidence": "What each witness brings back of it",
     "total": "The drop of all earlier tasks in its terms",
     "terms": "The drop of each task in its terms",
     "categories": "The same by category",
@@ -59,28 +65,34 @@ HEADINGS = {
 }
 
 
+@overload
+def diagnose(run: Run, **options: Any) -> "Report": ...
+@overload
+def diagnose(run: Iterable[Run], **options: Any) -> pd.DataFrame: ...
 @of_tables
 def diagnose(
-    run: Run,
+    run: Run | Iterable[Run],
     *,
     after: int = -1,
     part: str = "product",
     given: str | None = "category",
     family: str = "full",
     tasks: Sequence[int] | None = None,
+    train: bool | None = None,
     recovered: pd.DataFrame | None = None,
     scoring: Scoring = Scoring(),
     resampling: Resampling = Resampling(),
-) -> "Report":
-    """Take the forgetting of a run apart.
+) -> "Report | pd.DataFrame":
+    """Take the forgetting of a run apart, and say what became of its earlier tasks.
 
-    Where the AUROC of its earlier tasks went.
-
-    It asks a checkpointed run only: nothing is trained. A run that was copied from
-    another machine is diagnosed as `diagnose(Run("path", root="its images here"))`.
+    Every witness is heard: later classes taken out of the competition, old centers,
+    refitted centers, and a few training steps on the first task beside a model that
+    never learned it. A run that was copied from another machine is diagnosed as
+    `diagnose(Run("path", root="its images here"))`.
 
     Args:
-        run: A run that learns task after task and keeps its centers.
+        run: A run that learns task after task and keeps its centers; or several, of
+            several strategies, options or seeds.
         after: The step to diagnose: index of the last task learned, or counted from the
             end.
         part: Score part that the verdict and the figures are about; the tables hold
@@ -88,37 +100,85 @@ def diagnose(
         given: `"category"`, or None for the likeliest class.
         family: The refit that alignment means (`cl_flow.align.refits.FAMILIES`).
         tasks: Which earlier tasks; all by default.
-        recovered: A table of `recovery` on this run, whose few training steps then
-            enter the verdict.
+        train: Whether to train the model that never learned the first task, where it is
+            not there yet: None if that takes less than two minutes (else an untrained
+            one stands in), True always. False tries no training at all.
+        recovered: A table of `recovery` on this run, to be heard instead.
         scoring: Normalisation and size of the scores; its other fields are not used.
         resampling: Of the test images.
+
+    Returns:
+        The report on a run; of several a table, one row per run and task: the columns
+        of `verdicts`, and the `sentence`.
 
     Raises:
         ValueError: The recovery is another run's.
     """
+    options: dict[str, Any] = {
+        "after": after,
+        "part": part,
+        "given": given,
+        "family": family,
+        "tasks": tasks,
+        "train": train,
+        "scoring": scoring,
+        "resampling": resampling,
+    }
+    if isinstance(run, Run):
+        return _report(run, recovered=recovered, **options)
+    if recovered is not None:
+        raise ValueError(
+            "Expected a recovery with a single run; got several runs. Leave it out: "
+            "each run's own is measured."
+        )
+    several = list(run)
+    refuse_unlike_runs(several, options=False)
+    return pd.concat(
+        [_report(one, **options).row() for one in several], ignore_index=True
+    )
+
+
+def _report(
+    run: Run,
+    *,
+    after: int,
+    part: str,
+    given: str | None,
+    family: str,
+    tasks: Sequence[int] | None,
+    train: bool | None,
+    scoring: Scoring,
+    resampling: Resampling,
+    recovered: pd.DataFrame | None = None,
+) -> "Report":
     if recovered is not None and set(recovered["run"]) != {run.name}:
         names = ", ".join(sorted(set(recovered["run"])))
         raise ValueError(f"Expected a recovery of {run.name}; got that of {names}.")
     where = {"after": after, "tasks": None if tasks is None else tuple(tasks)}
     every_part = dataclasses.replace(scoring, metric="image_auroc", given=(given,))
-    measured = measure_ledger(run, scoring=every_part, **where)
-    first = (int(measured["task"].min()),)
     one_part = dataclasses.replace(every_part, part=part, given="category")
-    transplants = transplant(run, after=after, tasks=first, scoring=one_part)
-    options: dict[str, Any] = {"resampling": resampling}
+    measured = measure_ledger(run, scoring=every_part, **where)
+    first = int(measured["task"].min())
+    if recovered is None and first == 0:
+        recovered = training_witness(run, after=after, train=train, scoring=one_part)
+    drawn: dict[str, Any] = {"resampling": resampling}
+    judged = {"part": part, "given": str(given), "family": family, **drawn}
     tables = {
-        "total": ledger_terms(measured, family=family, by="all", **options),
-        "terms": ledger_terms(measured, family=family, **options),
-        "categories": ledger_terms(measured, family=family, by="category", **options),
-        "shares": ledger_shares(measured, family=family, **options),
-        "players": ledger_shapley(measured, **options),
-        "families": ledger_families(measured, by="all", **options),
-        "transplants": transplants,
+        "verdicts": verdicts(measured, recovered, **judged),
+        "evidence": evidence(measured, recovered, **judged),
+        "total": ledger_terms(measured, family=family, by="all", **drawn),
+        "terms": ledger_terms(measured, family=family, **drawn),
+        "categories": ledger_terms(measured, family=family, by="category", **drawn),
+        "shares": ledger_shares(measured, family=family, **drawn),
+        "players": ledger_shapley(measured, **drawn),
+        "families": ledger_families(measured, by="all", **drawn),
+        "transplants": transplant(run, after=after, tasks=(first,), scoring=one_part),
         "moves": transport(run, **where),
         "ledger": measured,
     }
-    found = verdict(measured, recovered, part=part, given=str(given), family=family)
-    return Report(run, found, tables, part=part, given=str(given))
+    if recovered is not None:
+        tables["recovery"] = recovered
+    return Report(run, tables, task=first, part=part, given=str(given))
 
 
 @dataclass(frozen=True)
@@ -127,18 +187,40 @@ class Report:
 
     Args:
         run: The run.
-        verdict: What became of its earlier tasks, in one word and in a sentence.
-        tables: `total terms categories shares players families transplants moves`, and
-            the `ledger` they come from.
+        tables: `verdicts evidence total terms categories shares players families
+            transplants moves`, the `ledger` they come from, and the `recovery` where
+            training was tried.
+        task: Index of the first task that is diagnosed, which the verdict is on.
         part: Score part that verdict and figures are about.
         given: `"category"` or `"None"`.
     """
 
     run: Run
-    verdict: Verdict
     tables: dict[str, pd.DataFrame]
+    task: int = 0
     part: str = "product"
     given: str = "category"
+
+    @property
+    def verdict(self) -> str:
+        """What became of the first task: a key of `VERDICTS`."""
+        rows = self.tables["verdicts"]
+        return chosen(rows, task=self.task)["verdict"].item()
+
+    @property
+    def sentence(self) -> str:
+        """The verdict and why, in a sentence of at most 25 words."""
+        return self._sentence(self.task)
+
+    def row(self) -> pd.DataFrame:
+        """The verdicts beside those of other runs: one row per task."""
+        rows = self.tables["verdicts"]
+        said = [self._sentence(task) for task in rows["task"]]
+        rows = rows.assign(sentence=said).drop(columns="strategy")
+        return key_columns(rows, self.run)
+
+    def _sentence(self, task: int) -> str:
+        return sentence_of(self.tables["verdicts"], self.tables["evidence"], task=task)
 
     def figures(self) -> dict[str, Figure]:
         """Draw the figures, by name.
@@ -146,10 +228,11 @@ class Report:
         They are none of pyplot's: whether a notebook shows those is left as it is.
         Your settings of matplotlib hold; what you have not set is as on slides.
 
-        `waterfall`, `categories`, `families`, `transplants`, `transport`.
+        `evidence`, `waterfall`, `categories`, `families`, `transplants`, `transport`.
         """
         with slides_beneath():
             return {
+                "evidence": self._evidence(),
                 "waterfall": self._waterfall(),
                 "categories": self._single(plot_ledger, "categories"),
                 "families": self._families(),
@@ -177,7 +260,7 @@ class Report:
                 frame.to_parquet(temporary)
         facts = {
             "run": self.run.name,
-            "verdict": self.verdict.name,
+            "verdict": self.verdict,
             "part": self.part,
             "given": self.given,
         }
@@ -188,21 +271,21 @@ class Report:
     # ---- looks
 
     def __repr__(self) -> str:
-        return f"Report({self.run.name}: {self.verdict.name})"
+        return f"Report({self.run.name}: {self.verdict})"
 
     def _repr_html_(self) -> str:
-        word = html.escape(self.verdict.name)
-        sentence = html.escape(self.verdict.sentence)
+        word = html.escape(self.verdict)
+        sentence = html.escape(self.sentence)
         tables = "".join(
             _folded(HEADINGS[name], self._shown(name)) for name in HEADINGS
         )
         with slides_beneath():
-            picture = _inline(self._waterfall())
+            pictures = _inline(self._evidence()) + _inline(self._waterfall())
         return (
             f'<div style="{THEME}"><p><b>{html.escape(self.run.name)}</b>: '
             f"<b>{word}</b> "
             "<span "
-            f'style="{QUIET}">({html.escape(self.part)})</span></p><p>{sentence}</p>{picture}{tables}</div>'
+            f'style="{QUIET}">({html.escape(self.part)})</span></p><p>{sentence}</p>{pictures}{tables}</div>'
         )
 
     def _shown(self, name: str) -> pd.DataFrame:
@@ -228,6 +311,13 @@ class Report:
         return frame.drop(
             columns=["strategy", "seed", "step", "part", "given"], errors="ignore"
         )
+
+    def _evidence(self) -> Figure:
+        figure = Figure()
+        ax = figure.subplots()
+        plot_evidence(self.tables["evidence"], task=self.task, ax=ax)
+        ax.set_title(f"task {counted(self.task)}: {self.verdict}")
+        return figure
 
     def _waterfall(self) -> Figure:
         figure = Figure()

@@ -14,7 +14,6 @@ from .plot_moves import plot_transplant as plot_transplant
 from .plot_moves import plot_transport as plot_transport
 from .plot_moves import plot_volume as plot_volume
 from .say import reading_of_refits as reading_of_refits
-from .say import verdict as verdict
 from .swaps import SWAPS as SWAPS
 from .swaps import swap as swap
 from .transplants import transplant as transplant

@@ -1,4 +1,4 @@
-"""Attribution: exact splits of a drop, and what may be concluded.
+"""Attribution: exact splits of a drop.
 
 A state of a diagnosis is (flow, centers, mask): whose flow, whose centers, and whose
 classes compete. Values may be numbers or arrays of bootstrap resamples; nothing here
@@ -9,8 +9,6 @@ __all__ = [
     "PLAYERS",
     "State",
     "TERMS",
-    "Verdict",
-    "judge",
     "ledger_split",
     "ledger_states",
     "shapley",
@@ -20,11 +18,9 @@ __all__ = [
 from collections.abc import Mapping
 from itertools import combinations
 from math import factorial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
-
-from analysis.intervals import Interval
 
 Value = TypeVar("Value", float, np.ndarray)
 State = tuple[str, str, str]
@@ -162,100 +158,3 @@ def shapley(values: Mapping[frozenset[str], Value]) -> dict[str, Value]:
             gain = values[c | {player}] - values[c]
             contributions[player] = contributions[player] + share * gain
     return contributions
-
-
-# ---- what may be concluded
-
-
-class Verdict(NamedTuple):
-    """Verdict on a task, and why it is said.
-
-    Args:
-        name: `"spurious"` (centers and competitors explain it), `"relearned"` (it comes
-            back, but no sooner than in a model that never knew it), `"lost"`, or
-            `"undetermined"`.
-        because: The reason, as the second half of a sentence.
-        sentence: The same with the numbers behind it, where there are any.
-    """
-
-    name: str
-    because: str
-    sentence: str = ""
-
-
-def judge(
-    drop: Interval,
-    share: Interval,
-    *,
-    without_refit: Interval,
-    beyond: Interval,
-    regained: Interval | None = None,
-    saved: Interval | None = None,
-) -> Verdict:
-    """Name what happened, where the intervals allow it.
-
-    One half decides, as neither side should have to prove more.
-
-    Args:
-        drop: How far the metric fell.
-        share: Its `spurious_share`.
-        without_refit: The share of confusion and center drift alone.
-        beyond: How far the refit exceeds that of a flow that learned nothing.
-        regained: What few training steps give back (of `recovery_changes`), where that
-            was tried.
-        saved: How far they run ahead of a model that never learned (of `savings`),
-            where that was tried.
-    """
-    if not drop.low > 0:
-        return Verdict(
-            "undetermined", "no drop beyond its interval: there is nothing to explain"
-        )
-    if without_refit.low > 0.5:
-        return Verdict(
-            "spurious", "old centers and old competitors alone bring most of it back"
-        )
-    if share.low > 0.5:
-        return _judge_refit(beyond, saved)
-    if share.high < 0.5:
-        return _judge_residual(regained, saved)
-    return Verdict("undetermined", "the interval of the share holds one half")
-
-
-def _judge_refit(beyond: Interval, saved: Interval | None) -> Verdict:
-    if beyond.low > 0 or (saved is not None and saved.low > 0):
-        return Verdict(
-            "spurious",
-            "refitted centers bring most of it back, and more than in a flow that "
-            "learned nothing",
-        )
-    if beyond.high < 0 or (saved is not None and saved.high < 0):
-        return Verdict(
-            "relearned",
-            "refitted centers bring most of it back, but as much in a flow that "
-            "learned nothing",
-        )
-    return Verdict(
-        "undetermined",
-        "a refit brings most of it back, and whether it reminds or teaches stays open",
-    )
-
-
-def _judge_residual(regained: Interval | None, saved: Interval | None) -> Verdict:
-    if saved is not None and saved.low > 0:
-        return Verdict(
-            "undetermined",
-            "no refit finds it, yet training brings it back sooner than it teaches",
-        )
-    if regained is not None and regained.low > 0:
-        return Verdict(
-            "relearned",
-            "no refit finds it, and training brings it back no sooner than it teaches",
-        )
-    if regained is None:
-        return Verdict(
-            "lost",
-            "no refit of the centers finds it in the new flow; no training was tried",
-        )
-    return Verdict(
-        "lost", "neither a refit of the centers nor a few training steps bring it back"
-    )

@@ -5,6 +5,7 @@ __all__ = [
     "ledger_shapley",
     "ledger_shares",
     "ledger_terms",
+    "term_samples",
     "transplant_levels",
 ]
 
@@ -64,13 +65,7 @@ def ledger_terms(
         low high`.
     """
     out = []
-    for key, states in _groups(measured, by, resampling):
-        named = _named(states, family)
-        terms = {
-            "learned": named["learned"],
-            "final": named["final"],
-            **ledger_split(named),
-        }
+    for key, terms in term_samples(measured, family, by, resampling):
         for term, samples in terms.items():
             interval = _interval(samples, resampling)
             out.append((*key, term, *interval))
@@ -110,8 +105,7 @@ def ledger_shares(
     for kind in kinds:
         columns += [kind, f"{kind}_low", f"{kind}_high"]
     out = []
-    for key, states in _groups(measured, by, resampling):
-        terms = ledger_split(_named(states, family))
+    for key, terms in term_samples(measured, family, by, resampling):
         drop = _interval(terms["drop"], resampling)
         row = [*key, *drop]
         for alignment in kinds.values():
@@ -221,6 +215,22 @@ def transplant_levels(
 
 
 # ---- shared
+
+
+def term_samples(
+    measured: pd.DataFrame, family: str, by: str, resampling: Resampling
+) -> Iterator[tuple[tuple, dict[str, Samples]]]:
+    """Terms of a ledger with their resamples, group by group.
+
+    The arguments are those of `ledger_terms`.
+
+    Yields:
+        The key of a group, and per term its estimate and resamples (1 + n_resamples,).
+    """
+    for key, states in _groups(measured, by, resampling):
+        named = _named(states, family)
+        reached = {"learned": named["learned"], "final": named["final"]}
+        yield key, {**reached, **ledger_split(named)}
 
 
 def _groups(

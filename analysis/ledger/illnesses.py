@@ -3,7 +3,7 @@
 To see whether the ledger finds what was done.
 """
 
-__all__ = ["ILLNESSES", "planted"]
+__all__ = ["ILLNESSES", "harmed", "planted"]
 
 import copy
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from cl_flow.registry import Registry
 from cl_flow.runs.run import Run
 
 ILLNESSES: Registry = Registry("illness")
+SCRAMBLED = 5.0  # size of a subnet's weights, of which 1 keeps the size of its input
 
 
 @ILLNESSES
@@ -109,6 +110,36 @@ def density_flattened(model: FlowModel, *, seed: int = 0) -> FlowModel:
     return model
 
 
+@ILLNESSES
+@torch.no_grad()
+def blocks_scrambled(model: FlowModel, *, seed: int = 0) -> FlowModel:
+    """Every coupling block bends its input wildly, each its own way.
+
+    No center fits, no refit finds anything, and a few steps cannot undo it.
+    """
+    model = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    for level in model.levels:
+        for parameter in level.flow.parameters():
+            if parameter.ndim == 2:
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(SCRAMBLED * noise / parameter.shape[1] ** 0.5)
+    return model
+
+
+def harmed(model: FlowModel, illness: str, *, seed: int = 0) -> FlowModel:
+    """Copy of a model with one illness, or several joined by `+`, one after the other.
+
+    Args:
+        model: The healthy model.
+        illness: Names in `ILLNESSES`.
+        seed: Seeds the harm.
+    """
+    for name in illness.split("+"):
+        model = ILLNESSES[name](model, seed=seed)
+    return model
+
+
 def _shrunk(raw: Tensor, factor: float) -> Tensor:
     """The parameter whose softplus (β = ½) is `factor` times as large."""
     return 2 * torch.expm1(factor * torch.log1p(torch.exp(raw / 2))).log()
@@ -135,7 +166,8 @@ def planted(
     Args:
         run: One run, or many.
         step: Whose model is harmed: index of the last task learned.
-        illness: Names in `ILLNESSES`.
+        illness: Names in `ILLNESSES`; several joined by `+` are planted one after the
+            other.
         family: As in `measure_ledger`.
         seed: Seeds the harm.
         scoring: How to score and measure, under the true class.
@@ -149,7 +181,7 @@ def planted(
     scoring = scoring.sized(run.config.features.image_size)
     frames = []
     for name in Bar(illness, desc=f"planting in {run.name}", unit="illness"):
-        ill = ILLNESSES[name](model, seed=seed)
+        ill = harmed(model, name, seed=seed)
         rows = counterfactuals(
             model, ill, run.features, names, family=family, scoring=scoring
         )

@@ -1,24 +1,27 @@
 """Conclusions from recovery curves: how far probes move, and what was saved."""
 
 __all__ = [
+    "matched_savings",
     "recovery_changes",
     "recovery_curves",
     "recovery_halves",
     "recovery_table",
     "savings",
+    "training_samples",
 ]
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.contrasts import contrast, mean_weights, resampled
-from analysis.intervals import Resampling
+from analysis.intervals import Resampling, percentile_interval
 from analysis.metrics import image_auroc
 from analysis.rows import alike, matching
 
 KEYS = ["step", "probe", "update", "shots"]
+CONTROLS = ("never_learned", "untrained", "sham")
 
 
 @alike
@@ -87,7 +90,7 @@ def recovery_changes(
 def savings(
     recovered: pd.DataFrame,
     *,
-    versus: Sequence[str] = ("never_learned", "untrained", "sham"),
+    versus: Sequence[str] = CONTROLS,
     part: str = "product",
     resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
@@ -100,7 +103,9 @@ def savings(
 
     How to read it: above 0, the forgotten model needed less training than one that
     never learned: something was kept. `start` is the part of it visible before the
-    first step.
+    first step. `matched` leaves that part out: the control's clock starts when it has
+    reached what the forgotten model still had (`matched_savings`), so that above 0 the
+    *forgotten* part came back sooner than it is learned.
 
     References:
         Memory: a contribution to experimental psychology (Ebbinghaus, 1885)
@@ -113,8 +118,8 @@ def savings(
         part: Score part; the other arguments are those of `recovery_curves`.
 
     Returns:
-        One row per `step update shots versus`: `start savings low high`, means over
-        categories and runs.
+        One row per `step update shots versus`: `start savings low high`, and `matched`
+        with its `_low` and `_high`; means over categories and runs.
     """
     rows, samples = image_counts(matching(recovered, task=0), part, resampling)
     keys = ["step", "update", "shots"]
@@ -127,9 +132,119 @@ def savings(
                 forgotten = _curve_weights(group, "forgotten")
                 start, area = forgotten - _curve_weights(group, control)
                 interval = contrast(area, drawn, resampling)
-                out.append((*key, control, start @ drawn[:, 0], *interval))
+                matched = _matched(group, drawn, control)
+                beyond = percentile_interval(
+                    matched[0], matched[1:], confidence=resampling.confidence
+                )
+                row = (*key, control, start @ drawn[:, 0], *interval, *beyond)
+                out.append(row)
     values = ["start", "savings", "low", "high"]
+    values += ["matched", "matched_low", "matched_high"]
     return pd.DataFrame(out, columns=[*keys, "versus", *values])
+
+
+def matched_savings(
+    n_steps: np.ndarray, forgotten: np.ndarray, control: np.ndarray
+) -> np.ndarray:
+    r"""Mean lead on a control whose clock starts where the forgotten model stands.
+
+    $$\frac{1}{\ln(1+S)} \int_0^{S} [F(s) - \hat C(s^* + s)] \, d\ln(1+s),$$
+    with $\hat C$ the best that the control has reached and $s^*$ the steps after which
+    it has reached $F(0)$; a control that never does stays at $F(0)$.
+
+    Args:
+        n_steps: Numbers of steps tested, ascending from 0, (n,).
+        forgotten: F, metric of the forgotten model after each, (n, m).
+        control: C, that of the control, (n, m).
+
+    Returns:
+        (m,).
+
+    Example:
+        >>> steps, ahead = np.array([0, 1, 2]), np.array([[0.5], [0.9], [0.9]])
+        >>> matched_savings(steps, ahead, np.array([[0.5], [0.5], [0.5]])).round(3)
+        array([0.274])
+    """
+    weights = _trapezoid(np.log1p(n_steps))
+    best = np.maximum.accumulate(control, axis=0)
+    out = np.empty(forgotten.shape[1])
+    for i, (own, reached) in enumerate(zip(forgotten.T, best.T)):
+        other = np.full(len(n_steps), own[0])
+        if reached[-1] >= own[0]:
+            begin = _first_at(n_steps, reached, own[0])
+            other = np.interp(begin + n_steps, n_steps, reached)
+        out[i] = weights @ (own - other)
+    return out
+
+
+def _first_at(n_steps: np.ndarray, reached: np.ndarray, level: float) -> float:
+    """Steps after which a curve that never falls is first at a level that it reaches.
+
+    Between the numbers of steps tested it is a line.
+    """
+    at = int(np.searchsorted(reached, level))
+    if at == 0:
+        return 0.0
+    rise = reached[at] - reached[at - 1]
+    share = (level - reached[at - 1]) / rise
+    return n_steps[at - 1] + share * (n_steps[at] - n_steps[at - 1])
+
+
+def _matched(group: pd.DataFrame, drawn: np.ndarray, control: str) -> np.ndarray:
+    """`matched_savings` of the rows and their resamples, (1 + n_resamples,)."""
+    steps, own = _mean_curve(group, drawn, "forgotten")
+    steps_too, other = _mean_curve(group, drawn, control)
+    if not np.array_equal(steps, steps_too):
+        raise ValueError(
+            f"Expected 'forgotten' and {control!r} tested after the same numbers of "
+            f"steps; got {steps.tolist()} and {steps_too.tolist()}."
+        )
+    return matched_savings(steps, own, other)
+
+
+def _mean_curve(
+    group: pd.DataFrame, drawn: np.ndarray, probe: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of steps (n,), and a probe's mean after each (n, 1 + n_resamples)."""
+    mine = group["probe"] == probe
+    steps = np.unique(group["n_steps"][mine])
+    means = [drawn[mine & (group["n_steps"] == n)].mean(0) for n in steps]
+    return steps, np.stack(means)
+
+
+def training_samples(
+    recovered: pd.DataFrame, *, part: str, resampling: Resampling
+) -> Iterator[tuple[tuple, dict[str, np.ndarray]]]:
+    """What few steps gave back of the first task, with its resamples.
+
+    Args:
+        recovered: A table of `recovery` with the probe `forgotten`.
+        part: Score part.
+        resampling: Of the test images.
+
+    Yields:
+        The key `step update shots`, and estimates with their resamples
+        (1 + n_resamples,): `learned`, `final` (before the first step), `regained` (the
+        change up to the last step), and per control that was tried the
+        `matched_savings`.
+    """
+    rows, samples = image_counts(matching(recovered, task=0), part, resampling)
+    learned = samples[rows["probe"] == "learned"].mean(0)
+    rows = rows[rows["probe"] != "learned"]
+    for key, group in rows.groupby(["step", "update", "shots"], sort=False):
+        drawn = samples[group.index]
+        start, _ = _curve_weights(group, "forgotten")
+        n_steps = group["n_steps"]
+        is_end = (group["probe"] == "forgotten") & (n_steps == n_steps.max())
+        found = {
+            "learned": learned,
+            "final": start @ drawn,
+            "regained": (mean_weights(is_end) - start) @ drawn,
+        }
+        for control in CONTROLS:
+            if (group["probe"] == control).any():
+                found[control] = _matched(group, drawn, control)
+        yield key, found
 
 
 def _curve_weights(group: pd.DataFrame, probe: str) -> np.ndarray:

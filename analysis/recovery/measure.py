@@ -10,6 +10,7 @@ __all__ = [
     "few_shots",
     "never_learned_config",
     "measure_recovery",
+    "recovery_curve",
     "retrain_",
     "step_meanings",
 ]
@@ -178,7 +179,17 @@ def measure_recovery(
     for step, name, what, n in Bar(grid, desc=title, unit="curve"):
         for trial in PROBES[name](run, step):
             images = few_shots(run.features, trial.taught, n, seed=seed)
-            curve = _curve(run, trial, images, what, steps, lr, seed, scoring)
+            curve = recovery_curve(
+                trial,
+                run.features,
+                images,
+                run.config.train,
+                update=what,
+                steps=steps,
+                lr=lr,
+                seed=seed,
+                scoring=scoring,
+            )
             frames.append(curve.assign(step=step, probe=name, update=what, shots=n))
     rows = pd.concat(frames, ignore_index=True)
     rows["task"] = [task_of(run, name) for name in rows["category"]]
@@ -213,29 +224,46 @@ def _places(run: Run, after: Sequence[int]) -> list[int]:
     return places
 
 
-def _curve(
-    run: Run,
+def recovery_curve(
     trial: Trial,
+    features: Features,
     images: Features,
-    update: str,
+    config: TrainConfig,
+    *,
+    update: str = "both",
     steps: Sequence[int],
-    lr: float | None,
-    seed: int,
-    scoring: Scoring,
+    lr: float | None = None,
+    seed: int = 0,
+    scoring: Scoring = Scoring(metric="image_auroc", part="product"),
 ) -> pd.DataFrame:
-    """The trial's measurements after each number of steps."""
+    """Measurements of one trial after each number of steps.
+
+    Args:
+        trial: Whom to train; its model changes.
+        features: Images to calibrate and test on.
+        images: Images to train on.
+        config: The run's training.
+        update: Name in `UPDATES`.
+        steps: Numbers of optimizer steps to test after.
+        lr: As in `retrain_`.
+        seed: Seeds the batches.
+        scoring: How to score and measure.
+
+    Returns:
+        The columns of `measure`, and `n_steps`.
+    """
     frames = []
     wanted = set(steps)
 
     def look(n_steps: int, model: FlowModel) -> None:
         if n_steps in wanted:
-            rows = measure(model, run.features, trial.tested, scoring=scoring)
+            rows = measure(model, features, trial.tested, scoring=scoring)
             frames.append(rows.assign(n_steps=n_steps))
 
     retrain_(
         trial.model,
         images,
-        run.config.train,
+        config,
         update=update,
         n_steps=max(steps),
         lr=lr,

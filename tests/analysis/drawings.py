@@ -22,6 +22,7 @@ from analysis import (
     detection,
     embedding,
     expansion,
+    judgement,
     ledger,
     methods,
     pictures,
@@ -508,6 +509,39 @@ def _(stream: Stream) -> None:
 @drawing(methods.plot_stability)
 def _(stream: Stream) -> None:
     methods.plot_stability(compared())
+
+
+# ---- judgement
+
+
+@drawing(judgement.plot_evidence)
+def _(stream: Stream) -> None:
+    rows = [
+        ("finetune", 0, "competition", 0.1, 0.05, 0.2, 0.1, 0.05, 0.2),
+        ("finetune", 0, "old centers", 0.0, -0.1, 0.1, 0.0, -0.1, 0.1),
+        ("finetune", 0, "refit", 0.6, 0.4, 0.7, 0.1, 0.0, 0.3),
+        ("finetune", 0, "training", 0.9, 0.8, 1.6, 0.55, 0.3, 0.8),
+    ]
+    columns = ["strategy", "task", "witness", "back", "back_low", "back_high"]
+    columns += ["kept", "kept_low", "kept_high"]
+    judgement.plot_evidence(pd.DataFrame(rows, columns=columns))
+
+
+@drawing(judgement.plot_confusions)
+def _(stream: Stream) -> None:
+    expected = {
+        "nothing": "undetermined",
+        "latents_rotated": "reminded",
+        "blocks_reset": "relearned",
+        "latents_rotated+confusable_class": "mixed",
+    }
+    found = [
+        (name, "lost" if name == "blocks_reset" and seed else word)
+        for name, word in expected.items()
+        for seed in range(5)
+    ]
+    table = pd.DataFrame(found, columns=["illness", "verdict"])
+    judgement.plot_confusions(table, expected=expected)
 
 
 # ---- alignment

@@ -13,7 +13,14 @@ from analysis.intervals import Resampling
 from analysis.report import HEADINGS, Report
 from cl_flow import Run, fit
 
-FIGURES = ["waterfall", "categories", "families", "transplants", "transport"]
+FIGURES = [
+    "evidence",
+    "waterfall",
+    "categories",
+    "families",
+    "transplants",
+    "transport",
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +38,18 @@ def report(run) -> Report:
 
 
 def test_it_holds_what_was_asked(run, report):
-    assert repr(report) == f"Report({run.name}: {report.verdict.name})"
-    assert list(report.tables) == [*HEADINGS, "ledger"]
+    assert repr(report) == f"Report({run.name}: {report.verdict})"
+    assert list(report.tables) == [*HEADINGS, "ledger", "recovery"]
     assert set(report.tables["terms"]["task"]) == {0, 1} and set(
         report.tables["transplants"]["task"]
     ) == {0}
-    assert "earlier tasks" in report.verdict.sentence
+    assert report.sentence.startswith("Task 1 fell by ")
 
 
 def test_it_follows_the_theme_and_says_the_verdict(report):
     page = report._repr_html_()
     assert "var(--jp-content-font-color1" in page and "var(--jp-layout-color1" in page
-    assert f"<b>{report.verdict.name}</b>" in page and "data:image/png;base64," in page
+    assert f"<b>{report.verdict}</b>" in page and "data:image/png;base64," in page
     assert page.count("<details>") == page.count("<table") == len(HEADINGS)
     assert not plt.get_fignums(), "no figure stays open for a notebook to show twice"
 

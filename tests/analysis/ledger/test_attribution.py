@@ -1,4 +1,4 @@
-"""Splits that add up, Shapley values against their axioms, every verdict by hand."""
+"""Splits that add up, Shapley values against their axioms."""
 
 import os
 import subprocess
@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.intervals import Interval
 from analysis.ledger.attribution import (
     PLAYERS,
     TERMS,
-    judge,
     ledger_split,
     ledger_states,
     shapley,
@@ -145,39 +143,3 @@ def test_shapley_has_the_same_bits_in_every_process():
         for seed in "123"
     }
     assert len(found) == 1
-
-
-def at(value: float, *, wide: float = 0.05) -> Interval:
-    return Interval(value, value - wide, value + wide)
-
-
-NAN = Interval(np.nan, np.nan, np.nan)
-
-
-@pytest.mark.parametrize(
-    ("drop", "share", "alone", "beyond", "training", "name"),
-    [
-        (at(0.03), NAN, NAN, at(0), {}, "undetermined"),
-        (at(0.3), at(0.9), at(0.8), at(-0.3), {}, "spurious"),
-        (at(0.3), at(0.9), at(0.1), at(0.2), {}, "spurious"),
-        (at(0.3), at(0.9), at(0.1), at(0), {}, "undetermined"),
-        (at(0.3), at(0.9), at(0.1), at(-0.2), {}, "relearned"),
-        (at(0.3), at(0.9), at(0.1), at(0), {"saved": 0.1}, "spurious"),
-        (at(0.3), at(0.5), at(0.1), at(0.2), {}, "undetermined"),
-        (at(0.3), at(0.2), at(0.1), at(-0.2), {}, "lost"),
-        (at(0.3), at(0.2), at(0.1), at(0), {"regained": 0}, "lost"),
-        (at(0.3), at(0.2), at(0.1), at(0), {"regained": 0.2, "saved": 0}, "relearned"),
-        (
-            at(0.3),
-            at(0.2),
-            at(0.1),
-            at(0),
-            {"regained": 0.2, "saved": 0.1},
-            "undetermined",
-        ),
-    ],
-)
-def test_each_verdict_has_its_reason(drop, share, alone, beyond, training, name):
-    told = {key: at(value) for key, value in training.items()}
-    found = judge(drop, share, without_refit=alone, beyond=beyond, **told)
-    assert found.name == name and found.because

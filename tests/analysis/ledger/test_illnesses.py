@@ -1,10 +1,5 @@
 """A trained model is made ill in known ways, and the ledger must say yes to each
 illness and no to none.
-
-Patches are drawn such that a flow has something to lose: where a class lies turns with
-the half of the image, so that a density that does not know the position, such as a
-refit of an untrained flow, sees no defect that comes from the other half (`turned`).
-`between` are patches half way to the other class, which make the class uncertain.
 """
 
 import numpy as np
@@ -17,64 +12,22 @@ from analysis.ledger.attribution import TERMS
 from analysis.ledger.conclude import ledger_families, ledger_shares, ledger_terms
 from analysis.ledger.illnesses import ILLNESSES, planted
 from analysis.ledger.measure import counterfactuals
-from analysis.ledger.say import verdict
 from analysis.scoring import Scoring
-from cl_flow import FlowConfig, FlowModel, TrainConfig, fit
-from cl_flow.data.features import Features
-from cl_flow.model.losses import LossConfig
-from cl_flow.training.loop import train
+from cl_flow import FlowModel, fit
+from tests.analysis.turned import CLASSES, DIM, SCORING, drawn, trained
 
-DIM, SIDE, CLASSES = 8, 6, ("ant", "bee")
 FAMILIES = ("means", "full", "affine")
-
-
-def drawn(defect: str) -> Features:
-    """Normal training images, and test images half of which hold a block of defective
-    patches.
-    """
-    rng = np.random.default_rng(0)
-    rows, patches = [], []
-    half = np.where(np.arange(SIDE * SIDE) % SIDE < SIDE // 2, 1.0, -1.0)
-    for k, category in enumerate(CLASSES):
-        for i in range(70):
-            label = int(i >= 50)
-            x = np.zeros((SIDE, SIDE, DIM))
-            x[..., k], x[..., 2 + k] = 3, 2 * half.reshape(SIDE, SIDE)
-            if label:
-                row, column = rng.integers(0, SIDE - 2), rng.choice([0, SIDE - 3])
-                block = x[row : row + 3, column : column + 3]
-                if defect == "turned":
-                    block[..., 2 + k] *= -1
-                else:
-                    block[..., [k, 1 - k]] = 1.5
-            patches.append(x.reshape(-1, DIM) + rng.normal(0, 0.6, (SIDE * SIDE, DIM)))
-            rows.append((category, "train" if i < 30 else "test", label))
-    samples = pd.DataFrame(rows, columns=["category", "split", "label"])
-    return Features(
-        samples,
-        (np.stack(patches).astype(np.float16),),
-        ((SIDE, SIDE),),
-        np.arange(len(rows)),
-    )
 
 
 @pytest.fixture(scope="module")
 def healthy() -> FlowModel:
-    features = drawn("turned").where(split="train")
-    config = FlowConfig(n_blocks=4, n_components=3, position_dim=8, hidden=32)
-    model = FlowModel(features.dims, features.grids, config).expand_(CLASSES)
-    options = TrainConfig(
-        epochs=60, batch_images=10, lr=1e-2, losses=LossConfig(mutual_information=1.0)
-    )
-    train(model, features, options, progress=False)
-    return model
+    return trained()
 
 
 def diagnosed(
     healthy: FlowModel, defect: str, illness: tuple[str, ...]
 ) -> pd.DataFrame:
-    scoring = Scoring(metric="image_auroc", size=24, sigma=1.0)
-    options = {"family": FAMILIES, "scoring": scoring}
+    options = {"family": FAMILIES, "scoring": SCORING}
     frames = [
         counterfactuals(
             healthy, ILLNESSES[name](healthy), drawn(defect), CLASSES, **options
@@ -114,19 +67,12 @@ def terms(
     ).set_index("term")
 
 
-def verdict_of(measured: pd.DataFrame, illness: str, *, part: str = "product") -> str:
-    return verdict(
-        measured[measured["illness"] == illness].drop(columns="illness"), part=part
-    ).name
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("part", ["logp", "entropy", "product"])
 def test_where_nothing_was_done_nothing_is_found(turned, family, part):
     found = terms(turned, "nothing", part, family=family)
     assert not found.loc[[*TERMS, "drop"], ["value", "low", "high"]].any(axis=None)
     assert np.isnan(share(turned, "nothing", part, family=family)["spurious_share"])
-    assert verdict_of(turned, "nothing") == "undetermined"
 
 
 @pytest.mark.parametrize("part", ["logp", "product"])
@@ -137,7 +83,6 @@ def test_translated_centers_are_all_center_drift(turned, part):
         and found.loc["center drift", "value"] == found.loc["drop", "value"]
     )
     assert share(turned, "centers_translated", part)["spurious_share_low"] > 0.9
-    assert verdict_of(turned, "centers_translated", part=part) == "spurious"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -147,7 +92,6 @@ def test_rotated_latents_are_all_alignment_that_no_untrained_flow_has(turned, fa
     shares = share(turned, "latents_rotated", "logp", family=family)
     assert shares["spurious_share"] > 0.9 and shares["reminded_share"] > 0.9
     assert found.loc["confusion", "value"] == found.loc["center drift", "value"] == 0
-    assert verdict_of(turned, "latents_rotated", part="logp") == "spurious"
 
 
 @pytest.mark.parametrize("part", ["logp", "product"])
@@ -156,7 +100,6 @@ def test_reset_blocks_are_residual_where_the_flow_was_needed(turned, part, famil
     found = terms(turned, "blocks_reset", part, family=family)
     assert found.loc["drop", "low"] > 0.2 and found.loc["residual", "low"] > 0.2
     assert share(turned, "blocks_reset", part, family=family)["spurious_share"] < 0.2
-    assert verdict_of(turned, "blocks_reset") == "lost"
 
 
 def test_where_any_gaussian_would_do_only_the_control_tells_what_the_refit_taught(
@@ -164,7 +107,6 @@ def test_where_any_gaussian_would_do_only_the_control_tells_what_the_refit_taugh
 ):
     shares = share(between, "blocks_reset", "product")
     assert shares["spurious_share"] > 0.9 and shares["reminded_share"] < 0.2
-    assert verdict_of(between, "blocks_reset") != "spurious"
 
 
 def test_a_confusable_class_is_all_confusion_and_none_of_it_in_the_likelihood(turned):
@@ -179,7 +121,6 @@ def test_a_confusable_class_is_all_confusion_and_none_of_it_in_the_likelihood(tu
         .loc[[*TERMS], ["value", "low", "high"]]
         .any(axis=None)
     )
-    assert verdict_of(turned, "confusable_class") == "spurious"
 
 
 def test_a_flattened_density_needs_a_covariance(between):

@@ -19,7 +19,6 @@ from analysis.ledger.conclude import (
     ledger_terms,
 )
 from analysis.ledger.measure import counterfactuals, measure_ledger, refit_centers
-from analysis.ledger.say import verdict
 from analysis.ledger.swaps import swap
 from analysis.scoring import Scoring, measure
 from cl_flow import Run, RunConfig, fit
@@ -224,15 +223,6 @@ def test_families_stand_beside_their_ceiling_and_their_control(measured):
     assert one["old", "means"] - one["new", "means"] == pytest.approx(terms["residual"])
 
 
-def test_the_verdict_carries_its_numbers(measured):
-    found = verdict(measured, task=0)
-    assert found.name in ("spurious", "relearned", "lost", "undetermined")
-    assert "task 1 fell by" in found.sentence and "confusion" in found.sentence
-    assert found.sentence.startswith(f"{found.name.capitalize()}: {found.because}")
-    assert "earlier tasks" in verdict(measured).sentence
-    assert verdict(measured, task=1).sentence.startswith("Undetermined: no drop")
-
-
 def test_wrong_input_is_named(run, measured, config, tmp_path):
     with pytest.raises(
         ValueError, match=r"learned before it; got \[7\], and it knows \[0, 1\]"
@@ -249,7 +239,3 @@ def test_wrong_input_is_named(run, measured, config, tmp_path):
         ValueError, match="by to be one of task, category, all; got 'image'"
     ):
         ledger_terms(measured, by="image")
-    with pytest.raises(
-        ValueError, match="a ledger of one strategy with task=5.*got no rows"
-    ):
-        verdict(measured, task=5)

@@ -1,0 +1,126 @@
+"""Evidence drawn: what each witness brings back, and what a rule finds planted."""
+
+__all__ = ["plot_confusions", "plot_evidence"]
+
+from collections.abc import Mapping
+from typing import Any
+
+import lazy_loader
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from analysis.judgement.conclude import WITNESSES
+from analysis.judgement.rule import MOST, PART, VERDICTS
+from analysis.rows import chosen, of_tables, refuse_strategies
+from analysis.style import SEQUENTIAL, dotted_line, legend_beside, readable_digits
+from analysis.words import counted
+
+sns: Any = lazy_loader.load("seaborn")
+
+LOOKS = {
+    "back": {
+        "label": "comes back",
+        "mfc": "white",
+        "color": "#0072B2",
+        "offset": -0.14,
+    },
+    "kept": {"label": "was kept", "mfc": "#D55E00", "color": "#D55E00", "offset": 0.14},
+}
+RANGE = (-0.6, 1.3)  # of shares that are shown
+
+
+@of_tables
+def plot_evidence(
+    evidence: pd.DataFrame, *, ax: Axes | None = None, task: int = 0, **kwargs: Any
+) -> Axes:
+    """Share of a task's drop that each witness brings back, and what of it was kept.
+
+    How to read it: a filled point right of the dashed line says that most of the drop
+    was kept, by this witness; between the lines it is a part. A hollow point alone on
+    the right was taught.
+
+    Args:
+        evidence: Of `evidence`, of one strategy.
+        ax: Where to draw; new axes by default.
+        task: Its index.
+        **kwargs: For `Axes.errorbar`.
+    """
+    ax = ax or plt.gca()
+    rows = chosen(evidence, task=task)
+    refuse_strategies(rows)
+    names = [name for name in WITNESSES if name in set(rows["witness"])]
+    rows = rows.set_index("witness").loc[names]
+    for kind, look in LOOKS.items():
+        values = rows[kind].clip(*RANGE)
+        low, high = (rows[f"{kind}_{end}"].clip(*RANGE) for end in ("low", "high"))
+        options = {
+            "fmt": "o",
+            "markersize": 10,
+            "capsize": 0,
+            **{key: value for key, value in look.items() if key != "offset"},
+            **kwargs,
+        }
+        height = np.arange(len(rows)) + look["offset"]
+        errors = [(values - low).clip(lower=0), (high - values).clip(lower=0)]
+        ax.errorbar(values, height, xerr=errors, **options)
+    ax.axvline(0, color="0.8", zorder=0)
+    dotted_line(ax, x=PART)
+    ax.axvline(MOST, color="0.3", linestyle="--", linewidth=1, zorder=0)
+    ax.set_yticks(np.arange(len(rows)), [WITNESSES[name] for name in names])
+    ax.set(
+        xlim=RANGE,
+        ylim=(len(rows) - 0.5, -0.5),
+        xlabel=f"share of the drop of task {counted(task)}",
+    )
+    legend_beside(ax)
+    return ax
+
+
+@of_tables
+def plot_confusions(
+    found: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    expected: Mapping[str, str] | None = None,
+    **kwargs: Any,
+) -> Axes:
+    """How often each planted illness got each verdict.
+
+    How to read it: a frame marks the verdict that the illness deserves; what lies
+    outside of the frames is a wrong diagnosis.
+
+    Args:
+        found: Of `verdicts`, one row per planted `illness` and seed, with its
+            `verdict`.
+        ax: Where to draw; new axes by default.
+        expected: Illness -> the verdict that it deserves.
+        **kwargs: For `seaborn.heatmap`.
+    """
+    ax = ax or plt.gca()
+    illnesses = list(dict.fromkeys(found["illness"]))
+    counts = pd.crosstab(found["illness"], found["verdict"])
+    counts = counts.reindex(index=illnesses, columns=list(VERDICTS), fill_value=0)
+    named = counts.rename(index=lambda name: name.replace("_", " ").replace("+", " + "))
+    options = {
+        "cmap": SEQUENTIAL,
+        "annot": True,
+        "annot_kws": {"size": 16},
+        "fmt": "d",
+        "vmin": 0,
+        "cbar": False,
+        "linewidths": 0.5,
+        **kwargs,
+    }
+    sns.heatmap(named, ax=ax, xticklabels=True, yticklabels=True, **options)
+    readable_digits(ax)
+    for illness, word in (expected or {}).items():
+        if illness in illnesses:
+            corner = (list(VERDICTS).index(word), illnesses.index(illness))
+            frame = Rectangle(corner, 1, 1, fill=False, color="#D55E00", lw=3)
+            ax.add_patch(frame)
+    ax.set(xlabel="verdict", ylabel="planted")
+    ax.tick_params(length=0)
+    return ax
