@@ -34,6 +34,7 @@ FLOORS = {
         "studies",
         "detection pictures embedding centers expansion recovery alignment",
         "ledger methods",
+        "witnesses",
         "report claims explorer",
         "commands",
         "cli",

@@ -26,6 +26,7 @@ from analysis import (
     methods,
     pictures,
     recovery,
+    witnesses,
 )
 from analysis.detection import defect_aurocs, roc_points, routes, thresholds
 
@@ -571,3 +572,19 @@ def _(stream: Stream) -> None:
     ]
     columns = ["sampler", "category", "level", "value"]
     alignment.plot_samplers(pd.DataFrame(rows, columns=columns))
+
+
+# ---- witnesses
+
+
+@drawing(witnesses.plot_accessibility)
+def _(stream: Stream) -> None:
+    rows = [
+        (block, term, 0.5 + block / 16 - 0.03 * block * (term == "new"))
+        for block in range(9)
+        for term in ("old", "new")
+    ]
+    table = pd.DataFrame(rows, columns=["block", "term", "value"])
+    low, high = table["value"] - 0.05, table["value"] + 0.05
+    table = table.assign(low=low, high=high, head="one_class", level="mean", **KEYS)
+    witnesses.plot_accessibility(table)
