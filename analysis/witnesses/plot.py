@@ -1,6 +1,6 @@
 """Witnesses drawn, block by block."""
 
-__all__ = ["FLOW_STYLES", "plot_accessibility"]
+__all__ = ["FLOW_STYLES", "plot_accessibility", "plot_representations"]
 
 from typing import Any
 
@@ -20,6 +20,10 @@ FLOW_STYLES = {
 HEAD_LABELS = {
     "one_class": "image AUROC of one Gaussian",
     "class": "patches given to their class",
+}
+MEASURE_LABELS = {
+    "discrepancy": "discrepancy, √(1 − R²)",
+    "cka": "linear CKA",
 }
 
 
@@ -67,6 +71,45 @@ def plot_accessibility(
         path_effects=HALO,
     )
     ax.set(xlabel="coupling blocks passed", ylabel=HEAD_LABELS[head])
+    if legend:
+        legend_beside(ax)
+    return ax
+
+
+@alike
+def plot_representations(
+    levels: pd.DataFrame,
+    *,
+    ax: Axes | None = None,
+    measure: str = "discrepancy",
+    level: str = "mean",
+    legend: bool = True,
+    **kwargs: Any,
+) -> Axes:
+    """How far each block's output is from what it was, beside an untrained flow's.
+
+    How to read it: the block where the line of the last model leaves 0 is the first
+    that shows an affine head less than before. On the line of the untrained flow
+    nothing is left of what training had made of the features. CKA begins at 1 and falls
+    with any move but a rotation, harmless ones too.
+
+    Args:
+        levels: Of `representation_levels`, by all tasks or of one.
+        ax: Where to draw; new axes by default.
+        measure: `"discrepancy"` or `"cka"`.
+        level: Index of a feature level, or `"mean"`.
+        legend: Whether to name the lines.
+        **kwargs: For `Axes.plot`.
+
+    Raises:
+        ValueError: Several strategies or tasks, or none of what is asked.
+    """
+    ax = ax or plt.gca()
+    rows = chosen(levels, measure=measure, level=level)
+    _refuse_several(rows)
+    for flow in ("new", "untrained"):
+        _draw_line(ax, chosen(rows, flow=flow), FLOW_STYLES[flow], kwargs)
+    ax.set(xlabel="coupling blocks passed", ylabel=MEASURE_LABELS[measure])
     if legend:
         legend_beside(ax)
     return ax

@@ -588,3 +588,16 @@ def _(stream: Stream) -> None:
     low, high = table["value"] - 0.05, table["value"] + 0.05
     table = table.assign(low=low, high=high, head="one_class", level="mean", **KEYS)
     witnesses.plot_accessibility(table)
+
+
+@drawing(witnesses.plot_representations)
+def _(stream: Stream) -> None:
+    rows = [
+        (block, flow, block / 16 if flow == "untrained" else block / 40)
+        for block in range(9)
+        for flow in ("new", "untrained")
+    ]
+    table = pd.DataFrame(rows, columns=["block", "flow", "value"])
+    low, high = table["value"] - 0.02, table["value"] + 0.02
+    table = table.assign(low=low, high=high, measure="discrepancy", **KEYS)
+    witnesses.plot_representations(table.assign(level="mean"))

@@ -3,9 +3,12 @@
 import pandas as pd
 import pytest
 
+from analysis.ledger.illnesses import ILLNESSES
+from analysis.ledger.swaps import swap
 from tests.analysis.ledger.test_illnesses import drawn, healthy  # noqa: F401
 
 KEYS = {"run": "r", "strategy": "planted", "step": 1, "task": 0}
+N_BLOCKS = 4  # of the healthy flow
 
 
 @pytest.fixture(scope="module")
@@ -17,3 +20,9 @@ def turned():
 def as_table(rows: pd.DataFrame) -> pd.DataFrame:
     """What is measured of two models, as if it were of a run."""
     return rows.assign(**KEYS)
+
+
+def reset_from(model, block: int):
+    """The model with every block from one on as before training."""
+    untrained = ILLNESSES["blocks_reset"](model)
+    return swap(model, untrained, "last", blocks=N_BLOCKS - block)

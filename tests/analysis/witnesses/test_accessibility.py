@@ -8,22 +8,14 @@ import pytest
 
 from analysis.intervals import Resampling, interval_of
 from analysis.ledger.illnesses import ILLNESSES
-from analysis.ledger.swaps import swap
 from analysis.scoring import Scoring
 from analysis.witnesses.conclude import accessibility_finding, accessibility_terms
 from analysis.witnesses.measure import accessibility, measure_accessibility
 from tests.analysis.ledger.test_illnesses import CLASSES
-from tests.analysis.witnesses.conftest import as_table
+from tests.analysis.witnesses.conftest import N_BLOCKS, as_table, reset_from
 
 FEW = Resampling(n_resamples=200)
 SCORING = Scoring(metric="image_auroc", part="logp", size=24, sigma=1.0)
-N_BLOCKS = 4
-
-
-def reset_from(model, block: int):
-    """The model with every block from one on as before training."""
-    untrained = ILLNESSES["blocks_reset"](model)
-    return swap(model, untrained, "last", blocks=N_BLOCKS - block)
 
 
 def measured(old, new, features) -> pd.DataFrame:

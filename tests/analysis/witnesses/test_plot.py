@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from analysis.witnesses import plot_accessibility
+from analysis.witnesses import plot_accessibility, plot_representations
 
 KEYS = {"run": "r", "strategy": "finetune", "step": 1, "level": "mean"}
 
@@ -33,3 +33,15 @@ def test_several_tasks_are_not_drawn_as_one():
         plot_accessibility(both)
     plt.close()
     assert plot_accessibility(terms(task=3), legend=False).get_legend() is None
+
+
+def test_representations_are_two_lines_of_one_measure():
+    table = terms().rename(columns={"term": "flow", "head": "measure"})
+    table["flow"] = table["flow"].replace({"old": "untrained"})
+    cka = table.assign(measure="cka")
+    both = pd.concat([cka, table.assign(measure="discrepancy", value=0.0)])
+    ax = plot_representations(both, measure="cka")
+    new, untrained = ax.lines
+    assert new.get_ydata().tolist() == [0.6, 0.7]
+    assert untrained.get_ydata().tolist() == [0.6, 0.9]
+    assert ax.get_ylabel() == "linear CKA"
