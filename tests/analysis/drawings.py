@@ -601,3 +601,11 @@ def _(stream: Stream) -> None:
     low, high = table["value"] - 0.02, table["value"] + 0.02
     table = table.assign(low=low, high=high, measure="discrepancy", **KEYS)
     witnesses.plot_representations(table.assign(level="mean"))
+
+
+@drawing(witnesses.plot_relative_forgetting)
+def _(stream: Stream) -> None:
+    table = pd.DataFrame({"task": range(len(stream))})
+    value = (0.2 + 0.11 * table["task"]).where(table["task"] % 3 < 2)
+    table = table.assign(value=value, low=value - 0.1, high=value + 0.2, **KEYS)
+    witnesses.plot_relative_forgetting(table)

@@ -15,13 +15,8 @@ XFAIL: dict[str, str] = {
     "expansion.plot_expansion_size": "both axes put their 0 into one corner",
 }
 # Plots of other things than a stream's tasks: one drawing is enough.
-ONCE = (
-    "alignment.",
-    "methods.",
-    "witnesses.",
-    "ledger.plot_families",
-    "ledger.plot_transplant",
-)
+ONCE = ("alignment.", "methods.", "ledger.plot_families", "ledger.plot_transplant")
+ONCE += ("witnesses.plot_accessibility", "witnesses.plot_representations")
 
 
 def cases():
