@@ -11,6 +11,7 @@ from . import methods as methods
 from . import metrics as metrics
 from . import pictures as pictures
 from . import recovery as recovery
+from . import witnesses as witnesses
 from .detection import evaluate as evaluate
 from .detection import forgetting_table as forgetting_table
 from .detection import image_scores as image_scores

@@ -1,6 +1,6 @@
 """Contrasts between models, with paired bootstrap intervals."""
 
-__all__ = ["contrast", "mean_weights", "resampled"]
+__all__ = ["contrast", "mean_weights", "resampled", "resampled_means"]
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,32 @@ def resampled(rows: pd.DataFrame, resampling: Resampling = Resampling()) -> np.n
             n_resamples=resampling.n_resamples,
             random_state=list(category.encode()),
         )
+    return out
+
+
+def resampled_means(
+    rows: pd.DataFrame, resampling: Resampling = Resampling()
+) -> np.ndarray:
+    """Value of each row, and of resamples of its images, where it is a mean of them.
+
+    Every row of a category draws the same images, as in `resampled`.
+
+    Args:
+        rows: With the columns `category value scores`; the scores (images,) of a row
+            are what each image adds, and vary around the value.
+        resampling: Of the images.
+
+    Returns:
+        (rows, 1 + n_resamples), the estimate first.
+    """
+    out = np.empty((len(rows), 1 + resampling.n_resamples))
+    columns = zip(rows["category"], rows["value"], rows["scores"])
+    for i, (category, value, scores) in enumerate(columns):
+        n = len(scores)
+        rng = np.random.default_rng(list(category.encode()))
+        draws = rng.multinomial(n, np.full(n, 1 / n), size=resampling.n_resamples)
+        out[i, 0] = value
+        out[i, 1:] = value + draws @ (scores - scores.mean()) / n
     return out
 
 

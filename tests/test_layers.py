@@ -34,6 +34,7 @@ FLOORS = {
         "studies",
         "detection pictures embedding centers expansion recovery alignment",
         "ledger methods",
+        "witnesses",
         "judgement",
         "report claims explorer",
         "commands",

@@ -3,7 +3,14 @@
 Many mixtures can then be held against it without running it again.
 """
 
-__all__ = ["Latents", "Patches", "encode", "encoded", "through"]
+__all__ = [
+    "Latents",
+    "Patches",
+    "encode",
+    "encoded",
+    "refuse_several_flows",
+    "through",
+]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,11 +74,7 @@ def encode(model: FlowModel, features: Features) -> Latents:
         ValueError: The model has weights or conditions of some classes alone: a patch
             then has no latent by itself.
     """
-    if model.own or any(level.class_codes is not None for level in model.levels):
-        raise ValueError(
-            "Expected a model with one flow for all classes; got one whose flow "
-            "depends on the class."
-        )
+    refuse_several_flows(model)
     batches = []
     for batch in encoded(model, features):
         kept = [(z.cpu(), log_det.cpu()) for z, log_det in batch]
@@ -92,6 +95,19 @@ def encode(model: FlowModel, features: Features) -> Latents:
         np.arange(len(samples)),
         log_dets=tuple(log_dets),
     )
+
+
+def refuse_several_flows(model: FlowModel) -> None:
+    """Refuse a model whose flow depends on the class.
+
+    Raises:
+        ValueError: It has weights or conditions of some classes alone.
+    """
+    if model.own or any(level.class_codes is not None for level in model.levels):
+        raise ValueError(
+            "Expected a model with one flow for all classes; got one whose flow "
+            "depends on the class."
+        )
 
 
 @checked

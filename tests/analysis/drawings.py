@@ -27,6 +27,7 @@ from analysis import (
     methods,
     pictures,
     recovery,
+    witnesses,
 )
 from analysis.detection import defect_aurocs, roc_points, routes, thresholds
 
@@ -605,3 +606,40 @@ def _(stream: Stream) -> None:
     ]
     columns = ["sampler", "category", "level", "value"]
     alignment.plot_samplers(pd.DataFrame(rows, columns=columns))
+
+
+# ---- witnesses
+
+
+@drawing(witnesses.plot_accessibility)
+def _(stream: Stream) -> None:
+    rows = [
+        (block, term, 0.5 + block / 16 - 0.03 * block * (term == "new"))
+        for block in range(9)
+        for term in ("old", "new")
+    ]
+    table = pd.DataFrame(rows, columns=["block", "term", "value"])
+    low, high = table["value"] - 0.05, table["value"] + 0.05
+    table = table.assign(low=low, high=high, head="one_class", level="mean", **KEYS)
+    witnesses.plot_accessibility(table)
+
+
+@drawing(witnesses.plot_representations)
+def _(stream: Stream) -> None:
+    rows = [
+        (block, flow, block / 16 if flow == "untrained" else block / 40)
+        for block in range(9)
+        for flow in ("new", "untrained")
+    ]
+    table = pd.DataFrame(rows, columns=["block", "flow", "value"])
+    low, high = table["value"] - 0.02, table["value"] + 0.02
+    table = table.assign(low=low, high=high, measure="discrepancy", **KEYS)
+    witnesses.plot_representations(table.assign(level="mean"))
+
+
+@drawing(witnesses.plot_relative_forgetting)
+def _(stream: Stream) -> None:
+    table = pd.DataFrame({"task": range(len(stream))})
+    value = (0.2 + 0.11 * table["task"]).where(table["task"] % 3 < 2)
+    table = table.assign(value=value, low=value - 0.1, high=value + 0.2, **KEYS)
+    witnesses.plot_relative_forgetting(table)

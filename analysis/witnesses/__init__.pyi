@@ -1,0 +1,12 @@
+from .conclude import accessibility_finding as accessibility_finding
+from .conclude import accessibility_terms as accessibility_terms
+from .conclude import representation_finding as representation_finding
+from .conclude import representation_levels as representation_levels
+from .conclude_gains import forgetting_finding as forgetting_finding
+from .conclude_gains import relative_forgetting as relative_forgetting
+from .measure import measure_accessibility as measure_accessibility
+from .measure_gains import measure_learning as measure_learning
+from .measure_moves import measure_representations as measure_representations
+from .plot import plot_accessibility as plot_accessibility
+from .plot import plot_representations as plot_representations
+from .plot_gains import plot_relative_forgetting as plot_relative_forgetting
