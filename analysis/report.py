@@ -17,7 +17,7 @@ from typing import Any, overload
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.experiments import key_columns, refuse_unlike_runs
+from analysis.experiments import key_columns, refuse_unlike_runs, several_runs
 from analysis.intervals import Resampling
 from analysis.judgement.conclude import evidence, verdicts
 from analysis.judgement.measure import training_witness
@@ -114,71 +114,105 @@ def diagnose(
     Raises:
         ValueError: The recovery is another run's.
     """
-    options: dict[str, Any] = {
-        "after": after,
-        "part": part,
-        "given": given,
-        "family": family,
-        "tasks": tasks,
-        "train": train,
-        "scoring": scoring,
-        "resampling": resampling,
-    }
+    asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
     if isinstance(run, Run):
-        return _report(run, recovered=recovered, **options)
+        return asked.report(run, recovered)
     if recovered is not None:
         raise ValueError(
             "Expected a recovery with a single run; got several runs. Leave it out: "
             "each run's own is measured."
         )
-    several = list(run)
+    several = several_runs(diagnose, run)
     refuse_unlike_runs(several, options=False)
-    return pd.concat(
-        [_report(one, **options).row() for one in several], ignore_index=True
-    )
+    return pd.concat([asked.row(one) for one in several], ignore_index=True)
 
 
-def _report(
-    run: Run,
-    *,
-    after: int,
-    part: str,
-    given: str | None,
-    family: str,
-    tasks: Sequence[int] | None,
-    train: bool | None,
-    scoring: Scoring,
-    resampling: Resampling,
-    recovered: pd.DataFrame | None = None,
-) -> "Report":
-    if recovered is not None and set(recovered["run"]) != {run.name}:
-        names = ", ".join(sorted(set(recovered["run"])))
-        raise ValueError(f"Expected a recovery of {run.name}; got that of {names}.")
-    where = {"after": after, "tasks": None if tasks is None else tuple(tasks)}
-    every_part = dataclasses.replace(scoring, metric="image_auroc", given=(given,))
-    one_part = dataclasses.replace(every_part, part=part, given="category")
-    measured = measure_ledger(run, scoring=every_part, **where)
-    first = int(measured["task"].min())
-    if recovered is None and first == 0:
-        recovered = training_witness(run, after=after, train=train, scoring=one_part)
-    drawn: dict[str, Any] = {"resampling": resampling}
-    judged = {"part": part, "given": str(given), "family": family, **drawn}
-    tables = {
-        "verdicts": verdicts(measured, recovered, **judged),
-        "evidence": evidence(measured, recovered, **judged),
-        "total": ledger_terms(measured, family=family, by="all", **drawn),
-        "terms": ledger_terms(measured, family=family, **drawn),
-        "categories": ledger_terms(measured, family=family, by="category", **drawn),
-        "shares": ledger_shares(measured, family=family, **drawn),
-        "players": ledger_shapley(measured, **drawn),
-        "families": ledger_families(measured, by="all", **drawn),
-        "transplants": transplant(run, after=after, tasks=(first,), scoring=one_part),
-        "moves": transport(run, **where),
-        "ledger": measured,
-    }
-    if recovered is not None:
-        tables["recovery"] = recovered
-    return Report(run, tables, task=first, part=part, given=str(given))
+@dataclass(frozen=True)
+class _Asked:
+    """What `diagnose` was asked, of any run."""
+
+    after: int
+    part: str
+    given: str | None
+    family: str
+    tasks: Sequence[int] | None
+    train: bool | None
+    scoring: Scoring
+    resampling: Resampling
+
+    @property
+    def where(self) -> dict[str, Any]:
+        tasks = None if self.tasks is None else tuple(self.tasks)
+        return {"after": self.after, "tasks": tasks}
+
+    @property
+    def every_part(self) -> Scoring:
+        return dataclasses.replace(
+            self.scoring, metric="image_auroc", given=(self.given,)
+        )
+
+    @property
+    def one_part(self) -> Scoring:
+        return dataclasses.replace(self.every_part, part=self.part, given="category")
+
+    def judged(
+        self, run: Run, measured: pd.DataFrame, recovered: pd.DataFrame | None
+    ) -> dict[str, pd.DataFrame]:
+        """The verdicts and their evidence, and the recovery where training is tried."""
+        if recovered is None and measured["task"].min() == 0:
+            recovered = training_witness(
+                run, after=self.after, train=self.train, scoring=self.one_part
+            )
+        options: dict[str, Any] = {
+            "part": self.part,
+            "given": str(self.given),
+            "family": self.family,
+            "resampling": self.resampling,
+        }
+        tables = {
+            "verdicts": verdicts(measured, recovered, **options),
+            "evidence": evidence(measured, recovered, **options),
+        }
+        return tables if recovered is None else {**tables, "recovery": recovered}
+
+    def row(self, run: Run) -> pd.DataFrame:
+        """The verdicts on a run beside those on others."""
+        measured = measure_ledger(
+            run, family=(self.family,), scoring=self.every_part, **self.where
+        )
+        tables = self.judged(run, measured, None)
+        found = tables["verdicts"]
+        said = [
+            sentence_of(found, tables["evidence"], task=task) for task in found["task"]
+        ]
+        rows = found.drop(columns="strategy").assign(sentence=said)
+        return key_columns(rows, run)
+
+    def report(self, run: Run, recovered: pd.DataFrame | None) -> "Report":
+        if recovered is not None and set(recovered["run"]) != {run.name}:
+            names = ", ".join(sorted(set(recovered["run"])))
+            raise ValueError(f"Expected a recovery of {run.name}; got that of {names}.")
+        measured = measure_ledger(run, scoring=self.every_part, **self.where)
+        first = int(measured["task"].min())
+        family = self.family
+        drawn: dict[str, Any] = {"resampling": self.resampling}
+        by_category = ledger_terms(measured, family=family, by="category", **drawn)
+        hybrids = transplant(
+            run, after=self.after, tasks=(first,), scoring=self.one_part
+        )
+        tables = {
+            **self.judged(run, measured, recovered),
+            "total": ledger_terms(measured, family=family, by="all", **drawn),
+            "terms": ledger_terms(measured, family=family, **drawn),
+            "categories": by_category,
+            "shares": ledger_shares(measured, family=family, **drawn),
+            "players": ledger_shapley(measured, **drawn),
+            "families": ledger_families(measured, by="all", **drawn),
+            "transplants": hybrids,
+            "moves": transport(run, **self.where),
+            "ledger": measured,
+        }
+        return Report(run, tables, task=first, part=self.part, given=str(self.given))
 
 
 @dataclass(frozen=True)
@@ -210,17 +244,9 @@ class Report:
     @property
     def sentence(self) -> str:
         """The verdict and why, in a sentence of at most 25 words."""
-        return self._sentence(self.task)
-
-    def row(self) -> pd.DataFrame:
-        """The verdicts beside those of other runs: one row per task."""
-        rows = self.tables["verdicts"]
-        said = [self._sentence(task) for task in rows["task"]]
-        rows = rows.assign(sentence=said).drop(columns="strategy")
-        return key_columns(rows, self.run)
-
-    def _sentence(self, task: int) -> str:
-        return sentence_of(self.tables["verdicts"], self.tables["evidence"], task=task)
+        return sentence_of(
+            self.tables["verdicts"], self.tables["evidence"], task=self.task
+        )
 
     def figures(self) -> dict[str, Figure]:
         """Draw the figures, by name.

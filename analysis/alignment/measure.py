@@ -322,9 +322,7 @@ def _errors(bench: _Bench, mixtures: Sequence[Mixture]) -> pd.DataFrame:
     values: list[list[tuple[float, float]]] = [[] for _ in bench.old]
     for mixture, (z, y) in zip(mixtures, bench.images):
         for k, per_level in enumerate(values):
-            per_level.append(
-                _distance(_law(mixture, k), GaussianStats.of(z[y == k].double()))
-            )
+            per_level.append(class_errors(mixture, k, z[y == k]))
     means = torch.tensor(values).mean(1).tolist()
     rows = [
         (name, metric, "", v)
@@ -332,6 +330,21 @@ def _errors(bench: _Bench, mixtures: Sequence[Mixture]) -> pd.DataFrame:
         for metric, v in zip(ERRORS, pair)
     ]
     return pd.DataFrame(rows, columns=["category", "metric", "part", "value"])
+
+
+def class_errors(mixture: Mixture, k: int, z: Tensor) -> tuple[float, float]:
+    """Errors of one class as the density of its latents.
+
+    Args:
+        mixture: Of which class k is looked at.
+        k: Its id.
+        z: Latents of it (N, D).
+
+    Returns:
+        The distance of the means by the latents' root-mean-square radius, and the
+        symmetric KL divergence of the Gaussians, in nats per dimension.
+    """
+    return _distance(_law(mixture, k), GaussianStats.of(z.double()))
 
 
 def _law(mixture: Mixture, k: int) -> GaussianStats:

@@ -1,10 +1,14 @@
 from .conclude import evidence as evidence
+from .conclude import first_step_shares as first_step_shares
 from .conclude import verdicts as verdicts
+from .first_steps import measure_first_moves as measure_first_moves
+from .first_steps import measure_first_steps as measure_first_steps
 from .measure import control_seconds as control_seconds
 from .measure import planted_recovery as planted_recovery
 from .measure import training_witness as training_witness
 from .plot import plot_confusions as plot_confusions
 from .plot import plot_evidence as plot_evidence
+from .plot import plot_first_steps as plot_first_steps
 from .rule import VERDICTS as VERDICTS
 from .rule import words_of as words_of
 from .say import sentence_of as sentence_of

@@ -1,6 +1,6 @@
 """Conclusions from all witnesses: shares of a drop, and the verdict on it."""
 
-__all__ = ["SILENT", "WITNESSES", "evidence", "verdicts"]
+__all__ = ["SILENT", "WITNESSES", "evidence", "first_step_shares", "verdicts"]
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.contrasts import resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
 from analysis.judgement.rule import SURE, words_of
 from analysis.ledger.conclude import term_samples
@@ -143,6 +144,53 @@ def verdicts(
         out.append((*key, *row))
     columns = ["verdict", "sure", "leans", "drop", "low", "high", "agree", "disagree"]
     return pd.DataFrame(out, columns=[*_keys(measured), *columns])
+
+
+@alike
+def first_step_shares(
+    measured: pd.DataFrame,
+    *,
+    part: str = "product",
+    resampling: Resampling = Resampling(),
+) -> pd.DataFrame:
+    """How much of a quick return the mixture carries, how much the flow, and both.
+
+    How to read it: `mixture` is what the model of before gains by the centers of after,
+    `flow` what it gains by the flow of after; `together` is what they gain only as a
+    pair, so that the three add up to `return`. Where `mixture` is 0, the quick return
+    does not go through the mixture.
+
+    Args:
+        measured: A table of `measure_first_steps`; means over categories and over runs
+            of one strategy.
+        part: Score part.
+        resampling: Of the test images.
+
+    Returns:
+        One row per `strategy step n_steps term`: `value low high`, in image AUROC.
+    """
+    rows = chosen(measured, metric="image_auroc", part=part).reset_index(drop=True)
+    samples = resampled(rows, resampling)
+    out = []
+    for key, one in rows.groupby(["strategy", "step", "n_steps"], sort=False):
+        level = {
+            pair: samples[group.index].mean(0)
+            for pair, group in one.groupby(["flow", "mixture"], sort=False)
+        }
+        start = level["before", "before"]
+        whole = level["after", "after"] - start
+        mixture = level["before", "after"] - start
+        flow = level["after", "before"] - start
+        terms = {
+            "return": whole,
+            "mixture": mixture,
+            "flow": flow,
+            "together": whole - mixture - flow,
+        }
+        for term, values in terms.items():
+            out.append((*key, term, *_interval(values, resampling)))
+    columns = ["strategy", "step", "n_steps", "term", "value", "low", "high"]
+    return pd.DataFrame(out, columns=columns)
 
 
 # ---- shared

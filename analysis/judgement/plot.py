@@ -1,6 +1,6 @@
 """Evidence drawn: what each witness brings back, and what a rule finds planted."""
 
-__all__ = ["plot_confusions", "plot_evidence"]
+__all__ = ["plot_confusions", "plot_evidence", "plot_first_steps"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,13 @@ from matplotlib.patches import Rectangle
 from analysis.judgement.conclude import WITNESSES
 from analysis.judgement.rule import MOST, PART, VERDICTS
 from analysis.rows import chosen, of_tables, refuse_strategies
-from analysis.style import SEQUENTIAL, dotted_line, legend_beside, readable_digits
+from analysis.style import (
+    SEQUENTIAL,
+    dotted_line,
+    error_bars,
+    legend_beside,
+    readable_digits,
+)
 from analysis.words import counted
 
 sns: Any = lazy_loader.load("seaborn")
@@ -28,6 +34,12 @@ LOOKS = {
         "offset": -0.14,
     },
     "kept": {"label": "was kept", "mfc": "#D55E00", "color": "#D55E00", "offset": 0.14},
+}
+CARRIERS = {"mixture": "#CC79A7", "flow": "#0072B2", "together": "0.65"}
+NAMED = {
+    "mixture": "by the mixture alone",
+    "flow": "by the flow alone",
+    "together": "only by both",
 }
 RANGE = (-0.6, 1.3)  # of shares that are shown
 
@@ -123,4 +135,37 @@ def plot_confusions(
             ax.add_patch(frame)
     ax.set(xlabel="verdict", ylabel="planted")
     ax.tick_params(length=0)
+    return ax
+
+
+@of_tables
+def plot_first_steps(
+    shares: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
+) -> Axes:
+    """What the first steps give back, and whether mixture or flow carries it.
+
+    How to read it: bars of one number of steps add up to the point. A bar of `mixture`
+    at 0 says that the return does not go through the mixture.
+
+    Args:
+        shares: Of `first_step_shares`, of one strategy and step.
+        ax: Where to draw; new axes by default.
+        **kwargs: For `Axes.bar`.
+    """
+    ax = ax or plt.gca()
+    refuse_strategies(shares)
+    counts = sorted(shares["n_steps"].unique())
+    for i, (term, color) in enumerate(CARRIERS.items()):
+        rows = shares[shares["term"] == term].set_index("n_steps").loc[counts]
+        place = np.arange(len(counts)) + 0.25 * (i - 1)
+        options = {"width": 0.22, "color": color, "label": NAMED[term], **kwargs}
+        ax.bar(place, rows["value"], yerr=error_bars(rows), **options)
+    whole = shares[shares["term"] == "return"].set_index("n_steps").loc[counts]
+    ax.plot(
+        np.arange(len(counts)), whole["value"], "kD", markersize=9, label="the return"
+    )
+    ax.axhline(0, color="0.3", linewidth=1)
+    ax.set_xticks(np.arange(len(counts)), [str(n) for n in counts])
+    ax.set(xlabel="training steps on task 1", ylabel="image AUROC gained")
+    legend_beside(ax)
     return ax

@@ -3,7 +3,15 @@
 Old latents carried to the new ones, exactly, and which maps would have done the same.
 """
 
-__all__ = ["FITS", "Moved", "explained", "moved_images", "moved_samples", "transport"]
+__all__ = [
+    "FITS",
+    "Moved",
+    "explained",
+    "moved_images",
+    "moved_samples",
+    "moves_of",
+    "transport",
+]
 
 import math
 from collections.abc import Sequence
@@ -90,7 +98,7 @@ def transport(
                 rows += [
                     (*keys, name, *row)
                     for name, one in zip(run.tasks[task], level)
-                    for row in _moves(one).items()
+                    for row in moves_of(one).items()
                 ]
                 fits = explained([one.old for one in level], [one.new for one in level])
                 rows += [(*keys, "all", *row) for row in fits.items()]
@@ -199,7 +207,7 @@ def _compared(
     )
 
 
-def _moves(one: Moved) -> dict[str, float]:
+def moves_of(one: Moved) -> dict[str, float]:
     """Moves of one class, by quantity."""
     mixture = one.mixture.mean().item()
     volume = one.volume.mean().item()

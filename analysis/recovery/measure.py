@@ -38,7 +38,12 @@ from cl_flow.training.config import TrainConfig
 from cl_flow.training.loop import train
 
 HGAD_PASSES = 8  # of a meta-epoch
-UPDATES = {"both": ("flow", "mixture"), "centers": ("mixture",), "flow": ("flow",)}
+UPDATES = {
+    "both": ("flow", "mixture"),
+    "centers": ("mixture",),
+    "means": ("main centers",),
+    "flow": ("flow",),
+}
 
 
 # ---- probes: who is trained on whose images
@@ -153,7 +158,8 @@ def measure_recovery(
         after: Steps of the run to start from: index of the last task learned, 1 or
             more, or counted from the end.
         probe: Names in `PROBES`.
-        update: `"both"`, `"centers"` (the mixtures only) or `"flow"`.
+        update: `"both"`, `"centers"` (the mixtures only), `"means"` (the main centers
+            only) or `"flow"`.
         shots: Normal training images per category; the fewer are among the more.
         steps: Numbers of optimizer steps to test after; one training serves them all.
         lr: Constant learning rate; the run's peak rate by default.
@@ -302,6 +308,9 @@ def retrain_(
     for level in model.levels:
         level.flow.requires_grad_("flow" in UPDATES[update])
         level.mixture.requires_grad_("mixture" in UPDATES[update])
+        if "main centers" in UPDATES[update]:
+            for block in level.mixture.blocks():
+                block["mu"].requires_grad_(True)
     per_epoch = max(1, len(images) // config.batch_images)
     constant = dataclasses.replace(
         config,

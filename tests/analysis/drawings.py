@@ -528,6 +528,22 @@ def _(stream: Stream) -> None:
     judgement.plot_evidence(pd.DataFrame(rows, columns=columns))
 
 
+@drawing(judgement.plot_first_steps)
+def _(stream: Stream) -> None:
+    rows = [
+        ("finetune", 1, n, term, value, value - 0.02, value + 0.03)
+        for n, scale in ((1, 0.6), (3, 0.8), (10, 1.0))
+        for term, value in (
+            ("return", 0.2 * scale),
+            ("mixture", 0.02),
+            ("flow", 0.15 * scale),
+            ("together", 0.05 * scale - 0.02),
+        )
+    ]
+    columns = ["strategy", "step", "n_steps", "term", "value", "low", "high"]
+    judgement.plot_first_steps(pd.DataFrame(rows, columns=columns))
+
+
 @drawing(judgement.plot_confusions)
 def _(stream: Stream) -> None:
     expected = {

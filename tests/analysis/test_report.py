@@ -39,7 +39,7 @@ def report(run) -> Report:
 
 def test_it_holds_what_was_asked(run, report):
     assert repr(report) == f"Report({run.name}: {report.verdict})"
-    assert list(report.tables) == [*HEADINGS, "ledger", "recovery"]
+    assert set(report.tables) == {*HEADINGS, "ledger", "recovery"}
     assert set(report.tables["terms"]["task"]) == {0, 1} and set(
         report.tables["transplants"]["task"]
     ) == {0}
@@ -90,6 +90,24 @@ def test_the_recovery_of_another_run_is_refused(run):
     other = pd.DataFrame({"run": ["another"], "strategy": "finetune"})
     with pytest.raises(ValueError, match=f"of {run.name}; got that of another"):
         diagnose(run, recovered=other)
+
+
+def test_several_runs_are_compared_in_a_table(run, report):
+    found = diagnose([run, run], resampling=Resampling(n_resamples=50))
+    assert list(found["run"]) == [run.name] * 4 and set(found["task"]) == {0, 1}
+    first = found[found["task"] == 0]
+    assert set(first["verdict"]) == {report.verdict}
+    assert set(first["sentence"]) == {report.sentence}
+    with pytest.raises(ValueError, match="a recovery with a single run; got several"):
+        diagnose([run, run], recovered=report.tables["recovery"])
+    with pytest.raises(ValueError, match="with at least one run; got none"):
+        diagnose([])
+
+
+def test_no_training_is_tried_where_none_is_wanted(run):
+    found = diagnose(run, train=False, resampling=Resampling(n_resamples=20))
+    assert "recovery" not in found.tables
+    assert "training" not in set(found.tables["evidence"]["witness"])
 
 
 def test_saving_writes_page_tables_and_figures(report, tmp_path):

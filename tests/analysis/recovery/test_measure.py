@@ -93,6 +93,18 @@ def test_what_is_not_updated_keeps_its_bits(run, update, moving):
         )
 
 
+def test_of_the_mixture_the_means_may_learn_alone(run):
+    model, images = run[1].model(), few_shots(run.features, run.tasks[0], 2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    retrain_(model, images, run.config.train, update="means", n_steps=4)
+    moved = {
+        name.split(".")[3]
+        for name, tensor in model.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert moved == {"_mu"}
+
+
 def test_the_never_learned_run_sees_the_same_features_and_not_the_first_task(run):
     control = fit(never_learned_config(run), folder=run.folder.parent, progress=False)
     assert (
