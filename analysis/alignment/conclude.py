@@ -1,6 +1,12 @@
 """Conclusions on alignment: distance to the joint model, and what it costs."""
 
-__all__ = ["ERRORS", "alignment_table", "without_old_images"]
+__all__ = [
+    "ERRORS",
+    "alignment_table",
+    "ladder",
+    "likeness_table",
+    "without_old_images",
+]
 
 from collections.abc import Mapping
 
@@ -15,6 +21,14 @@ KEYS = ["strategy", "aligner", "head"]
 ERRORS = ("center_error", "symmetric_kl")
 # Aligners that need old images, and what is no aligner.
 NOT_FREE = ("none", "joint", "refit", "exemplars")
+# Rungs of the ladder -> aligner and head. The aligner was chosen before any result: it
+# estimates no drift, but sends draws of the kept laws through the flow.
+RUNGS = {
+    "as trained": ("none", ""),
+    "best aligner": ("pushforward", "full"),
+    "oracle means": ("refit", "means"),
+    "oracle covariances": ("refit", "full"),
+}
 
 
 @alike
@@ -81,6 +95,54 @@ def alignment_table(
 def without_old_images(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of `alignment_table` whose aligners need no old image, the best first."""
     return table[~table["aligner"].isin(NOT_FREE)]
+
+
+@alike
+def ladder(table: pd.DataFrame) -> pd.DataFrame:
+    """The rungs from each run as it was trained up to an oracle's mixture.
+
+    How to read it: from `as trained` to `oracle covariances` is what any mixture can
+    give back under that flow; from there to joint training, what the flow lost.
+
+    Args:
+        table: Of `alignment_table`.
+
+    Returns:
+        One row per `strategy rung` that was measured: `image_auroc low high`, `gap
+        gap_low gap_high` to joint training, and `n_bytes`.
+    """
+    values = ["image_auroc", "low", "high", "gap", "gap_low", "gap_high", "n_bytes"]
+    rungs = []
+    for rung, (aligner, head) in RUNGS.items():
+        rows = matching(table, aligner=aligner, head=head)
+        rungs.append(rows.assign(rung=rung))
+    return pd.concat(rungs, ignore_index=True)[["strategy", "rung", *values]]
+
+
+@alike
+def likeness_table(
+    likeness: pd.DataFrame, *, resampling: Resampling = Resampling()
+) -> pd.DataFrame:
+    """Medians over categories, levels and runs of the errors beside the joint mixture.
+
+    Args:
+        likeness: Of `measure_likeness`.
+        resampling: Of the categories.
+
+    Returns:
+        One row per `strategy`: `center_error` and `symmetric_kl` with `_low` and
+        `_high`, and the mean of `explained`.
+    """
+    out = []
+    for strategy, rows in likeness.groupby("strategy", sort=False):
+        row = {"strategy": strategy}
+        for name in ERRORS:
+            values = matching(rows, metric=name)["value"].to_numpy()
+            interval = _median(values, resampling)
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), interval))
+        row["explained"] = matching(rows, metric="explained")["value"].mean()
+        out.append(row)
+    return pd.DataFrame(out)
 
 
 def _compared(

@@ -3,7 +3,13 @@
 The last model's old centers moved by each of them, beside refits and the joint model.
 """
 
-__all__ = ["ALL", "measure_alignment"]
+__all__ = [
+    "ALL",
+    "class_errors",
+    "class_gaussian",
+    "gaussian_errors",
+    "measure_alignment",
+]
 
 import time
 from collections.abc import Sequence
@@ -344,10 +350,10 @@ def class_errors(mixture: Mixture, k: int, z: Tensor) -> tuple[float, float]:
         The distance of the means by the latents' root-mean-square radius, and the
         symmetric KL divergence of the Gaussians, in nats per dimension.
     """
-    return _distance(_law(mixture, k), GaussianStats.of(z.double()))
+    return gaussian_errors(class_gaussian(mixture, k), GaussianStats.of(z.double()))
 
 
-def _law(mixture: Mixture, k: int) -> GaussianStats:
+def class_gaussian(mixture: Mixture, k: int) -> GaussianStats:
     """Mean and covariance of a class among the latents.
 
     As statistics of one point.
@@ -366,7 +372,7 @@ def _law(mixture: Mixture, k: int) -> GaussianStats:
     )
 
 
-def _distance(a: GaussianStats, b: GaussianStats) -> tuple[float, float]:
+def gaussian_errors(a: GaussianStats, b: GaussianStats) -> tuple[float, float]:
     """Distance of the means, and symmetric KL divergence.
 
     The first by the radius of b, the second per dimension.
