@@ -367,17 +367,14 @@ def _(stream: Stream) -> None:
 @drawing(expansion.plot_expansion_size)
 def _(stream: Stream) -> None:
     rows = [
-        (place, added, name, 0.9 - 0.01 * at * added)
+        (place, added, -0.01 * at * added)
         for at, place in enumerate(PLACEMENTS)
-        for added in (0, 3, 6, 12)
-        for task, name in arrivals(stream)
-        if task == 0
+        for added in np.cumsum(stream[1:])
     ]
-    table = pd.DataFrame(rows, columns=["placement", "added", "category", "value"])
-    table = table.assign(metric="image_auroc", part="product", entropy="all", **KEYS)
-    one = table.drop_duplicates(["placement", "added"])
-    one = one.assign(category="mean", low=one["value"] - 0.1, high=one["value"] + 0.1)
-    expansion.plot_expansion_size(one.assign(given="category"))
+    table = pd.DataFrame(rows, columns=["placement", "added", "change"])
+    low, high = table["change"] - 0.05, table["change"] + 0.05
+    table = table.assign(low=low, high=high, category="mean", given="category")
+    expansion.plot_expansion_size(table.assign(part="product", entropy="all", **KEYS))
 
 
 @drawing(expansion.plot_stages)

@@ -10,20 +10,14 @@ from tests.analysis.drawings import DRAWINGS, STREAMS, plots
 from tests.analysis.figures import faults
 
 STYLE = "analysis.slides"
-# Known faults: plot -> why. Whoever mends one deletes its line, else the test fails.
-XFAIL: dict[str, str] = {
-    "expansion.plot_expansion_size": "both axes put their 0 into one corner",
-}
 # Plots of other things than a stream's tasks: one drawing is enough.
 ONCE = ("alignment.", "methods.", "ledger.plot_families", "ledger.plot_transplant")
 
 
 def cases():
     for name in sorted(DRAWINGS):
-        marks = pytest.mark.xfail(reason=XFAIL.get(name), strict=True)
         for title, stream in list(STREAMS.items())[: 1 if name.startswith(ONCE) else 4]:
-            found = [marks] if name in XFAIL else []
-            yield pytest.param(name, stream, id=f"{name}, {title}", marks=found)
+            yield pytest.param(name, stream, id=f"{name}, {title}")
 
 
 def test_every_plot_of_every_room_is_drawn_here():
