@@ -29,6 +29,7 @@ from analysis.style import (
     contrast,
     error_bars,
     save_figure,
+    spread,
     task_color,
     text_color,
 )
@@ -72,6 +73,18 @@ def test_an_estimate_that_no_resample_reaches_has_no_negative_bar():
     rows = pd.DataFrame({"value": [0.5], "low": [0.6], "high": [0.7]})
     below, above = error_bars(rows)
     assert (below[0], above[0]) == (0, pytest.approx(0.2))
+
+
+@pytest.mark.parametrize("wanted", [[0.0] * 5, [1.0] * 5, [0.2, 0.9, 0.5, 0.52, 0.51]])
+def test_names_are_spread_apart_within_the_axes_and_keep_their_order(wanted):
+    places = spread(np.array(wanted), 0.1)
+    order = np.argsort(wanted, kind="stable")
+    assert (np.diff(places[order]) > 0.1 - 1e-12).all()
+    assert 0 <= places.min() and places.max() <= 1
+
+
+def test_names_that_have_room_stand_where_their_points_do():
+    np.testing.assert_array_equal(spread(np.array([0.5, 0.1]), 0.1), [0.5, 0.1])
 
 
 def test_the_packaged_style_is_found_by_its_name():
