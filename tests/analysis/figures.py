@@ -269,7 +269,8 @@ def _unreadable(texts: list[Text], pixels: np.ndarray) -> Iterator[str]:
         if found < READABLE:
             yield f"{text.get_text()!r} stands out by {found:.1f} : 1 only"
         across = np.mean([contrast(pixel, ground) > APART for pixel in behind[::3]])
-        if own is None and not text.get_rotation() % 90 and across > BUSY:
+        has_box = own is not None and not _has_halo(text)
+        if not has_box and not text.get_rotation() % 90 and across > BUSY:
             yield f"{text.get_text()!r} is crossed by data"
 
 
@@ -282,3 +283,8 @@ def _own_ground(text: Text):
         if isinstance(effect, Stroke):
             return effect._gc.get("foreground")
     return None
+
+
+def _has_halo(text: Text) -> bool:
+    """Whether a text has a halo, between whose letters a line is still seen."""
+    return any(isinstance(effect, Stroke) for effect in text.get_path_effects())

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.style import HALO
 from tests.analysis.drawings import DRAWINGS, STREAMS, plots
 from tests.analysis.figures import faults
 
@@ -69,6 +70,10 @@ def struck_through(ax) -> None:
     ax.text(0.4, 0.5, "a word in the midst", va="center", ha="center")
 
 
+def struck_through_behind_a_halo(ax) -> None:
+    ax.text(0.4, 0.5, "in the midst", va="center", ha="center", path_effects=HALO)
+
+
 def outside(ax) -> None:
     ax.text(-0.9, 0.5, "a word that is too far to the left", in_layout=False)
 
@@ -80,6 +85,7 @@ PLANTED = {
     overlap: "overlaps",
     pale: "stands out by",
     struck_through: "is crossed by data",
+    struck_through_behind_a_halo: "is crossed by data",
     outside: "runs out of the figure",
 }
 
