@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.intervals import Interval, interval_of
 from analysis.ledger.attribution import TERMS, Verdict, judge
 from analysis.ledger.conclude import ledger_shares, ledger_terms
-from analysis.recovery.conclude import recovery_changes, savings
+from analysis.recovery.conclude import at_rate, recovery_changes, savings
 from analysis.rows import alike, chosen, matching
 from analysis.words import counted
 
@@ -39,7 +39,7 @@ def verdict(
         measured: A table of `ledger`, of one strategy.
         recovered: A table of `recovery` with the probes `forgotten` and
             `never_learned`: whether training tells more than a refit. It is of the
-            first task, at its latest step.
+            first task, at its latest step and highest rate.
         task: Which task; all earlier ones together by default.
         part: Score part.
         given: `"category"` or `"None"`.
@@ -114,7 +114,7 @@ def reading_of_refits(
 
 def _training(recovered: pd.DataFrame) -> dict[str, Interval]:
     """The `TRAINING` of a table of `recovery`, as far as it was measured."""
-    last = matching(recovered, step=recovered["step"].max())
+    last = matching(at_rate(recovered), step=recovered["step"].max())
     changes = recovery_changes(last)
     found = {}
     for row in matching(

@@ -1,6 +1,7 @@
 """Conclusions from recovery curves: how far probes move, and what was saved."""
 
 __all__ = [
+    "at_rate",
     "recovery_changes",
     "recovery_curves",
     "recovery_halves",
@@ -18,7 +19,7 @@ from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
 from analysis.rows import alike, matching
 
-KEYS = ["step", "probe", "update", "shots"]
+KEYS = ["step", "probe", "update", "shots", "lr"]
 
 
 @alike
@@ -38,7 +39,7 @@ def recovery_curves(
         resampling: Of the test images.
 
     Returns:
-        One row per `step probe update shots task n_steps`: `value low high`.
+        One row per `step probe update shots lr task n_steps`: `value low high`.
     """
     rows, samples = image_counts(recovered, part, resampling)
     keys = [*KEYS, "task", "n_steps"]
@@ -66,8 +67,8 @@ def recovery_changes(
             `recovery_curves`.
 
     Returns:
-        One row per `step probe update shots task`: `start end change low high`, means
-        over categories and runs.
+        One row per `step probe update shots lr task`: `start end change low high`,
+        means over categories and runs.
     """
     trained = recovered[recovered["probe"] != "learned"]
     rows, samples = image_counts(trained, part, resampling)
@@ -113,11 +114,11 @@ def savings(
         part: Score part; the other arguments are those of `recovery_curves`.
 
     Returns:
-        One row per `step update shots versus`: `start savings low high`, means over
+        One row per `step update shots lr versus`: `start savings low high`, means over
         categories and runs.
     """
     rows, samples = image_counts(matching(recovered, task=0), part, resampling)
-    keys = ["step", "update", "shots"]
+    keys = ["step", "update", "shots", "lr"]
     out = []
     for key, group in rows.groupby(keys, sort=False):
         drawn = samples[group.index]
@@ -170,7 +171,7 @@ def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.Dat
         part: Score part.
 
     Returns:
-        One row per `step probe update shots task`: image AUROC `all first_half
+        One row per `step probe update shots lr task`: image AUROC `all first_half
         second_half`, means over categories and runs.
     """
     rows = matching(
@@ -207,6 +208,7 @@ def recovery_table(
     *,
     update: str = "both",
     shots: int | None = None,
+    lr: float | None = None,
     part: str = "product",
 ) -> pd.DataFrame:
     """Metrics of the first task's categories: learned, forgotten, recovered.
@@ -217,13 +219,14 @@ def recovery_table(
         recovered: A table of `recovery` from step 1.
         update: What the few shots update.
         shots: Images per category; the most there are by default.
+        lr: Learning rate; the highest there is by default.
         part: Score part.
 
     Returns:
         One row per `stage category`, with a column per metric; means over runs.
     """
     rows = matching(
-        recovered,
+        at_rate(recovered, lr),
         step=1,
         task=0,
         part=part,
@@ -244,6 +247,12 @@ def recovery_table(
     keys = ["stage", "category", "metric"]
     means = long.groupby(keys, sort=False)["value"].mean().unstack()
     return means.rename_axis(columns=None).reset_index()
+
+
+def at_rate(recovered: pd.DataFrame, lr: float | None = None) -> pd.DataFrame:
+    """Rows of one learning rate, the highest by default, and those just learned."""
+    lr = recovered["lr"].max() if lr is None else lr
+    return recovered[recovered["lr"].isin([0.0, lr])]
 
 
 @alike
