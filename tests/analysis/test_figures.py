@@ -5,8 +5,8 @@ streams of two to fifteen tasks. What it is to find, it finds where it was plant
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
-from analysis.style import HALO
 from tests.analysis.drawings import DRAWINGS, STREAMS, plots
 from tests.analysis.figures import faults
 
@@ -71,7 +71,8 @@ def struck_through(ax) -> None:
 
 
 def struck_through_behind_a_halo(ax) -> None:
-    ax.text(0.4, 0.5, "in the midst", va="center", ha="center", path_effects=HALO)
+    halo = [withStroke(linewidth=4, foreground="white")]
+    ax.text(0.4, 0.5, "in the midst", va="center", ha="center", path_effects=halo)
 
 
 def outside(ax) -> None:
