@@ -8,7 +8,6 @@ marker the category within it.
 
 __all__ = [
     "DIVERGING",
-    "HALO",
     "LABELS",
     "MARKERS",
     "SEQUENTIAL",
@@ -36,14 +35,15 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.style
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.image import imread
-from matplotlib.patheffects import withStroke
 
 from analysis.words import LABELS, label_of
 from cl_flow.calls import checked
@@ -64,8 +64,6 @@ DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
 
 NAMES = LABELS  # former name, for one release
 
-# Around text that lies on data.
-HALO = [withStroke(linewidth=4, foreground="white")]
 READABLE = 3.0  # contrast of a text or a line with what lies behind it
 SMALLEST = 12.0  # points of type on a slide
 
@@ -80,6 +78,26 @@ SAVING = {
     if key.startswith(("savefig.", "pdf.", "svg."))
 }
 PATIENCE_SECONDS = 30.0
+# What has the letters of Chinese, Japanese and Korean: Linux, Windows, macOS.
+WIDER_FONTS = (
+    *(f"Noto Sans CJK {where}" for where in ("KR", "SC", "JP", "TC")),
+    *(f"Noto Sans {where}" for where in ("KR", "SC", "JP", "TC")),
+    *("NanumGothic", "UnDotum", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("Malgun Gothic", "Microsoft YaHei", "SimHei", "Yu Gothic"),
+    *("Apple SD Gothic Neo", "AppleGothic", "PingFang SC", "PingFang HK"),
+    *("Hiragino Sans GB", "Hiragino Sans", "Arial Unicode MS"),
+)
+
+
+def font_families() -> list[str]:
+    """Return the slides' font, and those here that have the letters that it lacks."""
+    here = set(get_font_names())
+    return [SLIDES["font.family"][0], *(name for name in WIDER_FONTS if name in here)]
+
+
+SLIDES["font.family"] = font_families()
+# Matplotlib would read the file, which cannot know what is installed.
+matplotlib.style.library["analysis.slides"] = SLIDES
 
 
 def task_color(task: int) -> str:
@@ -217,7 +235,12 @@ def names_beside(
     wanted = to_axes.transform([point[1:3] for point in points])[:, 1]
     places = spread(wanted, 1.3 * size / height)
     heights = to_axes.inverted().transform(np.column_stack([wanted, places]))[:, 1]
-    line: dict[str, Any] = {"arrowstyle": "-", "lw": 1, "shrinkA": 0, "relpos": (0, 0.5)}
+    line: dict[str, Any] = {
+        "arrowstyle": "-",
+        "lw": 1,
+        "shrinkA": 0,
+        "relpos": (0, 0.5),
+    }
     for (name, x, y, color), place in zip(points, heights):
         ax.annotate(
             name,
