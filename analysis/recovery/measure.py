@@ -219,7 +219,8 @@ def _numbers(run: Run, lr: Sequence[str | float]) -> list[float]:
     """Learning rates as numbers, each once."""
     known = step_rates(run)
     refuse_unknown("rate", [one for one in lr if isinstance(one, str)] or "peak", known)
-    return list(dict.fromkeys(known.get(one, one) for one in lr))
+    numbers = [known[one] if isinstance(one, str) else one for one in lr]
+    return list(dict.fromkeys(numbers))
 
 
 def _curve(

@@ -109,7 +109,7 @@ def _mark(ax: Axes, tested: Iterable[int], marks: Mapping[str, int]) -> None:
     labels = []
     for tick in ticks:
         names = [name for name, n_steps in marks.items() if n_steps == tick]
-        labels.append("\n".join([str(tick), " =\n".join(names)]).strip())
+        labels.append("\n".join([str(tick), "\n= ".join(names)]).strip())
     ax.set_xticks(ticks, labels)
     for n_steps in set(marks.values()):
         dotted_line(ax, x=n_steps)

@@ -5,8 +5,9 @@ out, so that what lies behind each word is in the pixels.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from itertools import combinations
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -45,6 +46,22 @@ def faults(figure: Figure) -> list[str]:
         *_overlapping(texts),
         *_unreadable(texts, pixels),
     ]
+
+
+def lawful(save: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse to save a figure that has faults.
+
+    Args:
+        save: Takes the figure and its name first.
+    """
+
+    def careful(figure: Figure, name: str, *args: Any, **options: Any) -> Any:
+        found = faults(figure)
+        if found:
+            raise AssertionError(f"{name}: {'; '.join(found)}")
+        return save(figure, name, *args, **options)
+
+    return careful
 
 
 def _words_and_ground(figure: Figure) -> tuple[list[Text], np.ndarray]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from tests.analysis.drawings import DRAWINGS, STREAMS, plots
-from tests.analysis.figures import faults
+from tests.analysis.figures import faults, lawful
 
 STYLE = "analysis.slides"
 # Plots of other things than a stream's tasks: one drawing is enough.
@@ -104,3 +104,15 @@ def test_a_planted_fault_is_found_and_no_other(plant):
         found = faults(figure)
     plt.close(figure)
     assert found and all(PLANTED[plant] in fault for fault in found)
+
+
+def test_a_figure_with_faults_is_not_saved():
+    saved = []
+    save = lawful(lambda figure, name: saved.append(name))
+    with plt.style.context(STYLE):
+        save(healthy(), "good")
+        figure = healthy()
+        no_label(figure.axes[0])
+        with pytest.raises(AssertionError, match="bad: an axis .* has no label"):
+            save(figure, "bad")
+    assert saved == ["good"]

@@ -118,5 +118,5 @@ def test_what_a_step_may_mean_is_said_once_for_equal_numbers(curves):
     marks = {"batch": 1, "pass": 1, "meta-epoch": 8}
     ax = plot_recovery(curves, marks=marks)
     labels = [label.get_text() for label in ax.get_xticklabels()]
-    assert labels == ["0", "1\nbatch =\npass", "8\nmeta-epoch", "10", "100"]
+    assert labels == ["0", "1\nbatch\n= pass", "8\nmeta-epoch", "10", "100"]
     np.testing.assert_array_equal(ax.get_xticks(), [0, 1, 8, 10, 100])
