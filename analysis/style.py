@@ -8,7 +8,6 @@ marker the category within it.
 
 __all__ = [
     "DIVERGING",
-    "HALO",
     "LABELS",
     "MARKERS",
     "SEQUENTIAL",
@@ -19,29 +18,32 @@ __all__ = [
     "error_bars",
     "label_of",
     "legend_beside",
+    "names_beside",
     "readable_digits",
     "save_figure",
     "slides_beneath",
+    "spread",
     "task_color",
     "text_color",
 ]
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.style
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.image import imread
-from matplotlib.patheffects import withStroke
 
 from analysis.words import LABELS, label_of
 from cl_flow.calls import checked
@@ -62,8 +64,6 @@ DIVERGING = "RdBu"  # centred at 0, a loss (negative) is red
 
 NAMES = LABELS  # former name, for one release
 
-# Around text that lies on data.
-HALO = [withStroke(linewidth=4, foreground="white")]
 READABLE = 3.0  # contrast of a text or a line with what lies behind it
 SMALLEST = 12.0  # points of type on a slide
 
@@ -78,6 +78,26 @@ SAVING = {
     if key.startswith(("savefig.", "pdf.", "svg."))
 }
 PATIENCE_SECONDS = 30.0
+# What has the letters of Chinese, Japanese and Korean: Linux, Windows, macOS.
+WIDER_FONTS = (
+    *(f"Noto Sans CJK {where}" for where in ("KR", "SC", "JP", "TC")),
+    *(f"Noto Sans {where}" for where in ("KR", "SC", "JP", "TC")),
+    *("NanumGothic", "UnDotum", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("Malgun Gothic", "Microsoft YaHei", "SimHei", "Yu Gothic"),
+    *("Apple SD Gothic Neo", "AppleGothic", "PingFang SC", "PingFang HK"),
+    *("Hiragino Sans GB", "Hiragino Sans", "Arial Unicode MS"),
+)
+
+
+def font_families() -> list[str]:
+    """Return the slides' font, and those here that have the letters that it lacks."""
+    here = set(get_font_names())
+    return [SLIDES["font.family"][0], *(name for name in WIDER_FONTS if name in here)]
+
+
+SLIDES["font.family"] = font_families()
+# Matplotlib would read the file, which cannot know what is installed.
+matplotlib.style.library["analysis.slides"] = SLIDES
 
 
 def task_color(task: int) -> str:
@@ -196,6 +216,60 @@ def error_bars(rows: pd.DataFrame, name: str = "value") -> list[pd.Series]:
 def legend_beside(ax: Axes, **options: Any) -> None:
     """Draw the legend to the right of the axes."""
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
+
+
+def names_beside(
+    ax: Axes, points: Sequence[tuple[str, float, float, Any]], *, size: float = 14.0
+) -> None:
+    """Name points to the right of the axes, no name over another.
+
+    A thin line leads from each point to its name. The limits of y have to stand.
+
+    Args:
+        ax: The axes, with all that is drawn there.
+        points: Name, x, y and colour of each.
+        size: Of the type, in points.
+    """
+    height = 72 * ax.figure.get_size_inches()[1] * ax.get_position().height
+    to_axes = ax.transData - ax.transAxes
+    wanted = to_axes.transform([point[1:3] for point in points])[:, 1]
+    places = spread(wanted, 1.3 * size / height)
+    heights = to_axes.inverted().transform(np.column_stack([wanted, places]))[:, 1]
+    line: dict[str, Any] = {
+        "arrowstyle": "-",
+        "lw": 1,
+        "shrinkA": 0,
+        "relpos": (0, 0.5),
+    }
+    for (name, x, y, color), place in zip(points, heights):
+        ax.annotate(
+            name,
+            (x, y),
+            (1.03, place),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            size=size,
+            color=color,
+            arrowprops={"color": color, **line},
+        )
+
+
+def spread(wanted: np.ndarray, gap: float) -> np.ndarray:
+    """Places in [0, 1] at least a gap apart, in the order of those wanted (n,).
+
+    Example:
+        >>> spread(np.array([0.5, 0.5, 0.9]), 0.1).round(2).tolist()
+        [0.45, 0.55, 0.9]
+    """
+    order = np.argsort(wanted, kind="stable")
+    sorted_ = wanted[order]
+    steps = gap * np.arange(len(wanted))
+    pushed_up = np.maximum.accumulate(sorted_ - steps) + steps
+    pushed_down = np.minimum.accumulate((sorted_ - steps)[::-1])[::-1] + steps
+    middle = (pushed_up + pushed_down) / 2
+    places = np.empty_like(middle)
+    places[order] = np.clip(middle, steps, np.maximum(1 - steps[::-1], steps))
+    return places
 
 
 def slides_beneath() -> AbstractContextManager[None]:

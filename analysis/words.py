@@ -86,6 +86,13 @@ VALUES = {
         "new": "new flow",
         "untrained": "untrained flow",
     },
+    "term": {
+        "g": "likelihood, all classes",
+        "mi": "class",
+        "entropy": "entropy of the class",
+        "intra": "likelihood, own class",
+        "z": "likelihood, squashed",
+    },
     "update": {"both": "flow and centers", "none": "nothing"},
     "y": {"change": "change since placed"},
 }

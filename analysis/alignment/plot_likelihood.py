@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.rows import alike
-from analysis.style import HALO
+from analysis.style import contrast
 
 POSITION_LABELS = {
     "pooled": "wherever it lies",
@@ -30,8 +30,8 @@ POSITION_COLORS = {
 def plot_laws(laws: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Held-out log-likelihood of class laws against the bytes of a class.
 
-    A line per position, over the numbers of components, which stand beside the marks;
-    means over categories and levels.
+    A line per position, over the numbers of components, which stand in the marks; means
+    over categories and levels.
 
     How to read it: higher is a better law, farther left a smaller one. Where a line
     turns down, more components fit the images that they saw, and no others.
@@ -52,16 +52,18 @@ def plot_laws(laws: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> A
         label = POSITION_LABELS[position]
         if several and position != "pooled":
             label += f" ({places})"
-        look = {"marker": "o", "color": POSITION_COLORS[position], **kwargs}
+        color = POSITION_COLORS[position]
+        look = {"marker": "o", "ms": 26, "color": color, **kwargs}
+        is_light = contrast(color, "black") > contrast(color, "white")
         ax.plot(rows["size"], rows["value"], label=label, **look)
         for row in rows.itertuples():
             ax.annotate(
                 f"{row.components}",
                 (row.size, row.value),
-                xytext=(0, 8),
-                textcoords="offset points",
                 ha="center",
-                path_effects=HALO,
+                va="center_baseline",
+                size=14,
+                color="black" if is_light else "white",
             )
     ax.set(
         xscale="log",
@@ -69,5 +71,5 @@ def plot_laws(laws: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> A
         ylabel="held-out log-likelihood\nper dimension / nats",
     )
     ax.margins(y=0.15)
-    ax.legend(title="Gaussians of features,")
+    ax.legend(title="Gaussians of features,", markerscale=0.5)
     return ax

@@ -10,13 +10,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from analysis.rows import alike, chosen, matching, refuse_strategies, step_of
 from analysis.style import (
-    MARKERS,
     SEQUENTIAL,
     legend_beside,
+    names_beside,
     readable_digits,
     task_color,
     text_color,
@@ -110,7 +109,7 @@ def plot_center_drift(
 ) -> Axes:
     """Drift of each center since its task was learned, one line a category.
 
-    A line has its task's colour.
+    A line has its task's colour, and its name at its end.
 
     How to read it: lines begin at 0 where a task is learned. Compare their height with
     the distances between centers.
@@ -123,18 +122,14 @@ def plot_center_drift(
     """
     ax = ax or plt.gca()
     rows = _at_level(drift, level)
+    ends = []
     for task, categories in rows.groupby("task"):
-        lines = categories.groupby("category", sort=False)
-        for place, (category, line) in enumerate(lines):
+        for category, line in categories.groupby("category", sort=False):
             means = line.groupby("step")["distance"].mean()
-            options = {
-                "color": task_color(task),
-                "marker": MARKERS[place % len(MARKERS)],
-                "label": category,
-                "lw": 2,
-                **kwargs,
-            }
-            ax.plot(means.index, means, **options)
+            options = {"color": task_color(task), "marker": "o", "lw": 2, **kwargs}
+            ax.plot(means.index, means, label=category, **options)
+            color = text_color(task)
+            ends.append((category, means.index[-1], means.iloc[-1], color))
     steps = range(rows["step"].max() + 1)
     ax.set_xticks(steps, [str(step + 1) for step in steps])
     ax.set(
@@ -143,7 +138,7 @@ def plot_center_drift(
         "/ standard deviations of a component",
         ylim=(0, None),
     )
-    legend_beside(ax, fontsize=14)
+    names_beside(ax, ends)
     return ax
 
 
@@ -164,7 +159,7 @@ def plot_similarity(
 
     How to read it: if looks decided who becomes a neighbour, the cloud would rise from
     left to right. Pairs learned in the same task are in its colour, pairs of different
-    tasks grey; the title holds Spearman's correlation and its interval.
+    tasks grey; the title holds Spearman's rank correlation, and its interval.
 
     Args:
         pairs: A table of `similarity`, of runs of one strategy; runs are averaged.
@@ -195,31 +190,17 @@ def plot_similarity(
         **kwargs,
     }
     ax.scatter(means[x].iloc[order], means[y].iloc[order], **options)
-    ax.set(
-        xlabel=COLUMN_LABELS[x],
-        ylabel=COLUMN_LABELS[y],
-        title=_rho(correlations, step, x, y),
-    )
+    for task in sorted({*means["task"], *means["other_task"]}):
+        ax.plot([], [], "o", color=task_color(task), label=f"both of task {task + 1}")
+    ax.plot([], [], "o", color=APART_COLOR, label="different tasks")
+    ax.set(xlabel=COLUMN_LABELS[x], ylabel=COLUMN_LABELS[y])
+    ax.set_title(_correlation(correlations, step, x, y), size=20)
     if legend:
-        tasks = sorted({*means["task"], *means["other_task"]})
-        handles = [_dot(f"task {task + 1}", task_color(task)) for task in tasks]
-        handles.append(_dot("different\ntasks", APART_COLOR))
-        legend_beside(ax, handles=handles, title="both of")
+        legend_beside(ax)
     return ax
 
 
-def _dot(label: str, color: str) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        ls="",
-        marker="o",
-        color=color,
-        label=label,
-    )
-
-
-def _rho(
+def _correlation(
     correlations: pd.DataFrame,
     step: int,
     x: str,
@@ -232,10 +213,11 @@ def _rho(
         )
     rho, low, high = found[["rho", "low", "high"]].iloc[0]
     if np.isnan(rho):
-        return "ρ undefined\n(all equal)"
-    text = f"ρ = {rho:.2f}"
+        return "no rank correlation\n(all equal)"
+    text = f"rank correlation {rho:.2f}"
     if not np.isnan(low):
-        text += f"\n[{low:.2f}, {high:.2f}]"
+        told = "holds 0" if low <= 0 <= high else "without 0"
+        text += f"\n[{low:.2f}, {high:.2f}], {told}"
     return text.replace("-", "−")
 
 

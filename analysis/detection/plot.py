@@ -9,6 +9,7 @@ __all__ = [
 ]
 
 import textwrap
+from itertools import cycle
 from typing import Any
 
 import lazy_loader
@@ -25,6 +26,7 @@ from analysis.style import (
     dotted_line,
     label_of,
     legend_beside,
+    names_beside,
     readable_digits,
     task_color,
     text_color,
@@ -33,6 +35,7 @@ from analysis.style import (
 sns: Any = lazy_loader.load("seaborn")
 
 AVERAGE = "0.35"
+LINES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # of losses, in their order
 LONGEST = 36  # letters of a line beside an axis
 
 
@@ -232,8 +235,8 @@ def plot_strategies(
 ) -> Axes:
     """Last model of each strategy, one point per category, a bar at their mean.
 
-    How to read it: compare the bars; the points show which categories make the
-    difference, in their task's colour.
+    How to read it: compare the bars, whose heights stand under the names; the points
+    show which categories make the difference, in their task's colour.
 
     Args:
         evaluated: A table of `evaluate`, of several strategies.
@@ -264,20 +267,17 @@ def plot_strategies(
         ax=ax,
         **look,
     )
-    ax.set_xticks(range(len(strategies)), list(map(label_of, strategies)))
-    for x, name in enumerate(strategies):
-        _mean_bar(ax, x, matching(means, strategy=name)["value"].mean())
+    heights = means.groupby("strategy")["value"].mean()[strategies]
+    edges = np.arange(len(strategies)) + np.array([[-0.3], [0.3]])
+    ax.plot(edges, [heights, heights], color="black", lw=4, zorder=0.9)
+    labels = [f"{label_of(name)}\nmean {mean:.2f}" for name, mean in heights.items()]
+    ax.set_xticks(range(len(strategies)), labels)
     dotted_line(ax, y=0.5)
     ax.set(
-        xlabel="", ylabel=LABELS.get(metric, metric), xlim=(-0.5, len(strategies) - 0.3)
+        xlabel="", ylabel=LABELS.get(metric, metric), xlim=(-0.5, len(strategies) - 0.5)
     )
     _task_legend(ax)
     return ax
-
-
-def _mean_bar(ax: Axes, x: float, mean: float) -> None:
-    ax.plot([x - 0.3, x + 0.3], [mean, mean], color="black", lw=4, zorder=3)
-    ax.annotate(f"{mean:.2f}", (x + 0.32, mean), va="center", ha="left")
 
 
 @alike
@@ -288,36 +288,47 @@ def plot_losses(
     level: int = 0,
     **kwargs: Any,
 ) -> Axes:
-    """Terms of one level's objective over the epochs of all tasks.
+    """Terms of one level's objective while task after task is learned.
+
+    A line is a term, named at its end; its colour is the task that is trained on.
 
     How to read it: every task begins with a jump; a curve that still falls at its end
-    was stopped early.
+    was stopped early. Terms that begin late are those within a class.
 
     Args:
         losses: `run.losses`.
         ax: Where to draw; new axes by default.
         level: Feature level.
-        **kwargs: For `seaborn.lineplot`.
+        **kwargs: For `Axes.plot`.
     """
     ax = ax or plt.gca()
     rows = matching(losses, level=level)
-    n_epochs = rows.groupby("step")["epoch"].max() + 1
-    starts = n_epochs.cumsum().shift(fill_value=0)
-    time = rows["epoch"] + rows["step"].map(starts)
-    timed = rows.assign(time=time)
-    sns.lineplot(
-        timed,
-        x="time",
-        y="value",
-        hue="term",
-        ax=ax,
-        **kwargs,
-    )
-    ax.set(xlabel="epoch (dotted: a task begins)", ylabel="mean over the epoch")
-    legend_beside(ax)
-    for start in starts[1:]:
-        dotted_line(ax, x=start)
+    n_epochs = rows.groupby("step")["epoch"].transform("max") + 1
+    rows = rows.assign(time=rows["step"] + (rows["epoch"] + 0.5) / n_epochs)
+    ends = []
+    for style, (term, line) in zip(cycle(LINES), rows.groupby("term", sort=False)):
+        for step, one in line.groupby("step"):
+            look = {"color": task_color(step), "ls": style, "lw": 2, **kwargs}
+            ax.plot(one["time"], one["value"], **look)
+        name = label_of(term, column="term")
+        ends.append((name, line["time"].iloc[-1], line["value"].iloc[-1], "black"))
+    _name_tasks(ax, rows["step"].max() + 1)
+    passes = ", ".join(map(str, sorted(n_epochs.unique())))
+    ax.set(xlabel=f"while learning task ({passes} passes each)")
+    ax.set(ylabel=f"loss of level {level + 1}, mean over a pass")
+    names_beside(ax, ends)
     return ax
+
+
+def _name_tasks(ax: Axes, n_tasks: int) -> None:
+    """Number each unit of x as a task, in its colour; lines between them."""
+    ax.set_xticks(np.arange(n_tasks) + 0.5, _tasks(n_tasks))
+    for task, text in enumerate(ax.get_xticklabels()):
+        text.set_color(text_color(task))
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlim(0, n_tasks)
+    for start in range(1, n_tasks):
+        dotted_line(ax, x=start)
 
 
 def _task_means(

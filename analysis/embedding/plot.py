@@ -10,13 +10,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from analysis.rows import alike, matching, step_of
-from analysis.style import HALO, MARKERS, legend_beside, task_color
+from analysis.style import MARKERS, legend_beside, task_color
 
-LEGEND_COLUMNS = 5
+ENTRY_INCHES = 2.5  # width of a legend's entry
 SPACE_STYLES = {
     "features": {"label": "features (never move)", "facecolor": "white"},
     "latents": {"label": "latents", "facecolor": "black"},
@@ -37,15 +37,15 @@ def plot_embedding(
 
     Colour is the task, marker the category within it.
 
-    How to read it: anomalous patches are hollow, centers are stars, tasks not learned
-    yet are faint. Look at who is among whom; do not measure distances. Panels of one
-    table share their frame.
+    How to read it: anomalous patches are hollow, centers are large with a black edge,
+    tasks not learned yet are faint. Look at who is among whom; do not measure
+    distances. Panels of one table share their frame.
 
     Args:
         embedded: A table of `embedding`, of one run, method and space.
         ax: Where to draw; new axes by default.
         step: Which one; the last by default.
-        focus: Task to draw large, its centers named; None draws all alike.
+        focus: Task to draw large; None draws all alike.
         legend: Whether to explain colours and markers.
         **kwargs: For `Axes.scatter`.
 
@@ -67,7 +67,6 @@ def plot_embedding(
         look = {"marker": markers[category], **look, **kwargs}
         ax.scatter(points["x"], points["y"], **look)
     _frame(ax, embedded)
-    _name_centers(ax, matching(rows, task=focus, label="center"))
     ax.set_title(f"after task {step + 1}", pad=10)
     if legend:
         legend_beside(ax, handles=_handles(embedded))
@@ -79,25 +78,26 @@ def plot_embedding_steps(
     embedded: pd.DataFrame,
     *,
     steps: Sequence[int] | None = None,
-    figure: Figure | None = None,
+    figure: Figure | SubFigure | None = None,
     **kwargs: Any,
-) -> Figure:
+) -> Figure | SubFigure:
     """`plot_embedding` after several steps side by side, over one legend.
 
     Args:
         embedded: A table of `embedding`, of one run, method and space.
         steps: Which ones; the first, the middle and the last by default.
-        figure: Where to draw; a new figure by default.
+        figure: Where to draw, a figure or a part of one; a new figure by default.
         **kwargs: For `plot_embedding`.
     """
     n = embedded["step"].max() + 1
     steps = sorted({0, n // 2, n - 1}) if steps is None else steps
-    width, most = plt.rcParams["figure.figsize"]
     handles = _handles(embedded)
-    # Squares above the rows of a legend.
-    n_rows = math.ceil(len(handles) / LEGEND_COLUMNS)
-    height = min(most, width / len(steps) + 0.8 + 0.4 * n_rows)
-    figure = figure or plt.figure(figsize=(width, height))
+    if figure is None:
+        width, most = plt.rcParams["figure.figsize"]
+        # Squares above the rows of a legend.
+        n_rows = math.ceil(len(handles) / (width / ENTRY_INCHES))
+        height = min(most, width / len(steps) + 0.8 + 0.4 * n_rows)
+        figure = plt.figure(figsize=(width, height))
     axes = figure.subplots(1, len(steps), squeeze=False)
     for ax, step in zip(axes.flat, steps):
         plot_embedding(
@@ -110,7 +110,7 @@ def plot_embedding_steps(
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=LEGEND_COLUMNS,
+        ncols=int(figure.bbox.width / figure.dpi / ENTRY_INCHES),
         columnspacing=1,
     )
     return figure
@@ -155,12 +155,11 @@ def plot_apparent_drift(
 
 
 def _markers(embedded: pd.DataFrame) -> dict[str, str]:
-    """Marker of each category, by its place within its task; stars are centers."""
+    """Marker of each category, by its place within its task."""
     categories = embedded[["task", "category"]].drop_duplicates()
     places = categories.groupby("task").cumcount()
-    markers = [marker for marker in MARKERS if marker != "*"]
     return {
-        name: markers[place % len(markers)]
+        name: MARKERS[place % len(MARKERS)]
         for name, place in zip(categories["category"], places)
     }
 
@@ -186,11 +185,10 @@ def _look(
     color = task_color(task)
     if label == "center":
         return {
-            "marker": "*",
-            "s": 320 if large else 110,
+            "s": 240 if large else 90,
             "facecolor": color,
             "edgecolor": "black",
-            "linewidth": 1.5,
+            "linewidth": 2.5,
             "zorder": 4,
         }
     alpha = 0.8 if large else 0.55
@@ -203,31 +201,6 @@ def _look(
     }
 
 
-def _name_centers(ax: Axes, centers: pd.DataFrame) -> None:
-    """Names in the frame's corner with a line to each center.
-
-    The centers themselves often lie too close for text. The names follow from top to
-    bottom by the angle seen from the corner, so that no line crosses another.
-    """
-    left, _ = ax.get_xlim()
-    _, top = ax.get_ylim()
-    angle = np.arctan2(centers["y"] - top, centers["x"] - left)
-    in_order = centers.iloc[np.argsort(-angle)]
-    line = {"arrowstyle": "-", "color": "0.3", "lw": 1.2, "relpos": (1, 0.5)}
-    for place, center in enumerate(in_order.itertuples()):
-        ax.annotate(
-            center.category,
-            (center.x, center.y),
-            (0.03, 0.97 - 0.075 * place),
-            textcoords="axes fraction",
-            va="top",
-            size="x-small",
-            path_effects=HALO,
-            arrowprops=line,
-            zorder=5,
-        )
-
-
 def _frame(ax: Axes, embedded: pd.DataFrame) -> None:
     """The same square frame for every step.
 
@@ -235,14 +208,14 @@ def _frame(ax: Axes, embedded: pd.DataFrame) -> None:
     """
     points = embedded[["x", "y"]].to_numpy()
     x, y = (points.min(0) + points.max(0)) / 2
-    half = 0.55 * np.ptp(points, axis=0).max()
+    half = 0.53 * np.ptp(points, axis=0).max()
     ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
     ax.set(aspect="equal", xticks=[], yticks=[])
     ax.spines[:].set(visible=True, color="0.6")
 
 
 def _handles(embedded: pd.DataFrame) -> list[Line2D]:
-    """Entries of the legend: categories by task, then what filling and stars mean."""
+    """Entries of the legend: categories by task, then what filling and edges mean."""
     markers = _markers(embedded)
     arrived = embedded[["task", "category"]].drop_duplicates()
     arrived = arrived.sort_values("task", kind="stable")
@@ -257,8 +230,8 @@ def _handles(embedded: pd.DataFrame) -> list[Line2D]:
     handles.append(_dot("normal"))
     handles.append(_dot("anomalous", markerfacecolor="white", markeredgewidth=1.5))
     if "center" in set(embedded["label"]):
-        star = _dot("center", marker="*", ms=18, markeredgecolor="black")
-        handles.append(star)
+        edged = _dot("center", ms=14, markeredgecolor="black", markeredgewidth=2.5)
+        handles.append(edged)
     return handles
 
 

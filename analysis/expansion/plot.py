@@ -144,12 +144,13 @@ def plot_expansion_size(
     """
     ax = ax or plt.gca()
     rows = chosen(drops, part=part, entropy=entropy, given=given, category="mean")
+    rows = rows[["placement", "added", "change", "low", "high"]]
     places = [name for name in PLACEMENT_STYLES if name in set(rows["placement"])]
     sizes = [0, *sorted(rows["added"].unique())]
     every = -(-len(sizes) // MOST_TICKS)
     marks = {"markevery": every, "errorevery": every}
     # Side by side, so that none hides another.
-    shifts = np.linspace(-0.2, 0.2, len(places)) * sizes[1] * every
+    shifts = np.linspace(-0.2, 0.2, len(places)) * min(np.diff(sizes)) * every
     for shift, name in zip(shifts, places):
         one = matching(rows, placement=name)
         start = one.head(1).assign(added=0, change=0.0, low=0.0, high=0.0)

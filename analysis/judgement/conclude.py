@@ -12,7 +12,7 @@ from analysis.contrasts import resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
 from analysis.judgement.rule import SURE, words_of
 from analysis.ledger.conclude import term_samples
-from analysis.recovery.conclude import training_samples
+from analysis.recovery.conclude import at_rate, training_samples
 from analysis.rows import alike, chosen, matching
 
 # Witness -> what was tried to bring the task back.
@@ -242,8 +242,8 @@ def _of_ledger(terms: Mapping[str, np.ndarray]) -> Case:
 def _with_training(
     case: Case, trained: pd.DataFrame, part: str, resampling: Resampling
 ) -> Case:
-    """The case with the witness `training`, trained on most images."""
-    both = trained[trained["update"].isin(["both", "none"])]
+    """The case with the witness `training`, on most images at the highest rate."""
+    both = at_rate(trained[trained["update"].isin(["both", "none"])])
     most = both[both["shots"].isin([0, both["shots"].max()])]
     ((_, found),) = training_samples(most, part=part, resampling=resampling)
     drop = found["learned"] - found["final"]

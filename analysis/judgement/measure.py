@@ -38,6 +38,7 @@ PLANTED = [
     "probe",
     "update",
     "shots",
+    "lr",
     "n_steps",
     "task",
     "category",
@@ -189,8 +190,8 @@ def recovery_of_ill(
         illness: As there, and so are the others.
 
     Returns:
-        One row per `illness probe update shots n_steps category metric part`, with its
-        `value`, `labels` and `scores`.
+        One row per `illness probe update shots lr n_steps category metric part`, with
+        its `value`, `labels` and `scores`.
     """
     names = tuple(categories)
     images = few_shots(features, names, shots, seed=seed)
@@ -205,10 +206,11 @@ def recovery_of_ill(
             seed=seed,
             scoring=scoring,
         )
-        return rows.assign(probe=probe, update="both", shots=shots)
+        return rows.assign(probe=probe, update="both", shots=shots, lr=config.lr)
 
     learned = measure(healthy, features, names, scoring=scoring)
-    learned = learned.assign(probe="learned", update="none", shots=0, n_steps=0)
+    nothing = {"update": "none", "shots": 0, "lr": 0.0, "n_steps": 0}
+    learned = learned.assign(probe="learned", **nothing)
     untrained = healthy.fresh().expand_(list(healthy.categories))
     control = curve(untrained, "untrained")
     frames = []

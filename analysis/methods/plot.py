@@ -25,7 +25,7 @@ DODGE = 1.3
 # An option whose value is a word: such methods are no strengths of one another.
 WORD_OPTION = re.compile(r" [a-z]+[,)]")
 DETECTOR = "x_"  # what the names of detectors without a flow begin with
-DETECTOR_MARKERS = ("h", "p")
+DETECTOR_MARKERS = ("o", "^")
 
 
 @of_tables

@@ -5,6 +5,8 @@ from .conclude import recovery_table as recovery_table
 from .conclude import savings as savings
 from .measure import measure_recovery as measure_recovery
 from .measure import step_meanings as step_meanings
+from .measure import step_rates as step_rates
 from .plot import plot_recovery as plot_recovery
 from .plot import plot_recovery_cost as plot_recovery_cost
+from .say import summarise_few_steps as summarise_few_steps
 from .say import summarise_recovery as summarise_recovery

@@ -1,6 +1,7 @@
 """Conclusions from recovery curves: how far probes move, and what was saved."""
 
 __all__ = [
+    "at_rate",
     "matched_savings",
     "recovery_changes",
     "recovery_curves",
@@ -20,7 +21,7 @@ from analysis.intervals import Resampling, percentile_interval
 from analysis.metrics import image_auroc
 from analysis.rows import alike, matching
 
-KEYS = ["step", "probe", "update", "shots"]
+KEYS = ["step", "probe", "update", "shots", "lr"]
 CONTROLS = ("never_learned", "untrained", "sham")
 
 
@@ -41,7 +42,7 @@ def recovery_curves(
         resampling: Of the test images.
 
     Returns:
-        One row per `step probe update shots task n_steps`: `value low high`.
+        One row per `step probe update shots lr task n_steps`: `value low high`.
     """
     rows, samples = image_counts(recovered, part, resampling)
     keys = [*KEYS, "task", "n_steps"]
@@ -69,8 +70,8 @@ def recovery_changes(
             `recovery_curves`.
 
     Returns:
-        One row per `step probe update shots task`: `start end change low high`, means
-        over categories and runs.
+        One row per `step probe update shots lr task`: `start end change low high`,
+        means over categories and runs.
     """
     trained = recovered[recovered["probe"] != "learned"]
     rows, samples = image_counts(trained, part, resampling)
@@ -118,11 +119,11 @@ def savings(
         part: Score part; the other arguments are those of `recovery_curves`.
 
     Returns:
-        One row per `step update shots versus`: `start savings low high`, and `matched`
-        with its `_low` and `_high`; means over categories and runs.
+        One row per `step update shots lr versus`: `start savings low high`, and
+        `matched` with its `_low` and `_high`; means over categories and runs.
     """
     rows, samples = image_counts(matching(recovered, task=0), part, resampling)
-    keys = ["step", "update", "shots"]
+    keys = ["step", "update", "shots", "lr"]
     out = []
     for key, group in rows.groupby(keys, sort=False):
         drawn = samples[group.index]
@@ -223,7 +224,7 @@ def training_samples(
         resampling: Of the test images.
 
     Yields:
-        The key `step update shots`, and estimates with their resamples
+        The key `step update shots lr`, and estimates with their resamples
         (1 + n_resamples,): `learned`, `final` (before the first step), `regained` (the
         change up to the last step), and per control that was tried the
         `matched_savings`.
@@ -231,7 +232,7 @@ def training_samples(
     rows, samples = image_counts(matching(recovered, task=0), part, resampling)
     learned = samples[rows["probe"] == "learned"].mean(0)
     rows = rows[rows["probe"] != "learned"]
-    for key, group in rows.groupby(["step", "update", "shots"], sort=False):
+    for key, group in rows.groupby(["step", "update", "shots", "lr"], sort=False):
         drawn = samples[group.index]
         start, _ = _curve_weights(group, "forgotten")
         n_steps = group["n_steps"]
@@ -285,7 +286,7 @@ def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.Dat
         part: Score part.
 
     Returns:
-        One row per `step probe update shots task`: image AUROC `all first_half
+        One row per `step probe update shots lr task`: image AUROC `all first_half
         second_half`, means over categories and runs.
     """
     rows = matching(
@@ -322,6 +323,7 @@ def recovery_table(
     *,
     update: str = "both",
     shots: int | None = None,
+    lr: float | None = None,
     part: str = "product",
 ) -> pd.DataFrame:
     """Metrics of the first task's categories: learned, forgotten, recovered.
@@ -332,13 +334,14 @@ def recovery_table(
         recovered: A table of `recovery` from step 1.
         update: What the few shots update.
         shots: Images per category; the most there are by default.
+        lr: Learning rate; the highest there is by default.
         part: Score part.
 
     Returns:
         One row per `stage category`, with a column per metric; means over runs.
     """
     rows = matching(
-        recovered,
+        at_rate(recovered, lr),
         step=1,
         task=0,
         part=part,
@@ -359,6 +362,12 @@ def recovery_table(
     keys = ["stage", "category", "metric"]
     means = long.groupby(keys, sort=False)["value"].mean().unstack()
     return means.rename_axis(columns=None).reset_index()
+
+
+def at_rate(recovered: pd.DataFrame, lr: float | None = None) -> pd.DataFrame:
+    """Rows of one learning rate, the highest by default, and those just learned."""
+    lr = recovered["lr"].max() if lr is None else lr
+    return recovered[recovered["lr"].isin([0.0, lr])]
 
 
 @alike

@@ -13,6 +13,7 @@ __all__ = [
     "recovery_curve",
     "retrain_",
     "step_meanings",
+    "step_rates",
 ]
 
 import dataclasses
@@ -35,7 +36,7 @@ from cl_flow.runs.config import RunConfig
 from cl_flow.runs.fitting import fit
 from cl_flow.runs.run import Run
 from cl_flow.training.config import TrainConfig
-from cl_flow.training.loop import train
+from cl_flow.training.loop import rate_share, train
 
 HGAD_PASSES = 8  # of a meta-epoch
 UPDATES = {
@@ -139,7 +140,7 @@ def measure_recovery(
     update: Sequence[str] = ("both",),
     shots: Sequence[int] = (5,),
     steps: Sequence[int] = (0, 1, 3, 10, 30, 100),
-    lr: float | None = None,
+    lr: Sequence[str | float] = ("peak",),
     seed: int = 0,
     scoring: Scoring = Scoring(metric="image_auroc", part="product"),
 ) -> pd.DataFrame:
@@ -162,27 +163,27 @@ def measure_recovery(
             only) or `"flow"`.
         shots: Normal training images per category; the fewer are among the more.
         steps: Numbers of optimizer steps to test after; one training serves them all.
-        lr: Constant learning rate; the run's peak rate by default.
+        lr: Constant learning rates: numbers, or names in `step_rates`.
         scoring: How to score and measure, under the true class; few images to calibrate
             on halve the time.
         seed: Seeds the choice of images and the batches.
 
     Returns:
-        One row per `step probe update shots n_steps task category metric part`, with
+        One row per `step probe update shots lr n_steps task category metric part`, with
         its `value` and, for image metrics, the `labels` and `scores` of the images. The
-        probe `learned` is the first task just learned.
+        probe `learned` is the first task just learned, at no rate (0).
     """
     places = _places(run, after)
+    rates = _numbers(run, lr)
     scoring = scoring.sized(run.config.features.image_size)
     first = run[0].model(pick_device())
     learned = measure(first, run.features, run.tasks[0], scoring=scoring)
-    frames = [
-        learned.assign(step=t, probe="learned", update="none", shots=0, n_steps=0)
-        for t in places
-    ]
-    grid = list(product(places, probe, update, shots))
+    nothing = {"update": "none", "shots": 0, "lr": 0.0, "n_steps": 0}
+    frames = [learned.assign(step=t, probe="learned", **nothing) for t in places]
+    grid = list(product(places, probe, update, shots, rates))
     title = f"recovering {run.name}"
-    for step, name, what, n in Bar(grid, desc=title, unit="curve"):
+    for step, name, what, n, rate in Bar(grid, desc=title, unit="curve"):
+        keys = {"step": step, "probe": name, "update": what, "shots": n, "lr": rate}
         for trial in PROBES[name](run, step):
             images = few_shots(run.features, trial.taught, n, seed=seed)
             curve = recovery_curve(
@@ -192,11 +193,11 @@ def measure_recovery(
                 run.config.train,
                 update=what,
                 steps=steps,
-                lr=lr,
+                lr=rate,
                 seed=seed,
                 scoring=scoring,
             )
-            frames.append(curve.assign(step=step, probe=name, update=what, shots=n))
+            frames.append(curve.assign(**keys))
     rows = pd.concat(frames, ignore_index=True)
     rows["task"] = [task_of(run, name) for name in rows["category"]]
     keys = [
@@ -204,6 +205,7 @@ def measure_recovery(
         "probe",
         "update",
         "shots",
+        "lr",
         "n_steps",
         "task",
         "category",
@@ -228,6 +230,14 @@ def _places(run: Run, after: Sequence[int]) -> list[int]:
             f"steps after the first; got {run.name} and steps {places}."
         )
     return places
+
+
+def _numbers(run: Run, lr: Sequence[str | float]) -> list[float]:
+    """Learning rates as numbers, each once."""
+    known = step_rates(run)
+    refuse_unknown("rate", [one for one in lr if isinstance(one, str)] or "peak", known)
+    numbers = [known[one] if isinstance(one, str) else one for one in lr]
+    return list(dict.fromkeys(numbers))
 
 
 def recovery_curve(
@@ -322,6 +332,28 @@ def retrain_(
     )
     train(model, images, constant, watch=watch, seed=seed, progress=False)
     return model
+
+
+@checked
+def step_rates(run: Run) -> dict[str, float]:
+    """Learning rates that few-shot training may have, by the run's own schedule.
+
+    Args:
+        run: The run, of whose first task the schedule is taken.
+
+    Returns:
+        Rates by the names `peak`, `mean` and `last`: the highest, that of an average
+        step, and what the schedule ends with.
+    """
+    config = run.config.train
+    n_images = len(run.features.where(split="train", label=0, category=run.tasks[0]))
+    n_steps = config.epochs * max(1, n_images // config.batch_images)
+    shares = [rate_share(step, n_steps, config) for step in range(n_steps)]
+    return {
+        "peak": config.lr,
+        "mean": config.lr * float(np.mean(shares)),
+        "last": config.lr * shares[-1],
+    }
 
 
 @checked

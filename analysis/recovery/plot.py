@@ -6,11 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.recovery.conclude import at_rate
 from analysis.rows import alike, matching
-from analysis.style import HALO, dotted_line, legend_beside, task_color
+from analysis.style import (
+    dotted_line,
+    error_bars,
+    names_beside,
+    task_color,
+    text_color,
+)
 
 # In the colour of the task whose images are trained on; models that never knew the
 # first task are grey.
@@ -36,8 +44,7 @@ PROBE_STYLES = {
     },
     "untrained": {"label": "untrained", "color": "0.55", "ls": "--", "marker": "v"},
 }
-# Five would hide each other.
-BANDS = ("forgotten", "never_learned")
+BARS = {"capsize": 0, "elinewidth": 1.5}
 
 
 @alike
@@ -48,19 +55,19 @@ def plot_recovery(
     step: int = 1,
     update: str = "both",
     shots: int | None = None,
+    lr: float | None = None,
     marks: Mapping[str, int] | None = None,
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
     """Image AUROC of the first task over few-shot training steps, one line a probe.
 
-    The two that are to be compared, forgotten and never learned, have a band: the
-    interval over test images.
+    Bars are intervals over test images; those of one number of steps stand side by
+    side.
 
     How to read it: the gap between the forgotten model and the dashed lines is what was
-    kept; where they run together the steps teach rather than remind. The thin
-    horizontal lines are the task just learned, and the forgotten model before the first
-    step.
+    kept; where they run together the steps teach rather than remind. The horizontal
+    lines are the task just learned, and the forgotten model before the steps.
 
     Args:
         curves: Of `recovery_curves`.
@@ -68,62 +75,44 @@ def plot_recovery(
         step: After which task: index of the last one learned.
         update: `"both"`, `"centers"` or `"flow"`.
         shots: Images per category; the most there are by default.
-        marks: Numbers of steps to mark, by the names of what they are.
+        lr: Learning rate; the highest there is by default.
+        marks: Numbers of steps to name below the axis, by what they are.
         legend: Whether to name the probes.
         **kwargs: For `Axes.plot`.
     """
     ax = ax or plt.gca()
-    rows = _chosen(curves, step, update, shots, task=0)
+    rows = _chosen(curves, step, update, shots, lr, task=0)
     _draw(ax, rows, step, kwargs)
+    _mark(ax, rows["n_steps"], marks or {})
     learned = matching(curves, step=step, probe="learned")["value"]
     forgotten = matching(rows, probe="forgotten", n_steps=0)["value"]
-    _levels(ax, learned.head(1), forgotten.head(1))
-    _mark(ax, marks or {})
+    levels = [("just\nlearned", value) for value in learned.head(1)]
+    levels += [("before\nthe steps", value) for value in forgotten.head(1)]
+    _levels(ax, levels)
     ax.set(ylabel="image AUROC of task 1")
     return _finish(ax, legend)
 
 
-def _levels(ax: Axes, learned: Iterable[float], forgotten: Iterable[float]) -> None:
-    """Named horizontal lines where the steps start, and where the task was before."""
-    levels = [(value, "just learned") for value in learned]
-    levels += [(value, "before the steps") for value in forgotten]
-    # The name of the lower one hangs below it.
-    sides = ("top", "bottom") if len(levels) == 2 else ("bottom",)
-    for (value, name), side in zip(sorted(levels), sides):
-        ax.axhline(
-            value,
-            color=task_color(0),
-            lw=1.5,
-            ls=(0, (5, 3)),
-            zorder=0,
-        )
-        ax.annotate(
-            name,
-            (0.99, value),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va=side,
-            size="small",
-            path_effects=HALO,
-        )
+def _levels(ax: Axes, levels: Iterable[tuple[str, float]]) -> None:
+    """Horizontal lines where the steps start, and where the task was before."""
+    look = {"color": task_color(0), "lw": 1.5, "ls": (0, (5, 3)), "zorder": 0}
+    for _, value in levels:
+        ax.axhline(value, **look)
+    right = ax.get_xlim()[1]
+    ends = [(name, right, value, text_color(0)) for name, value in levels]
+    names_beside(ax, ends, size=16)
 
 
-def _mark(ax: Axes, marks: Mapping[str, int]) -> None:
-    """Named vertical lines; those of one number of steps share a line."""
-    for n_steps in sorted(set(marks.values())):
-        names = [name for name, steps in marks.items() if steps == n_steps]
-        ax.axvline(n_steps, color="0.6", lw=1, ls=":", zorder=0)
-        ax.annotate(
-            " = ".join(names),
-            (n_steps, 0.02),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            rotation=90,
-            size="small",
-            color="0.35",
-            path_effects=HALO,
-        )
+def _mark(ax: Axes, tested: Iterable[int], marks: Mapping[str, int]) -> None:
+    """Ticks at the numbers of steps, with what they are below them."""
+    ticks = sorted({*tested, *marks.values()})
+    labels = []
+    for tick in ticks:
+        names = [name for name, n_steps in marks.items() if n_steps == tick]
+        labels.append("\n".join([str(tick), "\n= ".join(names)]).strip())
+    ax.set_xticks(ticks, labels)
+    for n_steps in set(marks.values()):
+        dotted_line(ax, x=n_steps)
 
 
 @alike
@@ -134,6 +123,7 @@ def plot_recovery_cost(
     step: int = 1,
     update: str = "both",
     shots: int | None = None,
+    lr: float | None = None,
     legend: bool = True,
     **kwargs: Any,
 ) -> Axes:
@@ -145,8 +135,9 @@ def plot_recovery_cost(
     The arguments are those of `plot_recovery`.
     """
     ax = ax or plt.gca()
-    rows = _chosen(curves, step, update, shots, task=step)
+    rows = _chosen(curves, step, update, shots, lr, task=step)
     _draw(ax, rows, step, kwargs)
+    _mark(ax, rows["n_steps"], {})
     ax.set(ylabel=f"image AUROC of task {step + 1}")
     return _finish(ax, legend)
 
@@ -157,25 +148,16 @@ def _draw(
     step: int,
     kwargs: dict[str, Any],
 ) -> None:
-    """A line per probe, and a band where there is to be one."""
-    for name, own in PROBE_STYLES.items():
-        line = matching(rows, probe=name).sort_values("n_steps")
-        if line.empty:
-            continue
-        style = {"color": task_color(step), **own, **kwargs}
-        ax.plot(line["n_steps"], line["value"], **style)
-        if name in BANDS:
-            ax.fill_between(
-                line["n_steps"],
-                line["low"],
-                line["high"],
-                color=style["color"],
-                alpha=0.15,
-                lw=0,
-            )
-    ticks = sorted(rows["n_steps"].unique())
+    """A line per probe, with bars side by side."""
+    names = [name for name in PROBE_STYLES if name in set(rows["probe"])]
+    shifts = np.linspace(-0.03, 0.03, len(names)) * (len(names) - 1)
     ax.set_xscale("symlog", linthresh=1, linscale=0.5)
-    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    for shift, name in zip(shifts, names):
+        line = matching(rows, probe=name).sort_values("n_steps")
+        style = {"color": task_color(step), **PROBE_STYLES[name], **BARS, **kwargs}
+        x = (1 + line["n_steps"].to_numpy()) * (1 + shift) - 1
+        y = line["value"].to_numpy()
+        ax.errorbar(x, y, yerr=error_bars(line), **style)
     ax.minorticks_off()
 
 
@@ -183,7 +165,7 @@ def _finish(ax: Axes, legend: bool) -> Axes:
     dotted_line(ax, y=0.5)
     ax.set(xlabel="training steps")
     if legend:
-        legend_beside(ax)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3)
     return ax
 
 
@@ -192,15 +174,16 @@ def _chosen(
     step: int,
     update: str,
     shots: int | None,
+    lr: float | None,
     *,
     task: int,
 ) -> pd.DataFrame:
-    rows = matching(curves, step=step, update=update, task=task)
+    rows = matching(at_rate(curves, lr), step=step, update=update, task=task)
     most = rows["shots"].max()
     rows = matching(rows, shots=most if shots is None else shots)
     if rows.empty:
         raise ValueError(
-            f"Expected rows with step={step}, update={update!r}, shots={shots} and "
-            f"task={task}; got none in the table."
+            f"Expected rows with step={step}, update={update!r}, shots={shots}, "
+            f"lr={lr} and task={task}; got none in the table."
         )
     return rows

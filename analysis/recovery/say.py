@@ -1,6 +1,6 @@
 """Recovery in sentences."""
 
-__all__ = ["summarise_recovery"]
+__all__ = ["summarise_few_steps", "summarise_recovery"]
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.intervals import Interval, interval_of
-from analysis.recovery.conclude import recovery_changes, savings
+from analysis.recovery.conclude import at_rate, recovery_changes, savings
 from analysis.rows import alike, matching
 from analysis.words import counted
 
@@ -19,6 +19,7 @@ def summarise_recovery(
     *,
     update: str = "both",
     shots: int | None = None,
+    lr: float | None = None,
 ) -> str:
     """Paragraph on whether the first task came back, and by more than teaching.
 
@@ -28,9 +29,10 @@ def summarise_recovery(
         recovered: A table of `recovery` with the probe `forgotten`.
         update: Which of its updates.
         shots: Images per category; the most there are by default.
+        lr: Learning rate; the highest there is by default.
     """
-    is_learned = recovered["probe"] == "learned"
-    rows = recovered[is_learned | (recovered["update"] == update)]
+    rows = at_rate(recovered, lr)
+    rows = rows[rows["update"].isin(["none", update])]
     n = rows["shots"].max() if shots is None else shots
     rows = rows[rows["shots"].isin([0, n])]
     changes = recovery_changes(rows)
@@ -50,6 +52,21 @@ def summarise_recovery(
     return "\n\n".join(paragraphs)
 
 
+def summarise_few_steps(meanings: Mapping[str, int], rates: Mapping[str, float]) -> str:
+    """Sentence on which optimizer steps, at which rate, the slides' one step would be.
+
+    Args:
+        meanings: Of `step_meanings`.
+        rates: Of `step_rates`.
+    """
+    steps = ", ".join(f"{n} where it is a {name}" for name, n in meanings.items())
+    named = ", ".join(f"{rate:.2g} ({name})" for name, rate in rates.items())
+    return (
+        f"The slides' one step would here be so many optimizer steps: {steps}. They "
+        f"do not say at which rate; this run's own schedule has {named}."
+    )
+
+
 def _regained(
     rows: pd.DataFrame,
     own: Any,
@@ -61,7 +78,8 @@ def _regained(
         metric="image_auroc",
     )["value"].mean()
     return (
-        f"After task {counted(own.step)}, {rows['n_steps'].max()} steps on {shots} "
+        f"After task {counted(own.step)}, {rows['n_steps'].max()} steps at a rate of "
+        f"{own.lr:.2g} on {shots} "
         "normal images of each category of task 1 changed its mean image AUROC "
         f"by {interval_of(own, 'change')!r}, from {own.start:.3f} to {own.end:.3f} "
         f"(just learned: {learned:.3f})"

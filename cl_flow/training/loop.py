@@ -3,7 +3,7 @@
 Batches of cached features, HGAD's losses, Adam under warm-up and cosine decay.
 """
 
-__all__ = ["train"]
+__all__ = ["rate_share", "train"]
 
 import math
 from collections.abc import Callable
@@ -111,7 +111,7 @@ def _epochs(
     with Bar(total=n_steps, desc=title, unit="step", disable=hidden) as bar:
         for epoch, batches in enumerate(loader.epochs()):
             for step, batch in enumerate(batches, epoch * loader.steps_per_epoch):
-                lr = config.lr * _rate(step, n_steps, config)
+                lr = config.lr * rate_share(step, n_steps, config)
                 take(batch, lr, intra=step >= begin_intra)
                 bar.update()
                 if midway is not None and step + 1 == max(1, n_steps // 2):
@@ -141,7 +141,7 @@ def _rows(epoch: int, means: dict[Key, float]) -> list[tuple[int, int, str, floa
     return rows
 
 
-def _rate(step: int, n_steps: int, config: TrainConfig) -> float:
+def rate_share(step: int, n_steps: int, config: TrainConfig) -> float:
     """Share of the peak learning rate in a step.
 
     Cosine, smooth or in stairs, and below it a linear warm-up.

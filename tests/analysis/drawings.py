@@ -156,7 +156,7 @@ def _(stream: Stream) -> None:
         (step, epoch, 0, term, at + 2.0**-epoch)
         for step in range(len(stream))
         for epoch in range(5)
-        for at, term in enumerate(("likelihood", "class", "within"))
+        for at, term in enumerate(("g", "mi", "entropy", "intra", "z"))
     ]
     columns = ["step", "epoch", "level", "term", "value"]
     detection.plot_losses(pd.DataFrame(rows, columns=columns))
@@ -321,13 +321,13 @@ PROBES = ("forgotten", "held_out", "sham", "never_learned", "untrained")
 
 
 def curves(step: int) -> pd.DataFrame:
-    rows = [(step, "learned", "none", 0, 0, 0, 0.99)]
+    rows = [(step, "learned", "none", 0, 0.0, 0, 0, 0.99)]
     for at, probe in enumerate(PROBES):
         for task in (0, step):
             for n in (0, 1, 2, 4, 8, 30, 100):
                 value = 0.5 + 0.1 * np.log1p(n) * (at % 3) / 2 - 0.01 * at
-                rows.append((step, probe, "both", 5, task, n, value))
-    columns = ["step", "probe", "update", "shots", "task", "n_steps", "value"]
+                rows.append((step, probe, "both", 5, 0.01, task, n, value))
+    columns = ["step", "probe", "update", "shots", "lr", "task", "n_steps", "value"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(low=table["value"] - 0.08, high=table["value"] + 0.08)
 
@@ -369,17 +369,14 @@ def _(stream: Stream) -> None:
 @drawing(expansion.plot_expansion_size)
 def _(stream: Stream) -> None:
     rows = [
-        (place, added, name, 0.9 - 0.01 * at * added)
+        (place, added, -0.01 * at * added)
         for at, place in enumerate(PLACEMENTS)
-        for added in (0, 3, 6, 12)
-        for task, name in arrivals(stream)
-        if task == 0
+        for added in np.cumsum(stream[1:])
     ]
-    table = pd.DataFrame(rows, columns=["placement", "added", "category", "value"])
-    table = table.assign(metric="image_auroc", part="product", entropy="all", **KEYS)
-    one = table.drop_duplicates(["placement", "added"])
-    one = one.assign(category="mean", low=one["value"] - 0.1, high=one["value"] + 0.1)
-    expansion.plot_expansion_size(one.assign(given="category"))
+    table = pd.DataFrame(rows, columns=["placement", "added", "change"])
+    low, high = table["change"] - 0.05, table["change"] + 0.05
+    table = table.assign(low=low, high=high, category="mean", given="category")
+    expansion.plot_expansion_size(table.assign(part="product", entropy="all", **KEYS))
 
 
 @drawing(expansion.plot_stages)
@@ -619,12 +616,14 @@ def _(stream: Stream) -> None:
 
 @drawing(alignment.plot_laws)
 def _(stream: Stream) -> None:
-    grid = product(("pooled", "full"), (256,), (1, 4, 8, 16), ("ant",), (0, 1))
+    grid = product(
+        ("pooled", "weights", "full"), (256,), (1, 4, 8, 16), ("ant",), (0, 1)
+    )
     columns = ["position", "places", "components", "category", "level"]
     table = pd.DataFrame(grid, columns=columns)
-    is_full = table["position"] == "full"
-    table["value"] = np.log(table["components"]) / 20 + 0.2 * is_full
-    table["n_bytes"] = 2_000 * table["components"] + 30_000 * is_full
+    rank = table["position"].map({"pooled": 0, "weights": 1, "full": 2})
+    table["value"] = np.log(table["components"]) / 20 + 0.2 * rank
+    table["n_bytes"] = 2_000 * table["components"] + 30_000 * rank
     alignment.plot_laws(table.assign(**KEYS))
 
 

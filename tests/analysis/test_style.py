@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 from matplotlib import colors
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from PIL import Image
 
 import analysis
@@ -29,6 +30,7 @@ from analysis.style import (
     contrast,
     error_bars,
     save_figure,
+    spread,
     task_color,
     text_color,
 )
@@ -74,6 +76,18 @@ def test_an_estimate_that_no_resample_reaches_has_no_negative_bar():
     assert (below[0], above[0]) == (0, pytest.approx(0.2))
 
 
+@pytest.mark.parametrize("wanted", [[0.0] * 5, [1.0] * 5, [0.2, 0.9, 0.5, 0.52, 0.51]])
+def test_names_are_spread_apart_within_the_axes_and_keep_their_order(wanted):
+    places = spread(np.array(wanted), 0.1)
+    order = np.argsort(wanted, kind="stable")
+    assert (np.diff(places[order]) > 0.1 - 1e-12).all()
+    assert 0 <= places.min() and places.max() <= 1
+
+
+def test_names_that_have_room_stand_where_their_points_do():
+    np.testing.assert_array_equal(spread(np.array([0.5, 0.1]), 0.1), [0.5, 0.1])
+
+
 def test_the_packaged_style_is_found_by_its_name():
     with matplotlib.style.context("analysis.slides"):
         rc = matplotlib.rcParams
@@ -92,6 +106,40 @@ def test_the_packaged_style_is_found_by_its_name():
         assert rc["font.size"] >= 18
         assert rc["image.cmap"] == SEQUENTIAL
         assert colors.same_color(rc["axes.prop_cycle"].by_key()["color"], TASK_COLORS)
+
+
+def test_fonts_that_are_not_there_are_not_asked_for(caplog):
+    with matplotlib.style.context("analysis.slides"):
+        families = matplotlib.rcParams["font.family"]
+        figure("병 瓶 bottle")
+    assert families[0] == "DejaVu Sans" and families == style.font_families()
+    assert set(families) <= set(get_font_names())
+    assert not caplog.records
+
+
+def test_categories_in_korean_or_chinese_are_no_boxes():
+    """Glyphs that no font has are a warning, which here is an error."""
+    if not style.font_families()[1:]:
+        pytest.skip("no font with the letters of Chinese or Korean is installed")
+    with matplotlib.style.context("analysis.slides"):
+        drawn = [_draws(name) for name in ("병", "瓶")]
+    assert any(drawn)
+
+
+def _draws(name):
+    try:
+        figure(name).draw_without_rendering()
+    except UserWarning:
+        return False
+    return True
+
+
+def test_a_font_that_is_there_is_fallen_back_to(monkeypatch):
+    names = ["DejaVu Sans", "Malgun Gothic", "NanumGothic", "Comic Sans"]
+    monkeypatch.setattr(style, "get_font_names", lambda: names)
+    monkeypatch.setattr(style, "SLIDES", {"font.family": ["DejaVu Sans"]})
+    expected = ["DejaVu Sans", "NanumGothic", "Malgun Gothic"]
+    assert style.font_families() == expected
 
 
 def test_every_line_of_the_style_is_known_to_matplotlib():

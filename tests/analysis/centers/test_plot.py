@@ -113,9 +113,13 @@ def test_drift_is_a_line_per_category_from_where_it_was_learnt():
         task_color(t) for t in TASK.values()
     ]
     np.testing.assert_allclose(ax.lines[2].get_xydata(), [[1, 0], [2, 0.5]])
-    assert len({line.get_marker() for line in ax.lines[:2]}) == 2
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3"]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(TASK)
+    names = {text.get_text(): text for text in ax.texts}
+    assert list(names) == list(TASK) and ax.get_legend() is None
+    for line in ax.lines:
+        name = names[line.get_label()]
+        assert name.xy == tuple(line.get_xydata()[-1])
+        assert name.get_color() == text_color(TASK[line.get_label()])
 
 
 def test_pairs_within_a_task_carry_its_colour_above_the_grey_others(pairs, correlated):
@@ -128,17 +132,18 @@ def test_pairs_within_a_task_carry_its_colour_above_the_grey_others(pairs, corre
         task_color(0),
     ]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        "task 1",
-        "task 2",
-        "different\ntasks",
+        "both of task 1",
+        "both of task 2",
+        "different tasks",
     ]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("feature distance", "center distance")
 
 
 @pytest.mark.parametrize(("values", "title"), [
-    ((-1.0, np.nan, np.nan), "ρ = −1.00"),
-    ((0.5, -0.25, 0.75), "ρ = 0.50\n[−0.25, 0.75]"),
-    ((np.nan, np.nan, np.nan), "ρ undefined\n(all equal)"),
+    ((-1.0, np.nan, np.nan), "rank correlation −1.00"),
+    ((0.5, -0.25, 0.75), "rank correlation 0.50\n[−0.25, 0.75], holds 0"),
+    ((0.5, 0.25, 0.75), "rank correlation 0.50\n[0.25, 0.75], without 0"),
+    ((np.nan, np.nan, np.nan), "no rank correlation\n(all equal)"),
 ])  # fmt: skip
 def test_the_title_holds_the_correlation_and_its_interval(
     pairs, correlated, values, title

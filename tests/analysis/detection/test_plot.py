@@ -104,14 +104,14 @@ def test_strategies_show_the_last_model_and_its_mean(evaluated):
         ignore_index=True,
     )
     ax = plot_strategies(both[(both["step"] == 2) | (both["strategy"] == "finetune")])
-    assert [label.get_text() for label in ax.get_xticklabels()] == [
-        "fine-tuning",
-        "joint training",
-    ]
-    finetune = evaluated[
-        (evaluated["step"] == 2) & (evaluated["metric"] == "image_auroc")
-    ]["value"].mean()
-    assert f"{finetune:.2f}" in [text.get_text() for text in ax.texts]
+    last = (evaluated["step"] == 2) & (evaluated["metric"] == "image_auroc")
+    mean = evaluated.loc[last, "value"].mean()
+    first, second = (label.get_text() for label in ax.get_xticklabels())
+    assert first == f"fine-tuning\nmean {mean:.2f}"
+    assert second.startswith("joint training\nmean 0.")
+    assert not ax.texts  # nothing is written over the points
+    bar = next(line for line in ax.lines if len(line.get_ydata()))
+    np.testing.assert_allclose(bar.get_ydata(), [mean, mean])
 
 
 def test_strategies_lie_where_they_lay(evaluated):
@@ -122,7 +122,7 @@ def test_strategies_lie_where_they_lay(evaluated):
         drawn.append(
             np.concatenate([points.get_offsets() for points in ax.collections])
         )
-    np.testing.assert_array_equal(*drawn)
+    np.testing.assert_allclose(*drawn, atol=1e-12)
     assert len(np.unique(drawn[0], axis=0)) == len(drawn[0])
 
 
@@ -137,7 +137,21 @@ def test_losses_run_on_over_the_tasks():
         columns=["step", "epoch", "level", "term", "value"],
     )
     ax = plot_losses(losses)
-    assert list(ax.lines[0].get_xdata()) == list(range(6))
+    sixths = (np.arange(6) + 0.5) / 3
+    lines = [line for line in ax.lines if line.get_zorder()]
+    for term, style in zip((lines[:2], lines[2:]), ("-", "--")):
+        np.testing.assert_allclose(
+            np.concatenate([t.get_xdata() for t in term]), sixths
+        )
+        assert [line.get_color() for line in term] == [task_color(0), task_color(1)]
+        assert {line.get_linestyle() for line in term} == {style}
+    names = [text.get_text() for text in ax.texts]
+    assert names == ["likelihood, all classes", "class"]
+    (boundary,) = (line for line in ax.lines if not line.get_zorder())
+    assert set(boundary.get_xdata()) == {1}
+    ticks = ax.get_xticklabels()
+    assert [tick.get_text() for tick in ticks] == ["1", "2"]
+    assert [tick.get_color() for tick in ticks] == [text_color(0), text_color(1)]
 
 
 def test_examples_outline_defects_in_the_colour_of_the_task():

@@ -1,7 +1,8 @@
-"""Pictures of planted patches: who is hollow, a star, or faint, and in which colour."""
+"""Pictures of planted patches: who is hollow, large, or faint, and in which colour."""
 
 from itertools import product
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,24 +84,13 @@ def test_categories_of_a_task_differ_in_marker(embedded):
     assert a.shape != b.shape or not np.allclose(a, b)
 
 
-def test_only_the_centers_in_focus_are_named(embedded):
-    ax = plot_embedding(embedded)
-    assert {text.get_text(): text.xy for text in ax.texts} == {
-        "a0": (2.0, 2.0),
-        "a1": (3.0, 2.0),
-    }
-    assert not plot_embedding(embedded, focus=None).figure.add_subplot().texts
-
-
-def test_names_follow_the_angle_of_their_centers_so_that_lines_do_not_cross(embedded):
-    low_left = embedded["category"].eq("a0") & embedded["label"].eq("center")
-    moved = embedded.assign(
-        x=embedded["x"].where(~low_left, -3.0), y=embedded["y"].where(~low_left, -3.0)
-    )
-    texts = plot_embedding(moved).texts
-    assert [
-        text.get_text() for text in sorted(texts, key=lambda text: -text.xyann[1])
-    ] == ["a1", "a0"]
+def test_a_center_has_the_marker_of_its_category(embedded):
+    ax = plot_embedding(embedded, step=2)
+    for x in (2.0, 3.0):
+        artists = drawn(ax, x)
+        patch, center = (artists[label].get_paths()[0] for label in LABELS[::2])
+        np.testing.assert_array_equal(patch.vertices, center.vertices)
+        assert artists["center"].get_sizes()[0] > artists["normal"].get_sizes()[0]
 
 
 def test_steps_share_their_frame_and_one_legend(embedded):
@@ -115,6 +105,13 @@ def test_steps_share_their_frame_and_one_legend(embedded):
     names = [f"{row.task + 1}: {row.category}" for row in arrived.itertuples()]
     assert words == [*names, "normal", "anomalous", "center"]
     assert len(plot_embedding_steps(embedded, steps=[2]).axes) == 1
+
+
+def test_steps_are_drawn_onto_a_part_of_a_figure_as_well(embedded):
+    whole = plt.figure()
+    left, right = whole.subfigures(1, 2)
+    assert plot_embedding_steps(embedded, figure=left) is left
+    assert len(left.axes) == 3 and len(left.legends) == 1 and not right.axes
 
 
 def test_the_legend_names_no_centers_where_there_are_none(embedded):

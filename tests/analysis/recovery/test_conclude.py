@@ -11,9 +11,10 @@ from analysis.recovery.conclude import (
     recovery_changes,
     recovery_curves,
     recovery_halves,
+    recovery_table,
     savings,
 )
-from analysis.recovery.say import summarise_recovery
+from analysis.recovery.say import summarise_few_steps, summarise_recovery
 
 
 def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:
@@ -34,6 +35,7 @@ def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:
                         probe,
                         "both",
                         5,
+                        0.01,
                         n_steps,
                         0,
                         category,
@@ -49,6 +51,7 @@ def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:
         "probe",
         "update",
         "shots",
+        "lr",
         "n_steps",
         "task",
         "category",
@@ -58,7 +61,7 @@ def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=[*columns, "scores"])
     learned = frame[(frame["probe"] == "forgotten") & (frame["n_steps"] == 7)]
-    learned = learned.assign(probe="learned", update="none", shots=0, n_steps=0)
+    learned = learned.assign(probe="learned", update="none", shots=0, lr=0.0, n_steps=0)
     frame = pd.concat([frame, learned], ignore_index=True)
     wins = [(s[20:, None] > s[None, :20]).mean() for s in frame["scores"]]
     return frame.assign(value=wins)
@@ -135,6 +138,44 @@ def test_curves_and_changes_are_means_over_categories():
     assert (change["start"], change["end"]) == pytest.approx((means[0], means[7]))
 
 
+def test_no_number_is_a_mean_over_rates():
+    """A table of two rates says of each what a table of it alone says."""
+    fast = plant(forgotten=(0.2, 2.0, 2.5, 2.5), never_learned=(0.2, 0.2, 0.4, 0.8))
+    slow = plant(forgotten=(0.2, 0.2, 0.2, 0.3), never_learned=(0.2, 0.2, 0.2, 0.2))
+    slow = slow[slow["probe"] != "learned"].assign(lr=0.001)
+    both = pd.concat([fast, slow], ignore_index=True)
+    few = Resampling(n_resamples=100)
+    for conclude in (recovery_curves, recovery_changes, savings):
+        together = conclude(both, resampling=few)
+        for lr, alone in ((0.01, fast), (0.001, slow)):
+            of_rate = together[together["lr"] == lr].reset_index(drop=True)
+            same = conclude(alone, resampling=few).query("lr > 0")
+            pd.testing.assert_frame_equal(of_rate, same.reset_index(drop=True))
+    halves = recovery_halves(both).query("probe == 'forgotten'").set_index("lr")
+    assert halves["all"][0.01] > halves["all"][0.001]
+    assert summarise_recovery(both) == summarise_recovery(fast)
+    said = summarise_recovery(both, lr=0.001)
+    assert said != summarise_recovery(both) and "at a rate of 0.001" in said
+
+
+def test_the_table_of_stages_takes_one_rate():
+    fast = plant(forgotten=(0.2, 2.0, 2.5, 2.5))
+    slow = plant(forgotten=(0.2, 0.2, 0.2, 0.3)).query("probe != 'learned'")
+    both = pd.concat([fast, slow.assign(lr=0.001)], ignore_index=True)
+    pd.testing.assert_frame_equal(recovery_table(both), recovery_table(fast))
+    shots = {
+        lr: recovery_table(both, lr=lr)["image_auroc"].mean() for lr in (0.01, 0.001)
+    }
+    assert shots[0.01] > shots[0.001]
+
+
+def test_the_slides_one_step_is_said_in_a_sentence():
+    meanings = {"batch": 1, "pass": 1, "meta-epoch": 8}
+    said = summarise_few_steps(meanings, {"peak": 0.01, "last": 1e-5})
+    assert "1 where it is a batch" in said and "8 where it is a meta-epoch" in said
+    assert "0.01 (peak), 1e-05 (last)" in said
+
+
 def test_halves_share_no_image_and_leave_none_out():
     labels = np.array([0, 1, 0, 1, 0, 1, 0, 1])
     scores = np.array([0.0, 1, 9, 1, 0, 1, 9, 1])
@@ -144,6 +185,7 @@ def test_halves_share_no_image_and_leave_none_out():
         "forgotten",
         "both",
         5,
+        0.01,
         0,
         0,
         "a",
@@ -159,6 +201,7 @@ def test_halves_share_no_image_and_leave_none_out():
         "probe",
         "update",
         "shots",
+        "lr",
         "n_steps",
         "task",
         "category",

@@ -18,6 +18,7 @@ from analysis.recovery.measure import (
     never_learned_config,
     retrain_,
     step_meanings,
+    step_rates,
 )
 from analysis.recovery.say import summarise_recovery
 from analysis.scoring import Scoring
@@ -164,7 +165,7 @@ def test_the_slides_form_and_the_sentence(recovered):
     )
     sentence = summarise_recovery(recovered)
     for words in (
-        "After task 2, 4 steps on 2 normal images",
+        "After task 2, 4 steps at a rate of 0.001 on 2 normal images",
         "ahead of a model",
         "kept out",
         "instead",
@@ -211,6 +212,35 @@ def test_wrong_input_is_named(run, tiny, tmp_path):
     single = fit(tiny.replace(strategy="single"), folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="keeps its centers"):
         measure_recovery(single)
+
+
+def test_each_rate_is_a_curve_of_its_own(run):
+    """Beside another rate it is what it is alone, and a rate of 0 moves nothing."""
+    options = {"probe": ("forgotten",), "shots": (1,), "steps": (0, 3)}
+    options["scoring"] = Scoring(metric="image_auroc", part="product", size=32)
+    rates = step_rates(run)
+    table = measure_recovery(run, lr=("peak", "last", rates["peak"]), **options)
+    assert set(table["lr"]) == {0.0, rates["peak"], rates["last"]}
+    alone = measure_recovery(run, lr=("last",), **options)
+    same = table[table["lr"] != rates["peak"]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, alone)
+    keys = ["probe", "lr", "n_steps", "category"]
+    assert not table.duplicated(keys).any()
+    with pytest.raises(KeyError, match="Unknown rate 'first'; known: peak, mean, last"):
+        measure_recovery(run, lr="first", **options)
+
+
+def test_rates_are_those_of_the_schedule(run):
+    other = Run(run.folder)
+    train = replace(run.config.train, epochs=10, warmup=0.0)
+    other.config = run.config.replace(train=train)
+    rates = step_rates(other)
+    assert rates["last"] < rates["mean"] < rates["peak"] == train.lr
+    other.config = run.config.replace(train=replace(train, staircase=1))
+    assert set(step_rates(other).values()) == {train.lr}
+    other.config = run.config.replace(train=replace(train, staircase=2))
+    falls = train.lr * (1 + train.final_lr) / 2  # the second stair of two
+    assert step_rates(other)["last"] == pytest.approx(falls)
 
 
 @pytest.mark.parametrize(

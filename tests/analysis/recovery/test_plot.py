@@ -28,53 +28,61 @@ def curves() -> pd.DataFrame:
         tasks = (0, step) if probe in ("forgotten", "sham") else (0,)
         for task, (i, n) in product(tasks, enumerate(STEPS)):
             value = PROBES[probe] + 0.1 * i - task
-            rows.append((step, probe, "both", 5, task, n, value))
-    rows += [(step, "learned", "none", 0, 0, 0, 0.95) for step in (1, 3)]
-    frame = pd.DataFrame(
-        rows, columns=["step", "probe", "update", "shots", "task", "n_steps", "value"]
-    )
+            rows.append((step, probe, "both", 5, 0.01, task, n, value))
+    rows += [(step, "learned", "none", 0, 0.0, 0, 0, 0.95) for step in (1, 3)]
+    columns = ["step", "probe", "update", "shots", "lr", "task", "n_steps", "value"]
+    frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(low=frame["value"] - 0.05, high=frame["value"] + 0.05)
 
 
 def named(ax) -> dict:
-    return {
-        line.get_label(): line
-        for line in ax.lines
-        if not line.get_label().startswith("_")
-    }
+    return {bars.get_label(): bars.lines[0] for bars in ax.containers}
 
 
-def test_every_probe_is_a_line_and_those_to_compare_have_a_band(curves):
+def test_every_probe_is_a_line_with_bars(curves):
     ax = plot_recovery(curves)
     lines = named(ax)
-    assert len(lines) == 5 and len(ax.collections) == 2
+    assert len(lines) == 5
     np.testing.assert_allclose(lines["forgotten"].get_ydata(), [0.6, 0.7, 0.8, 0.9])
-    assert list(lines["forgotten"].get_xdata()) == list(STEPS)
-    assert [label.get_text() for label in ax.get_xticklabels()] == [
-        "0",
-        "1",
-        "10",
-        "100",
-    ]
+    for bars in ax.containers:
+        values = bars.lines[0].get_ydata()
+        (segments,) = (bar.get_segments() for bar in bars.lines[2])
+        ends = np.array([segment[:, 1] for segment in segments]).astype(float)
+        np.testing.assert_allclose(ends, np.stack([values - 0.05, values + 0.05], 1))
+    assert [label.get_text() for label in ax.get_xticklabels()] == list(map(str, STEPS))
     assert ax.get_xscale() == "symlog" and ax.get_ylabel() == "image AUROC of task 1"
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(lines)
 
 
-def test_levels_are_horizontal_lines_with_names(curves):
+def test_bars_of_one_number_of_steps_stand_side_by_side(curves):
+    places = np.array(
+        [line.get_xdata() for line in named(plot_recovery(curves)).values()]
+    )
+    assert (np.diff(np.sort(places, axis=0), axis=0) > 0.02).all()
+    np.testing.assert_allclose(np.median(places, axis=0), STEPS)
+
+
+def test_levels_are_horizontal_lines_with_names_beside_the_axes(curves):
     ax = plot_recovery(curves)
     levels = {
         line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1
     }
     assert {0.95, 0.6, 0.5} <= levels
-    assert {text.get_text(): text.xy[1] for text in ax.texts} == {
-        "just learned": 0.95,
-        "before the steps": 0.6,
+    right = ax.get_xlim()[1]
+    assert {text.get_text(): text.xy for text in ax.texts} == {
+        "just\nlearned": (right, 0.95),
+        "before\nthe steps": (right, 0.6),
     }
-    sides = {text.get_text(): text.get_verticalalignment() for text in ax.texts}
-    assert sides == {
-        "just learned": "bottom",
-        "before the steps": "top",
-    }  # apart, however close the levels are
+    assert all(text.xyann[0] > 1 for text in ax.texts)  # beside the axes
+
+
+def test_curves_of_several_rates_are_drawn_one_by_one(curves):
+    slow = curves.assign(lr=curves["lr"] / 10, value=curves["value"] - 0.3)
+    both = pd.concat([curves, slow[slow["probe"] != "learned"]])
+    for lr, start in ((None, 0.6), (0.01, 0.6), (0.001, 0.3)):
+        line = named(plot_recovery(both, lr=lr, ax=plt.figure().add_subplot()))
+        assert line["forgotten"].get_ydata()[0] == pytest.approx(start)
+        assert len(line["forgotten"].get_ydata()) == len(STEPS)
 
 
 def test_colour_is_the_task_trained_on_and_controls_are_dashed(curves):
@@ -99,17 +107,16 @@ def test_the_cost_is_drawn_of_the_newest_task(curves):
 
 def test_what_is_not_in_the_table_is_named(curves):
     with pytest.raises(
-        ValueError, match="step=2, update='both', shots=None and task=0"
+        ValueError, match="step=2, update='both', shots=None, lr=None and task=0"
     ):
         plot_recovery(curves, step=2)
     with pytest.raises(ValueError, match="update='flow'"):
         plot_recovery_cost(curves, update="flow")
 
 
-def test_what_a_step_may_mean_is_marked_once_for_equal_numbers(curves):
-    marks = {"batch": 1, "pass": 1, "meta-epoch": 10}
+def test_what_a_step_may_mean_is_said_once_for_equal_numbers(curves):
+    marks = {"batch": 1, "pass": 1, "meta-epoch": 8}
     ax = plot_recovery(curves, marks=marks)
-    texts = {text.get_text(): text.xy[0] for text in ax.texts}
-    assert texts["batch = pass"] == 1 and texts["meta-epoch"] == 10
-    bare = plot_recovery(curves, ax=plt.figure().add_subplot())
-    assert "meta-epoch" not in {text.get_text() for text in bare.texts}
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == ["0", "1\nbatch\n= pass", "8\nmeta-epoch", "10", "100"]
+    np.testing.assert_array_equal(ax.get_xticks(), [0, 1, 8, 10, 100])

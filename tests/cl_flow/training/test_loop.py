@@ -11,7 +11,7 @@ import torch
 from cl_flow.data.features import Features
 from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.training.config import TrainConfig
-from cl_flow.training.loop import _rate, train
+from cl_flow.training.loop import rate_share, train
 
 CONFIG = TrainConfig(epochs=8, batch_images=4, batch_patches=5, lr=3e-3)
 
@@ -151,7 +151,9 @@ def test_wrong_input_is_named(data):
 
 
 def rates(config: TrainConfig, n_steps: int) -> np.ndarray:
-    return config.lr * np.array([_rate(i, n_steps, config) for i in range(n_steps)])
+    return config.lr * np.array(
+        [rate_share(i, n_steps, config) for i in range(n_steps)]
+    )
 
 
 def test_in_stairs_the_rate_is_that_of_hgads_meta_epochs():
