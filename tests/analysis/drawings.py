@@ -620,3 +620,13 @@ def _(stream: Stream) -> None:
     low, high = table["value"] - 0.1, table["value"] + 0.1
     table = table.assign(low=low, high=high, metric="nll", units="matched", **KEYS)
     witnesses.plot_path(table)
+
+
+@drawing(witnesses.plot_leads)
+def _(stream: Stream) -> None:
+    table = pd.DataFrame(
+        product(("nll", "kl", "margin", "log_det"), range(3)), columns=["trace", "seed"]
+    )
+    lead = (40.0 - 30 * table["seed"]).where(table["trace"] != "margin")
+    table = table.assign(lead=lead, low=lead - 5, high=lead + 9)
+    witnesses.plot_leads(table.assign(strategy="finetune"))

@@ -17,7 +17,7 @@ XFAIL: dict[str, str] = {
 # Plots of other things than a stream's tasks: one drawing is enough.
 ONCE = ("alignment.", "methods.", "ledger.plot_families", "ledger.plot_transplant")
 ONCE += ("witnesses.plot_accessibility", "witnesses.plot_representations")
-ONCE += ("witnesses.plot_path",)
+ONCE += ("witnesses.plot_path", "witnesses.plot_leads")
 
 
 def cases():
