@@ -1,6 +1,6 @@
 """The straight line from a continual model to one that never lost an image."""
 
-__all__ = ["UNITS", "line", "measure_path"]
+__all__ = ["UNITS", "line", "measure_path", "refuse_other_start"]
 
 from collections.abc import Sequence
 
