@@ -75,10 +75,11 @@ def measure_path(
     refuse_unknown("order of units", units, UNITS)
     after = len(run) - 1
     places = learnt_before(run, after, tasks)
+    task_of = {name: task for task in places for name in run.tasks[task]}
+    categories = list(task_of)
     other = _cumulative(run)
     last, end = (one[-1].model(pick_device()) for one in (run, other))
     ends = {"trained": end, "matched": match_units(end, last)}
-    categories = [name for task in places for name in run.tasks[task]]
     features = run.features.where(category=categories)
     frames = []
     for name in units:
@@ -94,7 +95,6 @@ def measure_path(
         )
         frames.append(rows.assign(step=after, units=name))
     found = pd.concat(frames, ignore_index=True)
-    task_of = {name: task for task in places for name in run.tasks[task]}
     found["task"] = found["category"].map(task_of)
     keys = ["step", "task", "category", "units", "centers", "share", "metric", "part"]
     return found[[*keys, "value", "labels", "scores"]]
