@@ -56,7 +56,7 @@ def accessibility_finding(
     """What a head on the latents lost, per run and task: one interval each.
 
     How to read it: above 0 the flow shows less than it did, to a head that is fitted
-    anew; an interval that holds 0 says that it is not the flow.
+    anew; where the interval holds 0, these images do not show that it lost anything.
 
     Args:
         measured: A table of `measure_accessibility`.
@@ -107,7 +107,8 @@ def representation_levels(
 
     How to read it: the first block whose discrepancy is above 0 is where an affine head
     begins to miss what it saw. `new_less_untrained` at or above 0 says that a flow that
-    learned nothing is as near to what the old one was: nothing of it was kept.
+    learned nothing is as near to what the old one was: no affine head can tell that
+    anything was kept.
 
     Args:
         measured: A table of `measure_representations`; means over runs of one strategy.

@@ -1,6 +1,6 @@
 """Representations compared: what each block gave then and what it gives now."""
 
-__all__ = ["MEASURES", "measure_representations", "representations"]
+__all__ = ["measure_representations", "representations"]
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,6 @@ from cl_flow.model.flow import FlowModel
 from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 
-MEASURES = ("cka", "discrepancy")
 SHRINKAGE = 1e-9  # of the scatter that an affine map is fitted with, at its trace
 
 

@@ -89,9 +89,9 @@ def plot_representations(
     """How far each block's output is from what it was, beside an untrained flow's.
 
     How to read it: the block where the line of the last model leaves 0 is the first
-    that shows an affine head less than before. On the line of the untrained flow
-    nothing is left of what training had made of the features. CKA begins at 1 and falls
-    with any move but a rotation, harmless ones too.
+    that shows an affine head less than before. On or above the line of the untrained
+    flow it shows no more of the old output than a flow that learned nothing. CKA begins
+    at 1 and falls with any move but a rotation, harmless ones too.
 
     Args:
         levels: Of `representation_levels`, by all tasks or of one.

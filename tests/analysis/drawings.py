@@ -674,3 +674,24 @@ def _(stream: Stream) -> None:
     value = (0.2 + 0.11 * table["task"]).where(table["task"] % 3 < 2)
     table = table.assign(value=value, low=value - 0.1, high=value + 0.2, **KEYS)
     witnesses.plot_relative_forgetting(table)
+
+
+@drawing(witnesses.plot_path)
+def _(stream: Stream) -> None:
+    grid = product(("interpolated", "full"), np.linspace(0, 1, 11))
+    table = pd.DataFrame(grid, columns=["centers", "share"])
+    is_full = table["centers"] == "full"
+    table["value"] = (2 - 3 * table["share"] ** 2).where(~is_full, -table["share"] / 2)
+    low, high = table["value"] - 0.1, table["value"] + 0.1
+    table = table.assign(low=low, high=high, metric="nll", units="matched", **KEYS)
+    witnesses.plot_path(table)
+
+
+@drawing(witnesses.plot_leads)
+def _(stream: Stream) -> None:
+    table = pd.DataFrame(
+        product(("nll", "kl", "margin", "log_det"), range(3)), columns=["trace", "seed"]
+    )
+    lead = (40.0 - 30 * table["seed"]).where(table["trace"] != "margin")
+    table = table.assign(lead=lead, low=lead - 5, high=lead + 9)
+    witnesses.plot_leads(table.assign(strategy="finetune"))

@@ -14,6 +14,7 @@ STYLE = "analysis.slides"
 # Plots of other things than a stream's tasks: one drawing is enough.
 ONCE = ("alignment.", "methods.", "ledger.plot_families", "ledger.plot_transplant")
 ONCE += ("witnesses.plot_accessibility", "witnesses.plot_representations")
+ONCE += ("witnesses.plot_path", "witnesses.plot_leads")
 
 
 def cases():
