@@ -43,11 +43,14 @@ MOVED = "([css, i, old]) => document.querySelectorAll(css)[i]?.src != old"
 
 SOURCES = [
     """
-from analysis import Scoring, explore
+from analysis import Scoring, explore, image_scores
+from analysis.pictures import pick_images
 from cl_flow import Run
 
 run = Run({folder!r})
-explore(run, scoring=Scoring({scoring}), n=1)
+scoring = Scoring({scoring})
+forgotten = pick_images(image_scores(run, scoring=scoring), n=3)
+explore(run, image=list(forgotten["name"]), scoring=scoring)
 """,
     """
 import json
@@ -59,14 +62,14 @@ from analysis.embedding.layouts import METHODS
 
 METHODS("coordinates")(lambda slices, **options: [s.points[:, :2] for s in slices])
 embedded = measure_embedding(run, {layout})
-patches = explore_patches(run, embedded, scoring=Scoring({scoring}))
+patches = explore_patches(run, embedded, scoring=scoring)
 places = patches._pixels[patches.step.value].tolist()
 Path("places.json").write_text(json.dumps(places))
 patches
 """,
 ]
 TINY = {"scoring": "size=32", "layout": "method='coordinates', n_neighbors=5"}
-REAL = {"scoring": "", "layout": ""}
+REAL = {"scoring": "", "layout": "method='joint'"}
 
 
 def cell(source: str, name: str) -> dict:
