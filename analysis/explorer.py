@@ -134,8 +134,9 @@ def plot_moment(
 
 
 def _caption(evaluated: pd.DataFrame) -> str:
-    """Every metric that was measured, with its value, in lines that fit the picture."""
-    values = zip(evaluated["metric"], evaluated["value"])
+    """Every metric that has a value, with it, in lines that fit the picture."""
+    defined = evaluated.dropna(subset="value")
+    values = zip(defined["metric"], defined["value"])
     told = " · ".join(f"{label_of(name)} {value:.3f}" for name, value in values)
     return textwrap.fill(told, CAPTION_LETTERS)
 

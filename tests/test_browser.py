@@ -149,7 +149,11 @@ def lab(tiny: RunConfig, tmp_path: Path) -> Iterator[Lab]:
         yield started
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(60)  # it ends its kernels first
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture
@@ -250,3 +254,4 @@ def test_it_moves_hears_clicks_and_leaves_its_picture(lab, page, tmp_path):
     page.locator(".jp-Dialog button", has_text="Restart").click()
     page.locator(STILL).first.wait_for()
     assert stills_alone(page)
+    page.get_by_text("(ipykernel) | Idle").wait_for()

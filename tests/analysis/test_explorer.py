@@ -90,6 +90,14 @@ def test_a_metric_of_ones_own_stands_in_the_caption(run, monkeypatch):
         assert f"image spread {np.ptp(own['score']):.3f}" in caption(explorer)
 
 
+def test_a_metric_that_is_not_defined_is_left_out(explorer, monkeypatch):
+    assert "image AUROC" in caption(explorer)
+    undefined = explorer._evaluated.assign(value=np.nan)
+    monkeypatch.setattr(explorer, "_evaluated", undefined)
+    assert "image AUROC" not in caption(explorer)
+    assert "nan" not in caption(explorer)
+
+
 def test_a_caption_of_many_metrics_stays_within_the_picture(run, monkeypatch):
     names = [f"image_of_a_rather_long_name_{i}" for i in range(5)]
     for name in names:
