@@ -27,6 +27,7 @@ from .explorer import explore as explore
 from .intervals import Interval as Interval
 from .intervals import Resampling as Resampling
 from .pages import styled as styled
+from .patches import explore_patches as explore_patches
 from .report import Report as Report
 from .report import diagnose as diagnose
 from .rows import beside as beside

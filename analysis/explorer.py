@@ -2,37 +2,30 @@
 
 __all__ = ["Explorer", "explore", "plot_moment"]
 
-import asyncio
-import io
-from base64 import b64encode
+import textwrap
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
-from analysis.detection.measure import image_scores
+from analysis.detection.measure import evaluate, image_scores
 from analysis.detection.plot_images import plot_scores
 from analysis.experiments import several_runs
+from analysis.live import DOTS, Live, State, step_slider
 from analysis.pictures.conclude import pick_images
 from analysis.pictures.measure import measure_maps, read_pictures
 from analysis.pictures.plot import plot_maps
 from analysis.rows import chosen
 from analysis.scoring import Scoring
 from analysis.style import LABELS, dotted_line
+from analysis.words import label_of
 from cl_flow.calls import checked
 from cl_flow.runs.run import Run
 
 SIZE = (12.8, 4.6)  # inches
-DOTS = 80  # per inch
-REMEMBERED = 512  # pictures
-IDLE_SECONDS = 0.05  # between two pictures that are drawn ahead
-
-State = tuple[tuple[str, Any], ...]
+CAPTION_LETTERS = 48  # in a line
 
 
 @checked
@@ -76,7 +69,8 @@ def explore(
         ],
         ignore_index=True,
     )
-    return Explorer(maps, read_pictures(runs[0], names), scores)
+    evaluated = evaluate(runs, scoring=scoring)
+    return Explorer(maps, read_pictures(runs[0], names), scores, evaluated)
 
 
 def _names(run: Run, scores: pd.DataFrame, n: int, scoring: Scoring) -> list[str]:
@@ -100,6 +94,7 @@ def plot_moment(
     pictures: pd.DataFrame,
     scores: pd.DataFrame,
     *,
+    evaluated: pd.DataFrame | None = None,
     name: str,
     step: int,
     part: str = "product",
@@ -109,12 +104,15 @@ def plot_moment(
     """One image under one snapshot: its map, and where its score stands.
 
     How to read it: the map shows where the model sees the anomaly; the dotted line is
-    the image's score among those of its category's other test images.
+    the image's score among those of its category's other test images. Under it stand
+    the category's metrics by the same model.
 
     Args:
         maps: Of `measure_maps`, of one run.
         pictures: Of `read_pictures`.
         scores: Of `image_scores`, of the same run.
+        evaluated: Of `evaluate`, of the same run, for the metrics beneath; without it
+            there are none.
         name: The image, as in `maps`.
         step: Index of the last task learned.
         part: Score part.
@@ -129,33 +127,46 @@ def plot_moment(
     (category,) = one["category"]
     plot_scores(scores, category, ax=ax, step=step, part=part, given=given)
     dotted_line(ax, x=one["score"].iloc[0])
+    if evaluated is not None:
+        moment = {"category": category, "step": step, "part": part, "given": given}
+        right.supxlabel(_caption(chosen(evaluated, **moment)), size=14)
     return figure
 
 
-class Explorer(widgets.VBox):
+def _caption(evaluated: pd.DataFrame) -> str:
+    """Every metric that has a value, with it, in lines that fit the picture."""
+    defined = evaluated.dropna(subset="value")
+    values = zip(defined["metric"], defined["value"])
+    told = " · ".join(f"{label_of(name)} {value:.3f}" for name, value in values)
+    return textwrap.fill(told, CAPTION_LETTERS)
+
+
+class Explorer(Live):
     """Controls over a picture of one image under one snapshot.
 
     Args:
         maps: Of `measure_maps`, of one run or several.
         pictures: Of `read_pictures`.
         scores: Of `image_scores`.
+        evaluated: Of `evaluate`.
     """
 
     def __init__(
-        self, maps: pd.DataFrame, pictures: pd.DataFrame, scores: pd.DataFrame
+        self,
+        maps: pd.DataFrame,
+        pictures: pd.DataFrame,
+        scores: pd.DataFrame,
+        evaluated: pd.DataFrame,
     ) -> None:
         self._maps = maps
         self._pictures = pictures
         self._scores = scores
+        self._evaluated = evaluated
         self._is_settling = False
-        self._png = lru_cache(REMEMBERED)(self._drawn)
         names = list(pictures["name"])
         self.run = _dropdown("run", list(maps["run"].unique()))
         self.category = _dropdown("category", list(pictures["category"].unique()))
         self.image = _dropdown("image", names)
-        self.step = widgets.SelectionSlider(
-            options=[""], description="after task", continuous_update=True
-        )
         self.part = _toggle(
             "score", {LABELS.get(one, one): one for one in maps["part"].unique()}
         )
@@ -168,10 +179,10 @@ class Explorer(widgets.VBox):
                 for one in maps["given"].unique()
             },
         )
-        self.picture = widgets.Image(format="png")
-        self.picture.layout.max_width = "100%"
         choices = (self.run, self.category, self.image, self.part, self.given)
         shown = [one for one in choices if len(one.options) > 1]
+        step = step_slider()
+        super().__init__([widgets.HBox(shown, layout=WRAPPED), step], step=step)
         self._choose_category()
         self._choose_steps()
         self.category.observe(lambda change: self._choose_category(), "value")
@@ -179,17 +190,6 @@ class Explorer(widgets.VBox):
             one.observe(lambda change: self._choose_steps(), "value")
         for one in (self.step, self.part, self.given):
             one.observe(lambda change: self._show(), "value")
-        super().__init__([widgets.HBox(shown, layout=WRAPPED), self.step, self.picture])
-
-    def figure(self) -> Figure:
-        """The picture that is shown, as a figure of its own."""
-        return self._figure(self._state())
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """The widget, and for pages that have none the picture by itself."""
-        still = b64encode(self.picture.value).decode()
-        bundle = super()._repr_mimebundle_(**options) or {}
-        return bundle | {"image/png": still}
 
     def _state(self) -> State:
         values = {
@@ -204,9 +204,11 @@ class Explorer(widgets.VBox):
     def _figure(self, state: State) -> Figure:
         choice = dict(state)
         run = choice.pop("run")
-        maps = self._maps[self._maps["run"] == run]
-        scores = self._scores[self._scores["run"] == run]
-        return plot_moment(maps, self._pictures, scores, **choice)
+        maps, scores, evaluated = (
+            table[table["run"] == run]
+            for table in (self._maps, self._scores, self._evaluated)
+        )
+        return plot_moment(maps, self._pictures, scores, evaluated=evaluated, **choice)
 
     def _choose_category(self) -> None:
         """Offer the images of the category, and take the first."""
@@ -229,33 +231,8 @@ class Explorer(widgets.VBox):
         self._show()
 
     def _show(self) -> None:
-        if self._is_settling:
-            return
-        self.picture.value = self._png(self._state())
-        self._draw_ahead([step for _, step in self.step.options])
-
-    def _draw_ahead(self, steps: list[int]) -> None:
-        """Draw the other steps of what is shown, one whenever the kernel is idle."""
-        shown = self._state()
-
-        def draw() -> None:
-            if steps and self._state() == shown:
-                choice = dict(shown) | {"step": steps.pop(0)}
-                self._png(tuple(choice.items()))
-                loop.call_later(IDLE_SECONDS, draw)
-
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # outside of a notebook, nothing is ever idle
-            return
-        loop.call_later(IDLE_SECONDS, draw)
-
-    def _drawn(self, state: State) -> bytes:
-        canvas = FigureCanvasAgg(self._figure(state))
-        canvas.draw()
-        data = io.BytesIO()
-        imsave(data, canvas.buffer_rgba(), pil_kwargs={"compress_level": 1})
-        return data.getvalue()
+        if not self._is_settling:
+            super()._show()
 
 
 WRAPPED = widgets.Layout(flex_flow="row wrap")

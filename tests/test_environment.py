@@ -24,6 +24,8 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
 PIP = next(entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict))
 REQUIRED = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
+# What `analysis` takes where it is there.
+EXTRA = {Requirement(one).name for one in PROJECT["optional-dependencies"]["explore"]}
 
 
 def specifiers(lines: list[str]) -> dict[str, SpecifierSet]:
@@ -77,7 +79,7 @@ def test_every_package_that_the_code_imports_is_required(package):
         if name != "triton"  # comes with torch where it is used
     }
     distributions = packages_distributions()
-    required = {canonicalize_name(name) for name in REQUIRED}
+    required = {canonicalize_name(name) for name in EXTRA | REQUIRED.keys()}
     missing = {
         name
         for name in imported

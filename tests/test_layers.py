@@ -27,7 +27,7 @@ FLOORS = {
     ],
     "analysis": [
         "words",
-        "metrics style pages conventions rows source rooms",
+        "metrics style pages conventions rows source rooms live",
         "device_metrics intervals",
         "contrasts scoring",
         "experiments",
@@ -36,7 +36,7 @@ FLOORS = {
         "ledger methods",
         "witnesses",
         "judgement",
-        "report claims explorer",
+        "report claims explorer patches",
         "commands",
         "cli",
     ],

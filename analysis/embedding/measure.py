@@ -82,9 +82,10 @@ def measure_embedding(
 
     Returns:
         One row per step and point: `step task category label image cell known level
-        method space x y`. `label` is normal, anomalous (a cell of the grid that a
-        defect overlaps) or center; `known` says whether the category has been learned.
-        Categories not yet learned go through the flow like all others.
+        height width method space x y`. `label` is normal, anomalous (a cell of the grid
+        that a defect overlaps) or center; `cell` counts the `height`·`width` cells row
+        by row; `known` says whether the category has been learned. Categories not yet
+        learned go through the flow like all others.
     """
     embed = METHODS[method]
     patches, slices = _follow(run, space, level, n_patches, random_state)
@@ -102,9 +103,11 @@ def measure_embedding(
         ignore_index=True,
     )
     x, y = np.concatenate(pictures).astype(float).T
-    return rows.assign(
-        level=level % len(run.features.levels), method=method, space=space, x=x, y=y
+    height, width = run.features.grids[level]
+    rows = rows.assign(
+        level=level % len(run.features.levels), height=height, width=width
     )
+    return rows.assign(method=method, space=space, x=x, y=y)
 
 
 @table

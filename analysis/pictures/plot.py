@@ -3,6 +3,7 @@
 __all__ = ["plot_examples", "plot_maps"]
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -79,6 +80,7 @@ def plot_maps(
     pictures: pd.DataFrame,
     *,
     value: str = "rarity",
+    steps: Sequence[int] | None = None,
     figure: Figure | SubFigure | None = None,
     **kwargs: Any,
 ) -> Figure | SubFigure:
@@ -97,6 +99,7 @@ def plot_maps(
         maps: Of `measure_maps`, of one run.
         pictures: Of `read_pictures`, for the same images.
         value: `"rarity"`, or `"map"` for the scores as they are.
+        steps: Which ones; all of `maps` by default.
         figure: Where to draw; a new figure by default.
         **kwargs: For `Axes.imshow`.
 
@@ -116,7 +119,7 @@ def plot_maps(
         )
     shown = [one for one in pictures["name"] if one in set(maps["name"])]
     lines = [(name, part) for name in shown for part in maps["part"].unique()]
-    steps = sorted(maps["step"].unique())
+    steps = sorted(maps["step"].unique()) if steps is None else steps
     figure = figure or plt.figure()
     axes = figure.subplots(len(lines), 1 + len(steps), squeeze=False)
     scale = _scale(maps, value) | kwargs

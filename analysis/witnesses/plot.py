@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.rows import alike, chosen, matching, refuse_strategies
-from analysis.style import HALO, legend_beside
+from analysis.style import legend_beside
 
 # Not the colours of tasks.
 FLOW_STYLES = {
@@ -68,7 +68,6 @@ def plot_accessibility(
         ha="right",
         va="bottom",
         size="small",
-        path_effects=HALO,
     )
     ax.set(xlabel="coupling blocks passed", ylabel=HEAD_LABELS[head])
     if legend:

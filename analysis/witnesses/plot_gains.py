@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.rows import alike, refuse_strategies
-from analysis.style import HALO, dotted_line, error_bars
+from analysis.style import dotted_line, error_bars
 
 
 @alike
@@ -42,7 +42,6 @@ def plot_relative_forgetting(
             ha="center",
             va="center",
             size="small",
-            path_effects=HALO,
         )
     ax.set_xticks(ratios["task"] + 1, [str(task + 1) for task in ratios["task"]])
     ax.set_xlim(ratios["task"].min() + 0.5, ratios["task"].max() + 1.5)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.rows import alike, refuse_strategies
-from analysis.style import HALO, dotted_line, error_bars
+from analysis.style import dotted_line, error_bars
 
 TRACE_LABELS = {
     "nll": "−log p of old draws",
@@ -49,7 +49,6 @@ def plot_leads(leads: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) ->
                 xytext=(6, 0),
                 textcoords="offset points",
                 va="center",
-                path_effects=HALO,
             )
     dotted_line(ax, x=0)
     ax.set_yticks(range(len(names)), [TRACE_LABELS[name] for name in names])

@@ -1,15 +1,17 @@
 """The explorer shows what the tables say of the image, step and part that are chosen."""
 
 import asyncio
-import base64
+import dataclasses
 import io
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
 
-from analysis import Scoring, image_scores
+from analysis import METRICS, Scoring, chosen, image_scores
 from analysis.explorer import Explorer, _names, explore
 
 SMALL = Scoring(metric="image_auroc", part=("logp", "product"), size=32, sigma=1.0)
@@ -26,12 +28,6 @@ def pixels(explorer: Explorer) -> np.ndarray:
 
 def test_it_shows_a_picture_before_anything_is_touched(explorer):
     assert pixels(explorer).std() > 10 and not plt.get_fignums()
-
-
-def test_a_page_without_widgets_shows_the_picture_by_itself(explorer):
-    bundle = explorer._repr_mimebundle_()
-    assert base64.b64decode(bundle["image/png"]) == explorer.picture.value
-    assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_categories_offer_their_images_and_images_the_steps_that_know_them(
@@ -73,6 +69,46 @@ def test_the_figure_names_what_is_chosen(explorer, run):
     assert f"{category}, after task 2" in [
         ax.get_title(loc) for ax in axes for loc in ("left", "center")
     ]
+
+
+def caption(explorer: Explorer) -> str:
+    return " ".join(text.get_text() for text in explorer.figure().findobj(Text))
+
+
+def test_a_metric_of_ones_own_stands_in_the_caption(run, monkeypatch):
+    def spread(labels: np.ndarray, scores: np.ndarray) -> float:
+        return float(np.ptp(scores))
+
+    monkeypatch.setitem(METRICS, "image_spread", spread)
+    scoring = dataclasses.replace(SMALL, metric=("image_auroc", "image_spread"))
+    explorer = explore(run, image=[run.tasks[0][0]], scoring=scoring)
+    rows = image_scores(run, scoring=scoring)
+    for explorer.step.value in (0, 1):
+        own = chosen(
+            rows, category=run.tasks[0][0], step=explorer.step.value, part="product"
+        )
+        assert f"image spread {np.ptp(own['score']):.3f}" in caption(explorer)
+
+
+def test_a_metric_that_is_not_defined_is_left_out(explorer, monkeypatch):
+    assert "image AUROC" in caption(explorer)
+    undefined = explorer._evaluated.assign(value=np.nan)
+    monkeypatch.setattr(explorer, "_evaluated", undefined)
+    assert "image AUROC" not in caption(explorer)
+    assert "nan" not in caption(explorer)
+
+
+def test_a_caption_of_many_metrics_stays_within_the_picture(run, monkeypatch):
+    names = [f"image_of_a_rather_long_name_{i}" for i in range(5)]
+    for name in names:
+        monkeypatch.setitem(METRICS, name, lambda labels, scores: 0.5)
+    scoring = dataclasses.replace(SMALL, metric=names)
+    figure = explore(run, image=[run.tasks[0][0]], scoring=scoring).figure()
+    FigureCanvasAgg(figure).draw()
+    (text,) = [one for one in figure.findobj(Text) if "long name" in one.get_text()]
+    assert text.get_text().count("0.500") == len(names)
+    box = text.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0
 
 
 def test_while_a_kernel_is_idle_the_other_steps_are_drawn(run):
