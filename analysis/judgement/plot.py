@@ -135,6 +135,7 @@ def plot_confusions(
             ax.add_patch(frame)
     ax.set(xlabel="verdict", ylabel="planted")
     ax.tick_params(length=0)
+    ax.tick_params(axis="x", rotation=30)
     return ax
 
 

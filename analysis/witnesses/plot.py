@@ -60,15 +60,7 @@ def plot_accessibility(
     for flow in ("old", "new"):
         _draw_line(ax, chosen(rows, term=flow), FLOW_STYLES[flow], kwargs)
     floor = matching(rows, term="new", block=0)["value"].iloc[0]
-    ax.axhline(floor, color="0.6", lw=1.5, ls=":", zorder=0)
-    ax.annotate(
-        "features alone",
-        (0.99, floor),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        size="small",
-    )
+    ax.axhline(floor, color="0.6", lw=1.5, ls=":", zorder=0, label="features alone")
     ax.set(xlabel="coupling blocks passed", ylabel=HEAD_LABELS[head])
     if legend:
         legend_beside(ax)
