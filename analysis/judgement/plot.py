@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from analysis.judgement.conclude import WITNESSES
 from analysis.judgement.rule import MOST, PART, VERDICTS
@@ -122,7 +123,7 @@ def plot_confusions(
         "annot_kws": {"size": 16},
         "fmt": "d",
         "vmin": 0,
-        "cbar": False,
+        "cbar_kws": {"label": "how often", "ticks": MaxNLocator(integer=True)},
         "linewidths": 0.5,
         **kwargs,
     }
