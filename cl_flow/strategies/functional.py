@@ -73,8 +73,8 @@ class Functional(Strategy):
         for old, x, index, (z, _) in zip(
             self._dreams.old.levels, batch.x, batch.index, latents
         ):
-            z_old, _ = old(batch.untaught(x), batch.untaught(index))
-            total = total + (batch.untaught(z) - z_old).square().mean()
+            z_old, _ = old(batch.rehearsed(x), batch.rehearsed(index))
+            total = total + (batch.rehearsed(z) - z_old).square().mean()
         return self.strength * total
 
     def consolidate(self, model: FlowModel, task: Task) -> None:

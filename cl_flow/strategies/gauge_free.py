@@ -91,10 +91,9 @@ class GaugeFree(Strategy):
     ) -> Tensor:
         total = latents[0][0].new_zeros(())
         for i, running in enumerate(self._running):
-            z, log_det = (batch.untaught(values) for values in latents[i])
-            y = batch.y[batch.taught :].repeat_interleave(
-                len(z) // len(batch.y[batch.taught :])
-            )
+            z, log_det = (batch.rehearsed(values) for values in latents[i])
+            y = batch.rehearsed(batch.y)
+            y = y.repeat_interleave(len(z) // len(y))
             member = torch.nn.functional.one_hot(y, len(running)).to(z)
             self._running[i] = running.decay(self.momentum).merge(
                 GaussianStats.of(z.detach(), member)

@@ -98,7 +98,7 @@ def begun(
     return (
         strategy,
         model,
-        Batch(*both, torch.cat([batch.y, extra.y]), None if rehearsal.taught else 4),
+        Batch(*both, torch.cat([batch.y, extra.y]), 4, rehearsal.taught),
     )
 
 
