@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from cl_flow.align import GaussianStats
-from cl_flow.align.law_fits import LawOptions, feature_laws, pool_moments
-from cl_flow.align.laws import SHRINKAGE, ClassLaws
+from cl_flow.align.law_fits import LawOptions, pool_moments
+from cl_flow.align.laws import SHRINKAGE
 from cl_flow.data.patches import Batch, PatchPool
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.mixture import Mixture
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.strategies.shared.law_draws import LawDraws
 from cl_flow.training.batches import Rehearsal
 
 LAG = 4.0  # patches per dimension that the running moments begin with the weight of
@@ -66,18 +67,15 @@ class GaugeFree(Strategy):
         super().__init__()
         self.strength = strength
         self.momentum = momentum
-        self.options = LawOptions(components, position, places)
-        self.pool = pool
         self.ratio = ratio
+        self._draws = LawDraws(LawOptions(components, position, places), pool)
         self._bag: PatchPool | None = None
         self._running: list[GaussianStats] = []
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
-        kept = ClassLaws.stored(self.memory, model.levels[0].codes.device)
-        if kept is None:
+        self._bag = self._draws.begin(model, task, self.memory)
+        if self._bag is None:
             return None
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        self._bag = kept.pool(self.pool, generator=generator)
         self._running = [
             stats.decay(LAG * stats.mean.shape[1] / stats.n)
             for stats in pool_moments(model, self._bag)
@@ -107,21 +105,11 @@ class GaugeFree(Strategy):
         return self.strength * total
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
-        device = model.levels[0].codes.device
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        new = feature_laws(
-            task.features,
-            task.categories,
-            self.options,
-            device=device,
-            generator=generator,
-        )
         if self._bag is not None:
             moments = pool_moments(model, self._bag)
             for level, own in zip(model.levels, moments):
                 level.mixture = _reframed(level.mixture, own)
-        kept = ClassLaws.stored(self.memory, device)
-        self.memory = (kept.followed_by(new) if kept else new).tensors()
+        self._draws.end(model, task, self.memory)
 
 
 @torch.no_grad()
