@@ -10,7 +10,7 @@ from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.shared.balance import balanced_share
-from cl_flow.strategies.shared.law_draws import LawDraws
+from cl_flow.strategies.shared.law_draws import PLACED, LawDraws
 from cl_flow.training.batches import Rehearsal
 
 
@@ -35,11 +35,7 @@ class FeatureGaussian(Strategy):
             class an equal part.
     """
 
-    GRID = (
-        {"components": 1},
-        {"components": 16},
-        {"components": 8, "position": "full", "pool": 16_384, "ratio": None},
-    )
+    GRID = ({"components": 1}, {"components": 16}, PLACED)
 
     def __init__(
         self,

@@ -18,9 +18,9 @@ from cl_flow.model.mixture import Mixture
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.shared.balance import balanced_share
 from cl_flow.strategies.shared.law_draws import LawDraws
+from cl_flow.strategies.shared.running_moments import RunningMoments
 from cl_flow.training.batches import Rehearsal
 
-LAG = 4.0  # patches per dimension that the running moments begin with the weight of
 SURE = 30.0  # logit of the only component that is left of a class with a frame
 
 
@@ -70,16 +70,13 @@ class GaugeFree(Strategy):
         self.ratio = ratio
         self._draws = LawDraws(LawOptions(components, position, places), pool)
         self._bag: PatchPool | None = None
-        self._running: list[GaussianStats] = []
+        self._moments: RunningMoments | None = None
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         self._bag = self._draws.begin(model, task, self.memory)
         if self._bag is None:
             return None
-        self._running = [
-            stats.decay(LAG * stats.mean.shape[1] / stats.n)
-            for stats in pool_moments(model, self._bag)
-        ]
+        self._moments = RunningMoments(model, self._bag, self.momentum)
         return Rehearsal(
             balanced_share(model, task, self.ratio), self._bag, taught=False
         )
@@ -88,20 +85,14 @@ class GaugeFree(Strategy):
         self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]
     ) -> Tensor:
         total = latents[0][0].new_zeros(())
-        for i, running in enumerate(self._running):
+        if self._moments is None:
+            return total
+        y = batch.rehearsed(batch.y)
+        for i, level in enumerate(model.levels):
             z, log_det = (batch.rehearsed(values) for values in latents[i])
-            y = batch.rehearsed(batch.y)
-            y = y.repeat_interleave(len(z) // len(y))
-            member = torch.nn.functional.one_hot(y, len(running)).to(z)
-            self._running[i] = running.decay(self.momentum).merge(
-                GaussianStats.of(z.detach(), member)
-            )
-            log_prob = (
-                self._running[i]
-                .log_prob(z, shrinkage=SHRINKAGE)
-                .gather(1, y[:, None])[:, 0]
-            )
-            total = total - (log_prob + log_det).mean() / z.shape[1]
+            own = y.repeat_interleave(len(z) // len(y))
+            log_p = self._moments.log_prob(i, z, own) + log_det
+            total = total - log_p.mean() / level.dim
         return self.strength * total
 
     def consolidate(self, model: FlowModel, task: Task) -> None:

@@ -1,6 +1,6 @@
 """Draws of earlier classes, from the laws of their features."""
 
-__all__ = ["LawDraws"]
+__all__ = ["PLACED", "LawDraws"]
 
 from collections.abc import Mapping
 
@@ -12,6 +12,9 @@ from cl_flow.align.laws import ClassLaws
 from cl_flow.data.patches import PatchPool
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
+
+# Laws that know places, and every class an equal part of a batch.
+PLACED = {"components": 8, "position": "full", "pool": 16_384, "ratio": None}
 
 
 class LawDraws:
