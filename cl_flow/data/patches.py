@@ -42,6 +42,12 @@ class Batch:
         """
         return values[len(values) * len(self.y[: self.own]) // len(self.y) :]
 
+    def rehearsal(self) -> "Batch":
+        """The rehearsed images alone."""
+        x = [self.rehearsed(values) for values in self.x]
+        index = [None if c is None else self.rehearsed(c) for c in self.index]
+        return Batch(x, index, self.rehearsed(self.y))
+
 
 class Choice(NamedTuple):
     """Patches of a pool that a step reads.

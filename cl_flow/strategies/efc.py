@@ -106,13 +106,12 @@ class EFC(Strategy):
         total = latents[0][0].new_zeros(())
         if self._old is None:
             return total
-        y = batch.rehearsed(batch.y)
+        drawn = batch.rehearsal()
         for i, (new, old) in enumerate(zip(model.levels, self._old.levels)):
             z, log_det = (batch.rehearsed(values) for values in latents[i])
-            cells = batch.rehearsed(batch.index[i])
-            z_old, log_det_old = old(batch.rehearsed(batch.x[i]), cells)
-            log_p = new.mixture.log_prob(z, y) + log_det
-            log_p_old = old.mixture.log_prob(z_old, y) + log_det_old
+            z_old, log_det_old = old(drawn.x[i], drawn.index[i])
+            log_p = new.mixture.log_prob(z, drawn.y) + log_det
+            log_p_old = old.mixture.log_prob(z_old, drawn.y) + log_det_old
             move = z - z_old
             noticed = ((move @ self._metrics[i]) * move).sum(1)
             held = self.damping * move.square().sum(1)

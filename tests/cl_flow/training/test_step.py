@@ -75,8 +75,9 @@ def test_a_batch_tells_its_rehearsed_patches_and_only_taught_ones_are_learnt(dat
         model = build(data, "cpu")
         more = rehearsal(data, "cpu", taught=taught)
         batch = next(next(Loader(model, data, CONFIG, more, seed=7).epochs()))
-        known.append((batch.rehearsed(batch.x[0]), batch.rehearsed(batch.y)))
-        assert len(known[-1][1]) == len(batch.y) - batch.own > 0
+        rehearsed = batch.rehearsal()
+        known.append((rehearsed.x[0], rehearsed.y))
+        assert len(rehearsed.y) == len(batch.y) - batch.own > 0
         step = Step(model, CONFIG, None)
         step(batch, 0.0, intra=False)
         losses.append(step.read()[0, "g"])
