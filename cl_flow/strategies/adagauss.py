@@ -25,10 +25,12 @@ class AdaGauss(Strategy):
     the classes' laws of features.
 
     The moments (m, S) of an old class are those of its latents now, detached and
-    running over batches; the divergence is the mean of $\log \mathcal N(z; m_k, S_k) -
-    \log \mathcal N(z; \mu_k, I)$, whose gradient is its own. AdaGauss keeps features
-    from collapsing into few directions. An invertible flow cannot collapse, but shrink,
-    stretch or carry a class away from its center, all of which `gauge_free` allows.
+    running over batches. The divergence is taken as the mean of
+    $\log \mathcal N(z; m_k, S_k) - \log \mathcal N(z; \mu_k, I)$, of the same value
+    and gradient. AdaGauss keeps features from collapsing into few directions, by a
+    bound on the Cholesky factor of a batch's covariance. An invertible flow loses no
+    direction, but it can shrink a class, stretch it or carry it away from its center,
+    which costs here and is free under `gauge_free`.
 
     References:
         Task-recency bias strikes back: Adapting covariances in Exemplar-Free Class

@@ -38,7 +38,8 @@ class EFC(Strategy):
     changed by, centers included. HGAD scores by the entropy of that posterior and by
     that likelihood: what changes neither is free, but for η. In elastic feature
     consolidation α is 10 and αη .1; its metric is that of a linear classifier, this one
-    that of the mixture, in closed form.
+    that of the mixture, in closed form. Its prototypes have to follow the drift; laws
+    of features do not.
 
     References:
         Elastic Feature Consolidation for Cold Start Exemplar-Free Incremental Learning
