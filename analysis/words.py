@@ -55,6 +55,8 @@ LABELS = {
     "cumulative": "cumulative training",
     "single": "a model per task",
     "ewc": "EWC",
+    "efc": "EFC",
+    "adagauss": "AdaGauss",
     "lwf": "LwF",
     "packnet": "PackNet",
     "lora": "LoRA",

@@ -36,6 +36,8 @@ from cl_flow.strategies import STRATEGIES
 BOUNDS = ("finetune", "joint", "cumulative")
 PEERS = tuple(name for name in STRATEGIES if name not in (*BOUNDS, "single"))
 REHEARSING = (
+    "adagauss",
+    "efc",
     "feature_gaussian",
     "functional",
     "gauge_free",
@@ -106,12 +108,14 @@ def suite_hours(plan: Study) -> float:
     growing = (n_tasks + 1) / 2
     double = 2 - 1 / n_tasks
     weights = [
-        len(STRATEGIES[name].GRID) * (double if name in REHEARSING else 1.2)
+        growing if options.get("ratio", 1.0) is None else plain
         for name in PEERS
+        for plain in [double if name in REHEARSING else 1.2]
+        for options in STRATEGIES[name].GRID
     ]
-    # Cumulative, replay of everything, of balanced dreams, laws, and at their bytes;
+    # Cumulative, replay of everything, and at the bytes of laws that know places;
     # replay at the bytes of the other laws; the bounds.
-    runs = sum(weights) + 5 * growing + 2 * double + 2
+    runs = sum(weights) + 3 * growing + 2 * double + 2
     return seconds * len(plan.seeds) * runs / 3600 / (os.cpu_count() or 1)
 
 

@@ -24,21 +24,29 @@ class Batch:
     image.
 
     The patches of an image are consecutive: N is a multiple of the number of images B.
-    HGAD's losses are taken over the first `taught` images, all of them by default; the
-    others are there for the penalty.
+    The first `own` images are the task's, all of them by default; the others are
+    rehearsed. Unless these are `taught`, HGAD's losses are taken over the task's alone,
+    and only the penalty sees the others.
     """
 
     x: list[Tensor]
     index: list[Tensor | None]
     y: Tensor
-    taught: int | None = None
+    own: int | None = None
+    taught: bool = True
 
-    def untaught(self, values: Tensor) -> Tensor:
-        """Rows of a tensor (N, …) that belong to untaught images.
+    def rehearsed(self, values: Tensor) -> Tensor:
+        """Rows of a tensor (N, …) that belong to rehearsed images.
 
-        Those beyond `taught`, one row a patch.
+        Those beyond `own`, one row a patch, or one an image.
         """
-        return values[len(values) * len(self.y[: self.taught]) // len(self.y) :]
+        return values[len(values) * len(self.y[: self.own]) // len(self.y) :]
+
+    def rehearsal(self) -> "Batch":
+        """The rehearsed images alone."""
+        x = [self.rehearsed(values) for values in self.x]
+        index = [None if c is None else self.rehearsed(c) for c in self.index]
+        return Batch(x, index, self.rehearsed(self.y))
 
 
 class Choice(NamedTuple):

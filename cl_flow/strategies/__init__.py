@@ -6,8 +6,10 @@ One file each; `@STRATEGIES` enrols it.
 __all__ = ["STRATEGIES", "Strategy"]
 
 from cl_flow.strategies import (  # noqa: F401  (each enrols itself)
+    adagauss,
     class_prior,
     cumulative,
+    efc,
     ewc,
     feature_gaussian,
     finetune,

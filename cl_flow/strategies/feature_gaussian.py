@@ -5,14 +5,12 @@ It is kept of the class's backbone features.
 
 __all__ = ["FeatureGaussian"]
 
-import torch
-
-from cl_flow.align.law_fits import LawOptions, feature_laws
-from cl_flow.align.laws import ClassLaws
+from cl_flow.align.law_fits import LawOptions
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.strategies.shared.law_draws import PLACED, LawDraws
 from cl_flow.training.batches import Rehearsal
 
 
@@ -37,11 +35,7 @@ class FeatureGaussian(Strategy):
             class an equal part.
     """
 
-    GRID = (
-        {"components": 1},
-        {"components": 16},
-        {"components": 8, "position": "full", "pool": 16_384, "ratio": None},
-    )
+    GRID = ({"components": 1}, {"components": 16}, PLACED)
 
     def __init__(
         self,
@@ -53,31 +47,14 @@ class FeatureGaussian(Strategy):
         ratio: float | None = 1.0,
     ) -> None:
         super().__init__()
-        self.options = LawOptions(components, position, places)
-        self.pool = pool
         self.ratio = ratio
+        self._draws = LawDraws(LawOptions(components, position, places), pool)
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
-        kept = self._kept(model)
-        if kept is None:
+        bag = self._draws.begin(model, task, self.memory)
+        if bag is None:
             return None
-        bag = kept.pool(self.pool, generator=_generator(model, task))
         return Rehearsal(balanced_share(model, task, self.ratio), bag)
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
-        new = feature_laws(
-            task.features,
-            task.categories,
-            self.options,
-            device=model.levels[0].codes.device,
-            generator=_generator(model, task),
-        )
-        kept = self._kept(model)
-        self.memory = (kept.followed_by(new) if kept else new).tensors()
-
-    def _kept(self, model: FlowModel) -> ClassLaws | None:
-        return ClassLaws.stored(self.memory, model.levels[0].codes.device)
-
-
-def _generator(model: FlowModel, task: Task) -> torch.Generator:
-    return torch.Generator().manual_seed(1000 * model.seed + task.index)
+        self._draws.end(model, task, self.memory)

@@ -70,11 +70,12 @@ class Functional(Strategy):
         total = latents[0][0].new_zeros(())
         if self._dreams.old is None:
             return total
+        dreamt = batch.rehearsal()
         for old, x, index, (z, _) in zip(
-            self._dreams.old.levels, batch.x, batch.index, latents
+            self._dreams.old.levels, dreamt.x, dreamt.index, latents
         ):
-            z_old, _ = old(batch.untaught(x), batch.untaught(index))
-            total = total + (batch.untaught(z) - z_old).square().mean()
+            z_old, _ = old(x, index)
+            total = total + (batch.rehearsed(z) - z_old).square().mean()
         return self.strength * total
 
     def consolidate(self, model: FlowModel, task: Task) -> None:

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 
 from cl_flow.align import GaussianStats
-from cl_flow.align.law_fits import LawOptions, feature_laws, pool_moments
-from cl_flow.align.laws import SHRINKAGE, ClassLaws
+from cl_flow.align.law_fits import LawOptions, pool_moments
+from cl_flow.align.laws import SHRINKAGE
 from cl_flow.data.patches import Batch, PatchPool
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.mixture import Mixture
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.strategies.shared.law_draws import LawDraws
+from cl_flow.strategies.shared.running_moments import RunningMoments
 from cl_flow.training.batches import Rehearsal
 
-LAG = 4.0  # patches per dimension that the running moments begin with the weight of
 SURE = 30.0  # logit of the only component that is left of a class with a frame
 
 
@@ -66,22 +67,16 @@ class GaugeFree(Strategy):
         super().__init__()
         self.strength = strength
         self.momentum = momentum
-        self.options = LawOptions(components, position, places)
-        self.pool = pool
         self.ratio = ratio
+        self._draws = LawDraws(LawOptions(components, position, places), pool)
         self._bag: PatchPool | None = None
-        self._running: list[GaussianStats] = []
+        self._moments: RunningMoments | None = None
 
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
-        kept = ClassLaws.stored(self.memory, model.levels[0].codes.device)
-        if kept is None:
+        self._bag = self._draws.begin(model, task, self.memory)
+        if self._bag is None:
             return None
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        self._bag = kept.pool(self.pool, generator=generator)
-        self._running = [
-            stats.decay(LAG * stats.mean.shape[1] / stats.n)
-            for stats in pool_moments(model, self._bag)
-        ]
+        self._moments = RunningMoments(model, self._bag, self.momentum)
         return Rehearsal(
             balanced_share(model, task, self.ratio), self._bag, taught=False
         )
@@ -90,39 +85,22 @@ class GaugeFree(Strategy):
         self, model: FlowModel, batch: Batch, latents: list[tuple[Tensor, Tensor]]
     ) -> Tensor:
         total = latents[0][0].new_zeros(())
-        for i, running in enumerate(self._running):
-            z, log_det = (batch.untaught(values) for values in latents[i])
-            y = batch.y[batch.taught :].repeat_interleave(
-                len(z) // len(batch.y[batch.taught :])
-            )
-            member = torch.nn.functional.one_hot(y, len(running)).to(z)
-            self._running[i] = running.decay(self.momentum).merge(
-                GaussianStats.of(z.detach(), member)
-            )
-            log_prob = (
-                self._running[i]
-                .log_prob(z, shrinkage=SHRINKAGE)
-                .gather(1, y[:, None])[:, 0]
-            )
-            total = total - (log_prob + log_det).mean() / z.shape[1]
+        if self._moments is None:
+            return total
+        y = batch.rehearsed(batch.y)
+        for i, level in enumerate(model.levels):
+            z, log_det = (batch.rehearsed(values) for values in latents[i])
+            own = y.repeat_interleave(len(z) // len(y))
+            log_p = self._moments.log_prob(i, z, own) + log_det
+            total = total - log_p.mean() / level.dim
         return self.strength * total
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
-        device = model.levels[0].codes.device
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        new = feature_laws(
-            task.features,
-            task.categories,
-            self.options,
-            device=device,
-            generator=generator,
-        )
         if self._bag is not None:
             moments = pool_moments(model, self._bag)
             for level, own in zip(model.levels, moments):
                 level.mixture = _reframed(level.mixture, own)
-        kept = ClassLaws.stored(self.memory, device)
-        self.memory = (kept.followed_by(new) if kept else new).tensors()
+        self._draws.end(model, task, self.memory)
 
 
 @torch.no_grad()

@@ -211,7 +211,7 @@ class Loader:
             before = self._cells_of(own, n, len(batch.y))
             index.append(torch.cat([before, self._cells_of(more, n, len(extra.y))]))
         y = torch.cat([batch.y, extra.y])
-        return Batch(x, index, y, None if rehearsal.taught else len(batch.y))
+        return Batch(x, index, y, len(batch.y), rehearsal.taught)
 
     def _cells_of(self, index: Tensor | None, n_cells: int, n_images: int) -> Tensor:
         """Cells of patches, those of whole grids too."""

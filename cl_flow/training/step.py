@@ -115,7 +115,7 @@ class Step:
     ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
         level = self.model.levels[i]
         z, log_det = level(batch.x[i], batch.index[i], batch.y)
-        y = batch.y[: batch.taught]
+        y = batch.y if batch.taught else batch.y[: batch.own]
         n = len(z) * len(y) // len(batch.y)
         terms = hgad_losses(
             level.mixture,
@@ -227,7 +227,7 @@ def _copied(batch: Batch) -> Batch:
     """A batch in memory of its own."""
     index = [None if cells is None else cells.clone() for cells in batch.index]
     x = [values.clone() for values in batch.x]
-    return Batch(x, index, batch.y.clone(), batch.taught)
+    return Batch(x, index, batch.y.clone(), batch.own, batch.taught)
 
 
 def _fill(inputs: Batch, batch: Batch) -> None:

@@ -5,6 +5,7 @@ what is rehearsed is finite.
 import copy
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from analysis.scoring import Scoring
 from cl_flow import STRATEGIES, FlowModel, Run, RunConfig, fit, make_stream
+from cl_flow.align import GaussianStats
 from cl_flow.data.patches import Batch, PatchPool, stored
 from cl_flow.model.class_views import views
 from cl_flow.runs.continual import learn
@@ -22,8 +24,15 @@ from cl_flow.strategies.shared.old_model import frozen, per_image_fisher
 
 NAMES = sorted(STRATEGIES)
 GRID = [(name, options) for name in NAMES for options in STRATEGIES[name].GRID]
-PULLS = ("ewc", "functional", "lwf")  # their penalty is a distance from the old model
+PULLS = (
+    "efc",
+    "ewc",
+    "functional",
+    "lwf",
+)  # their penalty is a distance from the old model
 REHEARSE = (
+    "adagauss",
+    "efc",
     "feature_gaussian",
     "functional",
     "gauge_free",
@@ -98,7 +107,7 @@ def begun(
     return (
         strategy,
         model,
-        Batch(*both, torch.cat([batch.y, extra.y]), None if rehearsal.taught else 4),
+        Batch(*both, torch.cat([batch.y, extra.y]), 4, rehearsal.taught),
     )
 
 
@@ -126,8 +135,10 @@ def test_the_config_of_every_strength_round_trips(tiny, tmp_path, name, options)
 
 # Whether a method keeps anything beside the model; a new one needs no line here.
 KEEPS = {
+    "adagauss": True,
     "class_prior": False,
     "cumulative": False,
+    "efc": True,
     "ewc": True,
     "feature_gaussian": True,
     "finetune": False,
@@ -379,9 +390,11 @@ def test_an_adapter_has_its_rank(tiny, stream):
 def test_what_is_rehearsed_is_finite_and_of_every_old_class(learnt, stream, name):
     strategy, model = again(learnt[name])
     assert strategy.rehearse(model, stream[0]) is None or name in (
-        "replay",
+        "adagauss",
+        "efc",
         "feature_gaussian",
         "gauge_free",
+        "replay",
     )
     model = strategy.grow(model, stream[1])
     rehearsal = strategy.rehearse(model, stream[1])
@@ -474,9 +487,10 @@ def test_the_gauge_free_term_ignores_affine_moves(learnt, stream):
     strategy, model, batch = begun("gauge_free", learnt, stream, momentum=0.0)
     dim = model.levels[0].dim
     z, log_det = (values.detach().double() for values in latents(model, batch)[0])
-    strategy._running = [dataclasses.replace(strategy._running[0], **{
-        name: getattr(strategy._running[0], name).double() for name in ("n", "mean", "scatter")
-    })]  # fmt: skip
+    moments = strategy._moments.levels[0]
+    parts = {name: value.double() for name, value in vars(moments).items()}
+    strategy._moments.levels[0] = dataclasses.replace(moments, **parts)
+    model.levels = model.levels[:1]
     matrix = torch.eye(dim, dtype=torch.float64, requires_grad=True)
     shift = torch.zeros(dim, dtype=torch.float64, requires_grad=True)
     moved = z @ matrix.T + shift, log_det + torch.linalg.slogdet(matrix).logabsdet
@@ -485,6 +499,77 @@ def test_the_gauge_free_term_ignores_affine_moves(learnt, stream):
     assert (
         matrix.grad.abs().max() < 0.05 * scale and shift.grad.abs().max() < 1e-6 * scale
     )
+
+
+@pytest.mark.parametrize("name", ["adagauss", "gauge_free"])
+def test_a_stretch_of_latents_costs_adagauss_what_gauge_free_lets_pass(
+    learnt, stream, name
+):
+    strategy, model, batch = begun(name, learnt, stream, momentum=0.0)
+    before = [(z.detach(), log_det.detach()) for z, log_det in latents(model, batch)]
+    after = [(2 * z + 1, log_det + z.shape[1] * math.log(2.0)) for z, log_det in before]
+    costs = [
+        strategy.penalty(model, batch, values).item() for values in (before, after)
+    ]
+    if name == "gauge_free":
+        assert costs[1] == pytest.approx(costs[0], rel=1e-4)
+    else:
+        assert costs[1] > 1.5 * costs[0]
+
+
+def divergence(z: torch.Tensor, y: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+    """KL(N(m_k, S_k) ‖ N(mu_k, I)) of each class's latents, a mean over latents."""
+    total, eye = 0.0, torch.eye(z.shape[1])
+    for k in y.unique():
+        own = z[y == k]
+        normal = torch.distributions.MultivariateNormal(
+            own.mean(0), 0.999 * own.T.cov(correction=0) + 0.001 * own.var() * eye
+        )
+        unit = torch.distributions.MultivariateNormal(mu[k], eye)
+        total = total + len(own) * torch.distributions.kl_divergence(normal, unit)
+    return total / len(z)
+
+
+def test_adagauss_is_the_divergence_and_so_is_its_gradient(learnt, stream):
+    strategy, model, batch = begun("adagauss", learnt, stream, momentum=0.0)
+    pairs = [(z.detach().requires_grad_(), d) for z, d in latents(model, batch)]
+    strategy.penalty(model, batch, pairs).backward()
+    y = batch.rehearsed(batch.y)
+    whole = []
+    for level, (z, _) in zip(model.levels, pairs):
+        rows = batch.rehearsed(z.detach()).requires_grad_()
+        own = y.repeat_interleave(len(rows) // len(y))
+        whole.append(divergence(rows, own, level.mixture.mu.detach()) / level.dim)
+        whole[-1].backward()
+        torch.testing.assert_close(
+            batch.rehearsed(z.grad), rows.grad, atol=1e-4, rtol=0.05
+        )
+        assert (z.grad[: len(z) - len(rows)] == 0).all()
+    expected = strategy.strength * torch.stack(whole).sum().item()
+    assert strategy.penalty(model, batch, pairs).item() == pytest.approx(
+        expected, rel=0.02
+    )
+
+
+def test_a_class_as_the_mixture_has_it_costs_adagauss_nothing(learnt, stream):
+    strategy, model, batch = begun("adagauss", learnt, stream, momentum=1.0)
+    for i, level in enumerate(model.levels):
+        n = torch.full((3,), 1e12)
+        mu = level.mixture.mu[:3].detach()
+        scatter = n[:, None, None] * torch.eye(level.dim)
+        strategy._moments.levels[i] = GaussianStats(n, mu, scatter)
+    assert strategy.penalty(model, batch, latents(model, batch)).abs().item() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["adagauss", "efc"])
+def test_a_penalty_on_draws_is_the_same_whether_they_are_taught(learnt, stream, name):
+    costs = []
+    for taught in (True, False):
+        strategy, model, batch = begun(name, learnt, stream, taught=taught)
+        assert batch.taught == taught
+        moved = [(z + 0.1, log_det) for z, log_det in latents(model, batch)]
+        costs.append(strategy.penalty(model, batch, moved).item())
+    assert costs[0] == costs[1] > 0
 
 
 def test_gauge_free_gives_old_classes_the_density_of_their_latents(tiny, stream):

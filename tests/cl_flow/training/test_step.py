@@ -54,7 +54,7 @@ def test_batches_are_the_same_on_every_device_from_memory_and_from_file(
             for batch in epoch:
                 index = [None if c is None else c.cpu() for c in batch.index]
                 x = [values.cpu() for values in batch.x]
-                out.append((x, index, batch.y.cpu(), batch.taught))
+                out.append((x, index, batch.y.cpu(), batch.own, batch.taught))
             loader.draw_ahead()
         return out
 
@@ -63,10 +63,29 @@ def test_batches_are_the_same_on_every_device_from_memory_and_from_file(
     for limit in (1 << 30, 0):
         monkeypatch.setattr(batches, "_memory", lambda *_, limit=limit: limit)
         for got, right in zip(drawn(device), expected, strict=True):
-            assert got[3] == right[3] and torch.equal(got[2], right[2])
+            assert got[3:] == right[3:] and torch.equal(got[2], right[2])
             assert all(map(torch.equal, got[0], right[0]))
             for cells, own in zip(got[1], right[1]):
                 assert cells is own or torch.equal(cells, own)
+
+
+def test_a_batch_tells_its_rehearsed_patches_and_only_taught_ones_are_learnt(data):
+    known, losses = [], []
+    for taught in (True, False):
+        model = build(data, "cpu")
+        more = rehearsal(data, "cpu", taught=taught)
+        batch = next(next(Loader(model, data, CONFIG, more, seed=7).epochs()))
+        rehearsed = batch.rehearsal()
+        known.append((rehearsed.x[0], rehearsed.y))
+        assert len(rehearsed.y) == len(batch.y) - batch.own > 0
+        step = Step(model, CONFIG, None)
+        step(batch, 0.0, intra=False)
+        losses.append(step.read()[0, "g"])
+    patches, of_images = zip(*known)
+    assert torch.equal(*patches) and torch.equal(*of_images)
+    same = patches[0][:, None] == more.pool.x[0].float()
+    assert same.all(-1).any(1).all()
+    assert losses[0] != losses[1]
 
 
 def test_a_pass_drawn_ahead_is_the_pass_that_would_be_drawn(data):
