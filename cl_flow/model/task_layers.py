@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cl_flow.devices import seeded
-from cl_flow.model.flow import FlowModel, Level, couplings
+from cl_flow.model.flow import FlowModel, couplings
 from cl_flow.model.input_alignment import InputAlignment
 
 
@@ -33,7 +33,12 @@ def surround_(
             if align:
                 level.before = InputAlignment(level.dim).to(device)
             if n_couplings:
-                level.after = _identity(level, model, n_couplings).to(device)
+                shape = dataclasses.replace(
+                    model.config, n_blocks=n_couplings, hidden=level.dim
+                )
+                after = couplings(level.dim, shape, seed=None)
+                _still_(after, n_couplings)
+                level.after = after.to(device)
 
 
 def remove_layers_(model: FlowModel) -> None:
@@ -43,19 +48,17 @@ def remove_layers_(model: FlowModel) -> None:
 
 
 @torch.no_grad()
-def _identity(level: Level, model: FlowModel, n: int) -> nn.Module:
-    """Couplings that give what they get, and learn by their subnets alone.
+def _still_(after: nn.Module, n: int) -> None:
+    """Let n couplings give what they get, and learn by their subnets alone.
 
     Each turns the order of the channels round, so that the halves take turns; the last
     of an odd number lets it be.
     """
-    config = dataclasses.replace(model.config, n_blocks=n, hidden=level.dim)
-    after = couplings(level.dim, config, seed=None)
-    for block in after:
-        block.outer.weight.zero_()
-        block.outer.bias.zero_()
-        block.global_scale.requires_grad_(False)
-        block.global_offset.requires_grad_(False)
+    for name, parameter in after.named_parameters():
+        if ".outer." in name:
+            parameter.zero_()
+        if ".global_" in name:
+            parameter.requires_grad_(False)
     if n % 2:
-        after[-1].rotation.copy_(torch.eye(level.dim))
-    return after
+        rotation = after.get_buffer(f"module_list.{n - 1}.rotation")
+        rotation.copy_(torch.eye(len(rotation)))

@@ -415,7 +415,7 @@ def test_an_adapter_that_has_learned_nothing_gives_the_first_task_s_flow(tiny, s
 
 
 def test_the_tail_is_of_the_least_likely_patches_of_later_tasks(learnt, stream):
-    strategy, model, batch = begun("lora", learnt, stream, tail=2.0, tail_share=0.0)
+    strategy, model, batch = begun("lora", learnt, stream, tail=2.0, tail_share=1e-6)
     x = latents(model, batch)
     worst = 0.0
     for level, (z, log_det) in zip(model.levels, x):
@@ -606,6 +606,11 @@ def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
             "a share of the weights between 0 and 1; got 1.0",
         ),
         (lambda: STRATEGIES["lora"](rank=0), "a rank of 1 or more; got 0"),
+        (
+            lambda: STRATEGIES["lora"](tail_share=0.0),
+            "a tail_share above 0, 1 at most; got 0, 0.0 and 0.0",
+        ),
+        (lambda: STRATEGIES["lora"](couplings=-1), "0 or more.*; got -1"),
     ],
 )
 def test_wrong_options_are_named(make, message):
