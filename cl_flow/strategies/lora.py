@@ -44,10 +44,16 @@ class LowRank(nn.Module):
 class LoRA(Strategy):
     """Every weight matrix of the flow is frozen after the first task.
 
-    A later task trains W + up·down of rank r, and what else it is given; the whole is
-    DeCoFlow. A class is scored with what its own task has trained
-    (`cl_flow.model.class_views`), so that a later task cannot change the latents of an
-    earlier one.
+    A later task trains W + up·down of rank r, and what else it is given: biases, an
+    alignment of its input, couplings after the flow, a term for the least likely
+    patches. All of it together is DeCoFlow, with HGAD's losses and centers.
+
+    A class is scored with what its own task has trained (`cl_flow.model.class_views`),
+    so that a later task cannot change the latents of an earlier one. With old centers
+    frozen (`RunConfig.centers`) it cannot change log p(x|y) either, which compares
+    across tasks, as every part counts its determinant, and so routes an image. The
+    entropy alone still changes: it compares centers that the older flow never saw,
+    unless `Scoring(entropy="task")` leaves them out.
 
     References:
         LoRA: Low-Rank Adaptation of Large Language Models (Hu et al., 2022)
