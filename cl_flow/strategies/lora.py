@@ -3,7 +3,7 @@
 The flow is that of the first task.
 """
 
-__all__ = ["LoRA"]
+__all__ = ["DECOFLOW", "LoRA"]
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -20,6 +20,8 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.packnet import weights
 
 BIASES = ("inner_bias", "outer.bias")
+# Every part of the method of that name.
+DECOFLOW = {"biases": True, "align": True, "couplings": 2, "tail": 1.0}
 
 
 class LowRank(nn.Module):
@@ -46,7 +48,9 @@ class LoRA(Strategy):
 
     A later task trains W + up·down of rank r, and what else it is given: biases, an
     alignment of its input, couplings after the flow, a term for the least likely
-    patches. All of it together is DeCoFlow, with HGAD's losses and centers.
+    patches. All of it together (`DECOFLOW`) is the method of that name, with HGAD's
+    losses and centers, and without what has no determinant: the norm over the channels
+    and the mixing of neighbours.
 
     A class is scored with what its own task has trained (`cl_flow.model.class_views`),
     so that a later task cannot change the latents of an earlier one. With old centers
@@ -72,7 +76,12 @@ class LoRA(Strategy):
     """
 
     capturable = True
-    GRID = ({"rank": 2}, {"rank": 8}, {"rank": 32})
+    GRID = (
+        {"rank": 8},
+        DECOFLOW,
+        {**DECOFLOW, "couplings": 0},
+        {**DECOFLOW, "tail": 0.0},
+    )
 
     def __init__(
         self,
@@ -99,13 +108,12 @@ class LoRA(Strategy):
         self.tail = tail
         self.tail_share = tail_share
         self._base: dict[str, Tensor] = {}
-        self._is_later = False
 
     def prepare(
         self, model: FlowModel, task: Task, past: Mapping[int, Task]
     ) -> Features:
-        self._is_later = task.index > 0
-        if self._is_later:
+        self.penalty = self._tail_term if self.tail and task.index else None
+        if task.index:
             self._begin(model, seed=1000 * model.seed + task.index)
         return task.features
 
@@ -123,15 +131,13 @@ class LoRA(Strategy):
             bias.requires_grad_(True)
         surround_(model, align=self.align, n_couplings=self.couplings, seed=seed)
 
-    def penalty(
+    def _tail_term(
         self,
         model: FlowModel,
         batch: Batch,
         latents: Sequence[tuple[Tensor, Tensor]],
     ) -> Tensor:
         total = torch.zeros((), device=batch.y.device)
-        if not (self.tail and self._is_later):
-            return total
         for level, (z, log_det) in zip(model.levels, latents):
             log_prob = level.mixture.log_prob(z, batch.y) + log_det
             n_least = max(1, round(self.tail_share * len(log_prob)))
@@ -141,7 +147,7 @@ class LoRA(Strategy):
 
     @torch.no_grad()
     def consolidate(self, model: FlowModel, task: Task) -> None:
-        if not self._is_later:
+        if not task.index:
             return
         for name, parameter in model.named_parameters():
             is_bias = name in self._base
