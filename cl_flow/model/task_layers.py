@@ -29,16 +29,15 @@ def surround_(
     """
     with seeded(seed):
         for level in model.levels:
-            device = level.codes.device
             if align:
-                level.before = InputAlignment(level.dim).to(device)
+                level.before = InputAlignment(level.dim).to(level.codes)
             if n_couplings:
                 shape = dataclasses.replace(
                     model.config, n_blocks=n_couplings, hidden=level.dim
                 )
                 after = couplings(level.dim, shape, seed=None)
                 _still_(after, n_couplings)
-                level.after = after.to(device)
+                level.after = after.to(level.codes)
 
 
 def remove_layers_(model: FlowModel) -> None:
