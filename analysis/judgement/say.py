@@ -46,8 +46,8 @@ def _reason(row: Any, witnesses: pd.DataFrame) -> str:
     others = witnesses.drop(index="competition")
     competition = witnesses.at["competition", "kept"]
     strongest = others["kept"].idxmax()
-    kept = others["kept"].max()
-    back = others["back"].max()
+    kept = min(others["kept"].max(), 1.0)
+    back = min(others["back"].max(), 1.0)
     nothing = "no refit brings back half of it; no training was tried"
     if "training" in others.index:
         nothing = "neither refit nor training brings back half of it"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cl_flow.model.flow import FlowModel
+from cl_flow.model.task_layers import surround_
 
 
 def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
@@ -19,8 +20,10 @@ def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
     That is the model itself and all classes, unless `model.own` holds tensors under
     `<expansion>/<parameter>`. For the classes of that expansion they replace the shared
     weight, or, as a pair `….up` (n, r) and `….down` (r, m), their product is added to
-    it. Under `owner/<parameter>` stands, for each element of a weight, the first
-    expansion that may use it (uint8): for the earlier ones it is 0.
+    it. Parameters `levels.0.before.…` and `levels.0.after.…` are those of layers that
+    only this expansion has (`cl_flow.model.task_layers`). Under `owner/<parameter>`
+    stands, for each element of a weight, the first expansion that may use it (uint8):
+    for the earlier ones it is 0.
     """
     level = model.levels[0]
     ids = torch.arange(model.n_classes, device=level.codes.device)
@@ -37,6 +40,7 @@ def _view(model: FlowModel, expansion: int) -> FlowModel:
     view = copy.deepcopy(model)
     own = view.own
     view.own = {}
+    _add_layers_(view, [key for key in own if key.startswith(f"{expansion}/")])
     weights = dict(view.named_parameters())
     for key, value in own.items():
         whose, name = key.split("/")
@@ -54,3 +58,11 @@ def _view(model: FlowModel, expansion: int) -> FlowModel:
         else:
             weights[name].copy_(value)
     return view
+
+
+def _add_layers_(view: FlowModel, keys: list[str]) -> None:
+    """Give a view the layers whose parameters an expansion has."""
+    align = any(".before." in key for key in keys)
+    couplings = [key for key in keys if "/levels.0.after." in key]
+    n_couplings = sum(key.endswith(".inner_bias") for key in couplings)
+    surround_(view, align=align, n_couplings=n_couplings)

@@ -27,7 +27,8 @@ class Coupling(FrEIA.modules.InvertibleModule):
 
     The subnet's first layer is split in two, so that the codes are projected once per
     cell instead of once per patch, and no concatenation of patches and codes is ever
-    made.
+    made. Without a seed R is no random rotation: it turns the order of the channels
+    round.
 
     References:
         Density estimation using Real NVP (Dinh et al., 2017)
@@ -43,7 +44,7 @@ class Coupling(FrEIA.modules.InvertibleModule):
         *,
         hidden: int | None,
         clamp: float,
-        seed: int,
+        seed: int | None,
     ) -> None:
         super().__init__(dims_in, dims_c)
         (dim,) = dims_in[0]
@@ -170,8 +171,10 @@ class Coupling(FrEIA.modules.InvertibleModule):
         return self
 
 
-def _rotation(dim: int, seed: int) -> Tensor:
-    """Random rotation R (D, D)."""
+def _rotation(dim: int, seed: int | None) -> Tensor:
+    """Random rotation R (D, D), or the one that turns the order round."""
+    if seed is None:
+        return torch.eye(dim).flip(0)
     generator = np.random.default_rng(seed)
     rotation = special_ortho_group.rvs(dim, random_state=generator)
     return torch.as_tensor(rotation, dtype=torch.get_default_dtype())

@@ -3,7 +3,7 @@
 The blocks are conditional on position.
 """
 
-__all__ = ["FlowConfig", "FlowModel", "Level", "trainable"]
+__all__ = ["FlowConfig", "FlowModel", "Level", "couplings", "trainable"]
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cl_flow.devices import seeded
 from cl_flow.identity import settle
+from cl_flow.model.input_alignment import InputAlignment
 from cl_flow.model.kernels import couple, pays
 from cl_flow.model.mixture import Mixture
 from cl_flow.model.placement import PLACEMENTS
@@ -93,7 +94,10 @@ class Level(nn.Module):
             raise ValueError(f"Expected at least 2 channels to couple; got {dim}.")
         self.dim = dim
         self.grid = tuple(grid)
-        self.flow = _couplings(dim, config, seed)
+        # Layers of one task, see `cl_flow.model.task_layers`.
+        self.before: InputAlignment | None = None
+        self.flow = couplings(dim, config, seed)
+        self.after: SequenceINN | None = None
         self.mixture = Mixture(dim, n_components=config.n_components)
         codes = encode_positions(config.position_dim, *grid)
         self.register_buffer("codes", codes, persistent=False)
@@ -119,11 +123,21 @@ class Level(nn.Module):
                 has `class_codes`.
         """
         condition = self._condition(x, index, y)
-        if pays() and self._is_plain():
-            clamp = self.flow[0].clamp
-            blocks = [block.block for block in self.flow]
-            return couple(x, *condition, blocks, clamp=clamp)
-        return self.flow(x, c=[condition])
+        if self.before is None and self.after is None:
+            return _through(self.flow, x, condition)
+        return self._surrounded(x, condition)
+
+    def _surrounded(self, x: Tensor, condition: Positions) -> tuple[Tensor, Tensor]:
+        """What `forward` gives where a task has layers of its own."""
+        log_dets = []
+        if self.before is not None:
+            x, log_det = self.before(x)
+            log_dets.append(log_det)
+        for flow in (self.flow, self.after):
+            if flow is not None:
+                x, log_det = _through(flow, x, condition)
+                log_dets.append(log_det)
+        return x, sum(log_dets)
 
     def inverse(
         self,
@@ -133,11 +147,15 @@ class Level(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Patches x (N, D) and log |det ∂x/∂z| (N,) of latents z (N, D)."""
         condition = self._condition(z, index, y)
-        return self.flow(z, c=[condition], rev=True)
-
-    def _is_plain(self) -> bool:
-        """Whether no block has a `forward` of its own."""
-        return all(getattr(block, "is_plain", False) for block in self.flow)
+        log_dets = []
+        for flow in (self.after, self.flow):
+            if flow is not None:
+                z, log_det = flow(z, c=[condition], rev=True)
+                log_dets.append(log_det)
+        if self.before is not None:
+            z, log_det = self.before.inverse(z)
+            log_dets.append(log_det)
+        return z, sum(log_dets)
 
     def _condition(
         self,
@@ -187,10 +205,27 @@ class Level(nn.Module):
         return Positions(table.flatten(0, 1), rows)
 
 
-def _couplings(dim: int, config: FlowConfig, seed: int) -> "SequenceINN":
+def _through(
+    flow: "SequenceINN", x: Tensor, condition: Positions
+) -> tuple[Tensor, Tensor]:
+    """Latents and log-determinants, by the kernel where it pays."""
+    is_plain = all(getattr(block, "is_plain", False) for block in flow)
+    if pays() and is_plain:
+        clamp = flow[0].clamp
+        blocks = [block.block for block in flow]
+        return couple(x, *condition, blocks, clamp=clamp)
+    return flow(x, c=[condition])
+
+
+def couplings(dim: int, config: FlowConfig, seed: int | None) -> "SequenceINN":
     """Coupling blocks one after the other.
 
     FrEIA, and with it scipy.stats, is imported once a flow is built.
+
+    Args:
+        dim: Channels D.
+        config: Number and shape of the blocks.
+        seed: Of the rotations; without it they turn the order of the channels round.
     """
     from FrEIA.framework import SequenceINN
 
@@ -204,7 +239,7 @@ def _couplings(dim: int, config: FlowConfig, seed: int) -> "SequenceINN":
             cond_shape=(config.position_dim,),
             hidden=config.hidden,
             clamp=config.clamp,
-            seed=seed + block,
+            seed=None if seed is None else seed + block,
         )
     return flow
 
@@ -377,7 +412,8 @@ def trainable(model: FlowModel, *, weight_decay: float) -> list[dict]:
     flow = []
     mixture = []
     for level in model.levels:
-        flow += _learning(level.flow)
+        for layers in (level.before, level.flow, level.after):
+            flow += [] if layers is None else _learning(layers)
         mixture += _learning(level.mixture)
     groups = [
         {"params": flow, "weight_decay": weight_decay},

@@ -19,6 +19,7 @@ from cl_flow.data.patches import Batch, PatchPool, stored
 from cl_flow.model.class_views import views
 from cl_flow.runs.continual import learn
 from cl_flow.strategies import Strategy
+from cl_flow.strategies.lora import DECOFLOW
 from cl_flow.strategies.shared.balance import balanced_share
 from cl_flow.strategies.shared.old_model import frozen, per_image_fisher
 
@@ -315,7 +316,12 @@ def test_freezing_everything_keeps_the_likelihood_of_the_first_task(tiny, tmp_pa
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("packnet", {}), ("packnet", {"first": 0.6}), ("lora", {"rank": 2})],
+    [
+        ("packnet", {}),
+        ("packnet", {"first": 0.6}),
+        ("lora", {"rank": 2}),
+        ("lora", DECOFLOW),
+    ],
 )
 def test_a_task_s_own_flow_keeps_its_bits(tiny, stream, name, options):
     first, model = after_second(name, tiny, stream, **options)
@@ -331,12 +337,14 @@ def test_a_task_s_own_flow_keeps_its_bits(tiny, stream, name, options):
     )
 
 
-@pytest.mark.parametrize("name", ["packnet", "lora"])
-def test_weights_of_their_own_survive_the_round_trip(tiny, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "options"), [("packnet", {}), ("lora", {}), ("lora", DECOFLOW)]
+)
+def test_weights_of_their_own_survive_the_round_trip(tiny, tmp_path, name, options):
     from analysis.detection.measure import image_scores
 
     run = fit(
-        tiny.replace(strategy=name, centers="freeze_old"),
+        tiny.replace(strategy=name, options=options, centers="freeze_old"),
         folder=tmp_path,
         progress=False,
     )
@@ -381,6 +389,54 @@ def test_an_adapter_has_its_rank(tiny, stream):
         - first.levels[0].flow[1].outer.weight
     )
     assert torch.linalg.matrix_rank(change).item() == 2
+
+
+@pytest.mark.parametrize("name", ["biases", "align", "couplings", "tail"])
+def test_each_part_of_decoflow_is_learned_and_only_where_asked_for(tiny, stream, name):
+    def names(options) -> set[str]:
+        _, model = after_second("lora", tiny, stream, **options)
+        return set(model.own)
+
+    def view(options) -> FlowModel:
+        return views(after_second("lora", tiny, stream, **options)[1])[1][0]
+
+    alone, plain = {name: DECOFLOW[name]}, {}
+    parts = {
+        "biases": "bias",
+        "align": ".before.",
+        "couplings": ".after.",
+        "tail": "nothing",
+    }
+    more = names(alone) - names(plain)
+    assert all(parts[name] in key for key in more) and bool(more) == (name != "tail")
+    weight = view(alone).levels[0].flow[0].inner_weight
+    assert not torch.equal(weight, view(plain).levels[0].flow[0].inner_weight)
+
+
+def test_an_adapter_that_has_learned_nothing_gives_the_first_task_s_flow(tiny, stream):
+    config = tiny.replace(train=dataclasses.replace(tiny.train, epochs=0))
+    strategy, model = after_first(STRATEGIES["lora"](**DECOFLOW), tiny, stream)
+    model, _ = learn(model, strategy, stream[1], config)
+    batch = batch_of(model, stream[0])
+    during = latents(model, batch)
+    strategy.consolidate(model, stream[1])
+    for view, _ in views(model):
+        for pair, same in zip(latents(view, batch), during):
+            assert all(torch.equal(a, b) for a, b in zip(pair, same))
+
+
+def test_the_tail_is_of_the_least_likely_patches_of_later_tasks(learnt, stream):
+    strategy, model, batch = begun("lora", learnt, stream, tail=2.0, tail_share=1e-6)
+    x = latents(model, batch)
+    worst = 0.0
+    for level, (z, log_det) in zip(model.levels, x):
+        each = (level.mixture.log_prob(z, batch.y) + log_det) / level.dim
+        worst = worst - each.min()
+    torch.testing.assert_close(strategy.penalty(model, batch, x), 2 * worst)
+    strategy.tail_share = 1.0
+    assert strategy.penalty(model, batch, x) < 2 * worst
+    strategy.prepare(model, stream[0], {})
+    assert strategy.penalty is None, "nothing is to be made up for in the first task"
 
 
 # ---- rehearsal
@@ -635,6 +691,11 @@ def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
             "a share of the weights between 0 and 1; got 1.0",
         ),
         (lambda: STRATEGIES["lora"](rank=0), "a rank of 1 or more; got 0"),
+        (
+            lambda: STRATEGIES["lora"](tail_share=0.0),
+            "a tail_share above 0, 1 at most; got 0, 0.0 and 0.0",
+        ),
+        (lambda: STRATEGIES["lora"](couplings=-1), "0 or more.*; got -1"),
     ],
 )
 def test_wrong_options_are_named(make, message):
