@@ -79,7 +79,7 @@ def hgad_losses(
         >>> {name: round(term.item(), 2) for name, term in terms.items()}
         {'g': 0.18, 'mi': 0.93, 'entropy': 0.0}
     """
-    if mixture.frames is None and pays():
+    if pays() and not mixture.is_framed:
         values = objective(
             z,
             log_det,
