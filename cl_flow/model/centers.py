@@ -28,6 +28,8 @@ class Centers(nn.Module):
         n_components: Components per class M, the main center included.
     """
 
+    neighbours: Tensor | None
+
     def __init__(self, dim: int, *, n_components: int = 10) -> None:
         super().__init__()
         if dim < 1 or n_components < 1:
@@ -43,6 +45,8 @@ class Centers(nn.Module):
         self.register_buffer("_frame_weight", None)
         self.register_buffer("_frame_bias", None)
         self._covariances = Covariances()
+        # (M, M), while the loss within a class looks at neighbours (`annealing`).
+        self.register_buffer("neighbours", None, persistent=False)
 
     # ---- what it holds
 
