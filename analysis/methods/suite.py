@@ -41,6 +41,7 @@ REHEARSING = (
     "functional",
     "gauge_free",
     "generative_replay",
+    "gradient_mixture",
     "replay",
 )
 FEW = (("replay", {"budget_bytes": 1_000_000}), ("ewc", {"strength": 1e6}))
