@@ -79,6 +79,7 @@ NEVER = {
 MATHEMATICS = {
     "cl_flow.model.kernels", "cl_flow.model.placement", "cl_flow.model.mixture",
     "cl_flow.model.centers", "cl_flow.model.frames", "cl_flow.model.losses",
+    "cl_flow.model.covariances", "cl_flow.model.annealing",
     "cl_flow.align.statistics", "cl_flow.align.mixtures", "cl_flow.align.aligners", "cl_flow.align.heads",
     "cl_flow.align.refits", "cl_flow.align.natural_gradient",
 }  # fmt: skip

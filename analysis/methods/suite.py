@@ -14,8 +14,9 @@ __all__ = [
 ]
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -42,6 +43,7 @@ REHEARSING = (
     "functional",
     "gauge_free",
     "generative_replay",
+    "gradient_mixture",
     "replay",
 )
 FEW = (("replay", {"budget_bytes": 1_000_000}), ("ewc", {"strength": 1e6}))
@@ -107,16 +109,24 @@ def suite_hours(plan: Study) -> float:
     n_tasks = len(plan.tasks)
     growing = (n_tasks + 1) / 2
     double = 2 - 1 / n_tasks
-    weights = [
-        growing if options.get("ratio", 1.0) is None else plain
+    runs = sum(
+        _weight(name, options, double, growing)
         for name in PEERS
-        for plain in [double if name in REHEARSING else 1.2]
         for options in STRATEGIES[name].GRID
-    ]
-    # Cumulative, replay of everything, and at the bytes of laws that know places;
-    # replay at the bytes of the other laws; the bounds.
-    runs = sum(weights) + 3 * growing + 2 * double + 2
+    )
+    # Cumulative, replay of everything and at the bytes of balanced laws; replay at the
+    # bytes of the other laws; the bounds.
+    runs += 3 * growing + 2 * double + 2
     return seconds * len(plan.seeds) * runs / 3600 / (os.cpu_count() or 1)
+
+
+def _weight(
+    name: str, options: Mapping[str, Any], double: float, growing: float
+) -> float:
+    """Steps of a method in those of fine-tuning."""
+    if name not in REHEARSING:
+        return 1.2
+    return growing if options.get("ratio", 1.0) is None else double
 
 
 @checked

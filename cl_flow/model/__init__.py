@@ -1,6 +1,7 @@
 """The flow model: conditional couplings that end in a growing mixture."""
 
 __all__ = [
+    "COVARIANCES",
     "FlowConfig",
     "FlowModel",
     "Frames",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 from cl_flow.model.class_views import views
+from cl_flow.model.covariances import COVARIANCES
 from cl_flow.model.flow import FlowConfig, FlowModel, Level, trainable
 from cl_flow.model.frames import Frames
 from cl_flow.model.kernels import plain_formulas

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from cl_flow.model.covariances import COVARIANCES, Covariances
 from cl_flow.model.frames import Frames
 from cl_flow.model.placement import PLACEMENTS
 
@@ -27,6 +28,8 @@ class Centers(nn.Module):
         n_components: Components per class M, the main center included.
     """
 
+    neighbours: Tensor | None
+
     def __init__(self, dim: int, *, n_components: int = 10) -> None:
         super().__init__()
         if dim < 1 or n_components < 1:
@@ -41,6 +44,9 @@ class Centers(nn.Module):
         self._psi = nn.ParameterList()
         self.register_buffer("_frame_weight", None)
         self.register_buffer("_frame_bias", None)
+        self._covariances = Covariances()
+        # (M, M), while the loss within a class looks at neighbours (`annealing`).
+        self.register_buffer("neighbours", None, persistent=False)
 
     # ---- what it holds
 
@@ -136,9 +142,63 @@ class Centers(nn.Module):
 
         None where every class looks at z as it is.
         """
+        return self._frames()
+
+    def _frames(self, *, detach_mu: bool = False) -> Frames | None:
+        if len(self._covariances):
+            mu = self.mu.detach() if detach_mu else self.mu
+            return Frames.about(mu, self._covariances.weight())
         if self._frame_weight is None:
             return None
         return Frames(self._frame_weight, self._frame_bias)
+
+    @property
+    def is_framed(self) -> bool:
+        """Whether the classes have frames, given or learned."""
+        return len(self._covariances) > 0 or self._frame_weight is not None
+
+    def _log_volume(self, frames: Frames) -> Tensor:
+        """log|det W_k| (K,) of the frames at hand."""
+        learned = self._covariances
+        return learned.log_volume if len(learned) else frames.log_volume
+
+    @property
+    def covariance(self) -> tuple[str, int] | None:
+        """Kind and rank of the covariances that are learned, or None."""
+        return self._covariances.kind
+
+    def with_covariance(self: Self, kind: str, *, rank: int = 4) -> Self:
+        """A copy whose classes learn covariances of their own, each I at first.
+
+        Their frames u = W_k (z − mu_k) + mu_k leave the main centers in place. Classes
+        of later expansions have the same kind. Earlier frames are replaced.
+
+        Args:
+            kind: A name in `cl_flow.model.covariances.COVARIANCES`.
+            rank: Directions of a covariance of the kind `"low_rank"`.
+
+        Raises:
+            KeyError: Unknown kind.
+            ValueError: A rank beyond the dimensions.
+
+        Example:
+            >>> from cl_flow.model import Mixture
+            >>> plain = Mixture(6, n_components=4).expand(3)
+            >>> learning = plain.with_covariance("low_rank", rank=2)
+            >>> z = torch.randn(8, 6)
+            >>> y = torch.tensor([0, 2])
+            >>> torch.equal(learning.log_prob(z, y), plain.log_prob(z, y))
+            True
+        """
+        other = copy.deepcopy(self)
+        other._set_frames(None)
+        other._learn_covariances(kind, rank)
+        return other
+
+    def _learn_covariances(self, kind: str, rank: int) -> None:
+        for block in self._mu:
+            covariance = COVARIANCES[kind](len(block), self.dim, rank)
+            self._covariances.append(covariance.to(block))
 
     def framed(self: Self, weight: Tensor, bias: Tensor) -> Self:
         """The same mixture, whose class k looks at u = W_k z + b_k in place of z.
@@ -155,13 +215,15 @@ class Centers(nn.Module):
         frames = Frames(weight, bias)
         frames.check(self.n_classes, self.dim)
         framed = copy.deepcopy(self)
-        framed._set_frames(frames.copy())
+        framed._set_frames(frames)
         return framed
 
     def _set_frames(self, frames: Frames | None) -> None:
-        weight, bias = frames or (None, None)
+        """Look through these, which are not learned."""
+        weight, bias = frames.copy() if frames is not None else (None, None)
         self._frame_weight = weight
         self._frame_bias = bias
+        self._covariances = Covariances()
 
     # ---- growing
 
@@ -203,7 +265,9 @@ class Centers(nn.Module):
             grown._append({**block, "mu": mu}, frozen=frozen)
         fresh = self._fresh_block(new, generator)
         grown._append(fresh)
-        if self.frames is not None:
+        if len(self._covariances):
+            grown._covariances = self._covariances.extend_by(n)
+        elif self.frames is not None:
             grown._set_frames(self.frames.extend(n))
         return grown
 
@@ -238,7 +302,8 @@ class Centers(nn.Module):
         pairs = zip(self.parameters(), other.parameters())
         for mine, theirs in pairs:
             mine.data.copy_(theirs.data)
-        self._set_frames(other.frames)
+        if self.covariance is None or self.covariance != other.covariance:
+            self._set_frames(other.frames)
         return self
 
     def freeze_old_(self: Self) -> Self:
@@ -246,12 +311,25 @@ class Centers(nn.Module):
         for block in self.blocks()[:-1]:
             for parameter in block.values():
                 parameter.requires_grad_(False)
+        for covariance in list(self._covariances)[:-1]:
+            covariance.requires_grad_(False)
         return self
 
-    def allocate_(self: Self, sizes: Sequence[int], *, frames: bool = False) -> Self:
+    def allocate_(
+        self: Self,
+        sizes: Sequence[int],
+        *,
+        frames: bool = False,
+        covariance: tuple[str, int] | None = None,
+    ) -> Self:
         """Make room for blocks of the given sizes, and for frames.
 
         `load_state_dict` is to fill it.
+
+        Args:
+            sizes: Classes of each block.
+            frames: Whether there are frames that are not learned.
+            covariance: Kind and rank of covariances that are.
         """
         for n in sizes:
             shapes = self._shapes(n)
@@ -262,6 +340,8 @@ class Centers(nn.Module):
             weight = torch.zeros(n, self.dim, self.dim)
             bias = torch.zeros(n, self.dim)
             self._set_frames(Frames(weight, bias))
+        if covariance is not None:
+            self._learn_covariances(*covariance)
         return self
 
     def extra_repr(self) -> str:
@@ -271,6 +351,8 @@ class Centers(nn.Module):
             f"components={self.n_components}",
             f"dim={self.dim}",
         ]
-        if self.frames is not None:
+        if self.covariance is not None:
+            facts.append(f"covariance={self.covariance[0]}")
+        elif self.is_framed:
             facts.append("frames=True")
         return ", ".join(facts)

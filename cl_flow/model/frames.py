@@ -19,6 +19,12 @@ class Frames(NamedTuple):
     weight: Tensor
     bias: Tensor
 
+    @classmethod
+    def about(cls, mu: Tensor, weight: Tensor) -> "Frames":
+        """Views u = W_k (z − mu_k) + mu_k, in which mu (K, D) lies where it lies."""
+        moved = weight @ mu[..., None]
+        return cls(weight, mu - moved[..., 0])
+
     @property
     def log_volume(self) -> Tensor:
         """log|det W_k| (K,)."""
@@ -43,12 +49,6 @@ class Frames(NamedTuple):
                 "Expected frames of finite, non-zero volume; "
                 f"got none such for classes {bad}."
             )
-
-    def of_class(self, z: Tensor, k: int) -> Tensor:
-        """u (N, D) of latents (N, D) in the frame of one class."""
-        weight = self.weight[k]
-        bias = self.bias[k]
-        return torch.addmm(bias, z, weight.T)
 
     def of_images(self, z: Tensor, y: Tensor) -> Tensor:
         """u (B, n, D) of latents (B, n, D), each image in the frame of its class."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_flow.identity import settle
+from cl_flow.model.annealing import best_neighbourhood
 from cl_flow.model.kernels import objective, pays
 from cl_flow.model.mixture import Mixture
 
@@ -49,11 +50,13 @@ def hgad_losses(
     log_det]/D; `mi` = Σ_k y_k (log softmax(ℓ + log π)_k − log π_k), y smoothed, π
     detached; `entropy` of softmax(ℓ); and, in the second phase, `intra` =
     −[logsumexp_m(−½‖z−mu_y−delta_ym‖² + log softmax(psi_y)_m) + log_det]/D and `z` =
-    −log σ((log p(z|y) + log_det)/D), both with mu detached.
+    −log σ((log p(z|y) + log_det)/D), both with mu detached. While the mixture has
+    `neighbours`, the logsumexp of `intra` gives way to the `best_neighbourhood` of
+    components (`cl_flow.model.annealing`).
 
     The plain terms below define them. Where it pays
     (`cl_flow.model.kernels.choice.pays`), the kernel `objective` computes those of a
-    mixture without frames in a fraction of the time.
+    mixture without frames or neighbours in a fraction of the time.
 
     References:
         Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly
@@ -79,7 +82,8 @@ def hgad_losses(
         >>> {name: round(term.item(), 2) for name, term in terms.items()}
         {'g': 0.18, 'mi': 0.93, 'entropy': 0.0}
     """
-    if mixture.frames is None and pays():
+    is_plain = not mixture.is_framed and mixture.neighbours is None
+    if is_plain and pays():
         values = objective(
             z,
             log_det,
@@ -130,8 +134,12 @@ def _within_class(
     log_joint = log_p + log_det
     constant = 0.5 * mixture.dim * math.log(2 * math.pi)
     surplus = (log_joint - constant) / mixture.dim
+    raised = log_joint
+    if mixture.neighbours is not None:
+        best = best_neighbourhood(log_kernel, mixture.neighbours)
+        raised = best.flatten() + log_det
     return {
-        "intra": -log_joint.mean() / mixture.dim,
+        "intra": -raised.mean() / mixture.dim,
         "z": -F.logsigmoid(surplus).mean(),
     }
 

@@ -10,6 +10,9 @@ from torch import Tensor
 from cl_flow.model.centers import Centers
 from cl_flow.model.frames import Frames
 
+# Numbers that the classes' views of latents hold at a time.
+VIEWED = 2**22
+
 
 class Mixture(Centers):
     r"""Class-conditional Gaussian mixture with unit covariance over latents z (N, D).
@@ -26,8 +29,9 @@ class Mixture(Centers):
 
     A class may look at the latents through an affine *frame* of its own, $u = W_k z +
     b_k$; its density is then $p(u|k) \, |\det W_k|$. With $W_k$ the inverse root of a
-    covariance, that is a Gaussian of any shape. Frames are never learned by gradient;
-    without them nothing is computed for them.
+    covariance, that is a Gaussian of any shape. Frames are learned by gradient where
+    the mixture is made so (`with_covariance`); without them nothing is computed for
+    them.
 
     References:
         Hierarchical Gaussian mixture normalizing flow modeling for unified anomaly
@@ -64,8 +68,9 @@ class Mixture(Centers):
         The Gaussian constant is left out. In a frame it is −½‖u − mu_k‖² + log|det
         W_k|.
         """
-        if self.frames is not None:
-            return self._log_kernel_in_frames(z, self.frames, classes)
+        frames = self.frames
+        if frames is not None:
+            return self._log_kernel_in_frames(z, frames, classes)
         mu = self.mu
         if classes is not None:
             mu = mu[classes]
@@ -77,16 +82,19 @@ class Mixture(Centers):
         frames: Frames,
         classes: Tensor | None,
     ) -> Tensor:
-        mu = self.mu
-        volume = frames.log_volume
-        if classes is None:
-            classes = torch.arange(self.n_classes)
+        volume = self._log_volume(frames)
+        weight = frames.weight
+        shift = frames.bias - self.mu
+        if classes is not None:
+            volume, weight, shift = volume[classes], weight[classes], shift[classes]
+        n_at_a_time = max(1, VIEWED // max(1, z.numel()))
         columns = []
-        for k in classes.tolist():
-            off = frames.of_class(z, k) - mu[k]
-            square = off.square().sum(-1)
-            columns.append(-0.5 * square + volume[k])
-        return torch.stack(columns, dim=1)
+        for W, b in zip(weight.split(n_at_a_time), shift.split(n_at_a_time)):
+            off = torch.addmm(b.flatten(), z, W.flatten(0, 1).T)
+            off = off.view(len(z), -1, self.dim)
+            columns.append(off.square().sum(-1))
+        square = torch.cat(columns, dim=1)
+        return torch.add(volume, square, alpha=-0.5)
 
     def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
         """log p(z | y) (N,) of latents under the components of their given classes.
@@ -116,17 +124,17 @@ class Mixture(Centers):
         z = z.reshape(n_images, -1, self.dim)
         log_weight = self.psi.log_softmax(-1)[y]
         centers = self.components(detach_mu=detach_mu)[y]
-        frames = self.frames
+        frames = self._frames(detach_mu=detach_mu)
         if frames is not None:
             z = frames.of_images(z, y)
-            volume = frames.log_volume[y]
+            volume = self._log_volume(frames)[y]
             log_weight = log_weight + volume[:, None]
         log_kernel = _log_kernel(z, centers)
         return log_kernel + log_weight[:, None]
 
     def log_prob_each(self, z: Tensor) -> Tensor:
         """log p(z | k) (N, K) of latents (N, D) under every class."""
-        if self.frames is not None:
+        if self.is_framed:
             classes = torch.arange(self.n_classes, device=z.device)
             columns = [self.log_prob(z, k[None]) for k in classes]
             return torch.stack(columns, dim=1)

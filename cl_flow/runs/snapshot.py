@@ -58,7 +58,11 @@ class Snapshot:
         tensors = self._tensors("model.")
         for i, level in enumerate(model.levels):
             framed = f"levels.{i}.mixture._frame_weight" in tensors
-            level.mixture.allocate_(facts["blocks"], frames=framed)
+            level.mixture.allocate_(
+                facts["blocks"],
+                frames=framed,
+                covariance=facts.get("covariance"),
+            )
             level.class_codes = tensors.get(f"levels.{i}.class_codes")
         model.categories = self.categories
         model.load_state_dict(tensors)
@@ -113,13 +117,15 @@ class Snapshot:
     @staticmethod
     def write(path: Path, model: FlowModel, memory: Mapping[str, Tensor]) -> None:
         """Save a model and a strategy's memory, whole or not at all."""
+        mixture = model.levels[0].mixture
         facts = {
             "dims": model.dims,
             "grids": model.grids,
             "seed": model.seed,
             "categories": model.categories,
             "config": dataclasses.asdict(model.config),
-            "blocks": [len(block["mu"]) for block in model.levels[0].mixture.blocks()],
+            "blocks": [len(block["mu"]) for block in mixture.blocks()],
+            "covariance": mixture.covariance,
         }
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
         tensors |= {f"own.{key}": value for key, value in model.own.items()}

@@ -17,6 +17,7 @@ from cl_flow.strategies import (  # noqa: F401  (each enrols itself)
     functional,
     gauge_free,
     generative_replay,
+    gradient_mixture,
     joint,
     lora,
     lwf,

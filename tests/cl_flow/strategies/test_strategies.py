@@ -38,6 +38,7 @@ REHEARSE = (
     "functional",
     "gauge_free",
     "generative_replay",
+    "gradient_mixture",
     "replay",
 )
 
@@ -147,6 +148,7 @@ KEEPS = {
     "functional": True,
     "gauge_free": True,
     "generative_replay": True,
+    "gradient_mixture": True,
     "joint": False,
     "lora": True,
     "lwf": False,
@@ -178,7 +180,8 @@ def test_the_first_task_is_plain_fine_tuning(learnt, name):
             learnt[name][1].parameters(), learnt["finetune"][1].parameters()
         )
     )
-    assert same == (name not in ("class_prior", "joint", "packnet"))
+    others = ("class_prior", "gradient_mixture", "joint", "packnet")
+    assert same == (name not in others)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -450,6 +453,7 @@ def test_what_is_rehearsed_is_finite_and_of_every_old_class(learnt, stream, name
         "efc",
         "feature_gaussian",
         "gauge_free",
+        "gradient_mixture",
         "replay",
     )
     model = strategy.grow(model, stream[1])
