@@ -12,8 +12,8 @@ from .plot import plot_alignment as plot_alignment
 from .plot import plot_budget as plot_budget
 from .plot import plot_growth as plot_growth
 from .plot import plot_samplers as plot_samplers
-from .plot_ladder import plot_ladder as plot_ladder
 from .plot_likelihood import plot_laws as plot_laws
+from .plot_rungs import plot_ladder as plot_ladder
 from .samplers import SAMPLERS as SAMPLERS
 from .samplers import sampler_auc as sampler_auc
 from .say import summarise_alignment as summarise_alignment

@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis.alignment.measure import ALL, _Bench, _distance, _law, measure_alignment
+from analysis.alignment.measure import (
+    ALL,
+    _Bench,
+    class_gaussian,
+    gaussian_errors,
+    measure_alignment,
+)
 from analysis.alignment.samplers import SAMPLERS, sampler_auc
 from analysis.scoring import Scoring
 from cl_flow import Run, RunConfig, fit
@@ -115,21 +121,23 @@ def test_errors_are_those_of_gaussians(float64):
     which = torch.multinomial(mixture.psi[1].softmax(0), 200_000, replacement=True)
     u = mixture.components()[1][which] + torch.randn(200_000, 4)
     drawn = GaussianStats.of(torch.linalg.solve(weight, (u - bias).T).T.detach())
-    law = _law(mixture, 1)
+    law = class_gaussian(mixture, 1)
     torch.testing.assert_close(law.mean, drawn.mean, atol=0.05, rtol=0.02)
     torch.testing.assert_close(
         law.covariance(), drawn.covariance(), atol=0.1, rtol=0.05
     )
-    error, kl = _distance(law, drawn)
+    error, kl = gaussian_errors(law, drawn)
     assert error < 0.01 and kl < 1e-3
     moved = dataclasses.replace(
         law, mean=law.mean + law.covariance()[0].trace().sqrt() * torch.eye(4)[:1]
     )
     assert (
-        _distance(moved, law)[0] == pytest.approx(1.0, abs=1e-4)
-        and _distance(moved, law)[1] > 0.05
+        gaussian_errors(moved, law)[0] == pytest.approx(1.0, abs=1e-4)
+        and gaussian_errors(moved, law)[1] > 0.05
     )
-    assert _distance(moved, law)[1] == pytest.approx(_distance(law, moved)[1])
+    assert gaussian_errors(moved, law)[1] == pytest.approx(
+        gaussian_errors(law, moved)[1]
+    )
 
 
 def test_a_run_without_old_classes_is_refused(tiny, tmp_path):
