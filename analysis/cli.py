@@ -145,6 +145,9 @@ def _diagnose(command: argparse.ArgumentParser) -> None:
     _evaluate(command)
     words = "write report.html, figures and tables there"
     command.add_argument("--save", metavar="FOLDER", help=words)
+    words = "train a control that never learned the first task; if cheap by default"
+    flag = argparse.BooleanOptionalAction
+    command.add_argument("--train", action=flag, default=None, help=words)
 
 
 def _methods(command: argparse.ArgumentParser) -> None:

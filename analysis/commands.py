@@ -166,7 +166,7 @@ def diagnose(arguments: argparse.Namespace) -> Answer:
     from analysis.report import diagnose as diagnosed
 
     run = _run(arguments)
-    report = diagnosed(run, part=arguments.part)
+    report = diagnosed(run, part=arguments.part, train=arguments.train)
     facts = {
         "run": run.name,
         "verdict": report.verdict,

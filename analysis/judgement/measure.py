@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.experiments import table
 from analysis.ledger.illnesses import ILLNESSES, harmed
 from analysis.recovery.measure import (
+    COLUMNS,
     Trial,
     few_shots,
     measure_recovery,
@@ -32,19 +33,6 @@ from cl_flow.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
-PLANTED = [
-    "illness",
-    "step",
-    "probe",
-    "update",
-    "shots",
-    "lr",
-    "n_steps",
-    "task",
-    "category",
-    "metric",
-    "part",
-]
 CHEAP = 120.0  # seconds of training that nobody minds
 STEPS = (0, 1, 2, 3, 5, 10, 30, 100)
 SHOTS = 5
@@ -165,7 +153,9 @@ def planted_recovery(
         seed=seed,
         scoring=scoring,
     )
-    return found.assign(step=task, task=task)[[*PLANTED, "value", "labels", "scores"]]
+    return found.assign(step=task, task=task)[
+        ["illness", *COLUMNS, "value", "labels", "scores"]
+    ]
 
 
 def recovery_of_ill(

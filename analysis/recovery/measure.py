@@ -4,6 +4,7 @@ With controls that tell reminding from teaching.
 """
 
 __all__ = [
+    "COLUMNS",
     "PROBES",
     "UPDATES",
     "Trial",
@@ -38,6 +39,19 @@ from cl_flow.runs.run import Run
 from cl_flow.training.config import TrainConfig
 from cl_flow.training.loop import rate_share, train
 
+# Of a table of recovery, before its values.
+COLUMNS = [
+    "step",
+    "probe",
+    "update",
+    "shots",
+    "lr",
+    "n_steps",
+    "task",
+    "category",
+    "metric",
+    "part",
+]
 HGAD_PASSES = 8  # of a meta-epoch
 UPDATES = {
     "both": ("flow", "mixture"),
@@ -200,19 +214,7 @@ def measure_recovery(
             frames.append(curve.assign(**keys))
     rows = pd.concat(frames, ignore_index=True)
     rows["task"] = [task_of(run, name) for name in rows["category"]]
-    keys = [
-        "step",
-        "probe",
-        "update",
-        "shots",
-        "lr",
-        "n_steps",
-        "task",
-        "category",
-        "metric",
-        "part",
-    ]
-    return rows[[*keys, "value", "labels", "scores"]]
+    return rows[[*COLUMNS, "value", "labels", "scores"]]
 
 
 def _places(run: Run, after: Sequence[int]) -> list[int]:

@@ -119,6 +119,11 @@ def test_wrong_words_are_refused_in_a_sentence(capsys, preset, run, words, messa
     assert re.search(message, said.err), said.err
 
 
+def test_no_training_is_tried_where_it_is_not_wanted(capsys, run):
+    quick = json.loads(said(capsys, "diagnose", run.name, "--no-train", "--json"))
+    assert "no sooner" not in quick["sentence"] and quick["verdict"]
+
+
 def test_a_verdict_is_said_and_saved(capsys, run, tmp_path):
     words = ("diagnose", run.name, "--save", str(tmp_path / "report"), "--json")
     facts = json.loads(said(capsys, *words))

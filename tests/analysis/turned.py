@@ -8,6 +8,8 @@ the class uncertain.
 
 __all__ = ["CLASSES", "DIM", "SCORING", "TRAINING", "drawn", "trained"]
 
+import functools
+
 import numpy as np
 import pandas as pd
 
@@ -54,8 +56,9 @@ def drawn(defect: str, *, seed: int = 0) -> Features:
     )
 
 
+@functools.cache
 def trained(*, seed: int = 0) -> FlowModel:
-    """A model that has learned both classes."""
+    """A model that has learned both classes, trained once; nobody may change it."""
     features = drawn("turned", seed=seed).where(split="train")
     config = FlowConfig(n_blocks=4, n_components=3, position_dim=8, hidden=32)
     model = FlowModel(features.dims, features.grids, config, seed=seed)

@@ -54,7 +54,7 @@ def planted(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         CLASSES,
         TRAINING,
         illness=tuple(DESERVED),
-        steps=(0, 1, 3, 10, 30, 100),
+        steps=(0, 3, 30, 100),
         seed=seed,
         scoring=SCORING,
     )

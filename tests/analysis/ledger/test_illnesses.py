@@ -19,7 +19,7 @@ from tests.analysis.turned import CLASSES, DIM, SCORING, drawn, trained
 FAMILIES = ("means", "full", "affine")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def healthy() -> FlowModel:
     return trained()
 

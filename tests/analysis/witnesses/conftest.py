@@ -5,13 +5,19 @@ import pytest
 
 from analysis.ledger.illnesses import ILLNESSES
 from analysis.ledger.swaps import swap
-from tests.analysis.ledger.test_illnesses import drawn, healthy  # noqa: F401
+from tests.analysis.turned import drawn, trained
 
 KEYS = {"run": "r", "strategy": "planted", "step": 1, "task": 0}
 N_BLOCKS = 4  # of the healthy flow
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def healthy():
+    """A model that has learned both classes."""
+    return trained()
+
+
+@pytest.fixture(scope="session")
 def turned():
     """Patches whose class turns with the half of the image."""
     return drawn("turned")

@@ -11,7 +11,7 @@ from analysis.ledger.illnesses import ILLNESSES
 from analysis.scoring import Scoring
 from analysis.witnesses.conclude import accessibility_finding, accessibility_terms
 from analysis.witnesses.measure import accessibility, measure_accessibility
-from tests.analysis.ledger.test_illnesses import CLASSES
+from tests.analysis.turned import CLASSES
 from tests.analysis.witnesses.conftest import N_BLOCKS, as_table, reset_from
 
 FEW = Resampling(n_resamples=200)

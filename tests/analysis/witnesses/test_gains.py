@@ -19,7 +19,7 @@ from analysis.witnesses import (
 )
 from analysis.witnesses.measure_gains import stages
 from cl_flow import fit
-from tests.analysis.ledger.test_illnesses import CLASSES
+from tests.analysis.turned import CLASSES
 from tests.analysis.witnesses.conftest import as_table
 
 FEW = Resampling(n_resamples=200)

@@ -18,7 +18,7 @@ from analysis.witnesses.measure_paths import line, refuse_other_start
 from analysis.witnesses.plot_paths import plot_path
 from cl_flow import TrainConfig, fit
 from cl_flow.training.loop import train
-from tests.analysis.ledger.test_illnesses import CLASSES
+from tests.analysis.turned import CLASSES
 from tests.analysis.witnesses.conftest import as_table
 
 FEW = Resampling(n_resamples=200)

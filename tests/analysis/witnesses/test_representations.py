@@ -14,7 +14,7 @@ from analysis.witnesses.measure_moves import (
     measure_representations,
     representations,
 )
-from tests.analysis.ledger.test_illnesses import CLASSES
+from tests.analysis.turned import CLASSES
 from tests.analysis.witnesses.conftest import N_BLOCKS, as_table, reset_from
 
 FEW = Resampling(n_resamples=200)
