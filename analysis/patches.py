@@ -64,6 +64,12 @@ def explore_patches(
     names = list(embedded["run"].unique())
     if names != [run.name]:
         raise ValueError(f"Expected an embedding of {run.name}; got {names}.")
+    kinds = [name for name in ("method", "space", "level") if name in embedded]
+    if len(embedded[kinds].drop_duplicates()) != 1:
+        raise ValueError(
+            "Expected one embedding; got several, which differ in "
+            f"{', '.join(kinds)}. Choose the rows of one."
+        )
     return PatchExplorer(run, embedded, scoring)
 
 
@@ -178,9 +184,12 @@ class PatchExplorer(Live):
         self._scoring = scoring
         self._pixels: dict[int, np.ndarray] = {}
         self._maps = lru_cache(self._measured)
-        self._picture = lru_cache(self._read)
-        n = len(patches_of(embedded, 0))
-        self.patch = widgets.IntSlider(min=1, max=n, description="patch")
+        self._picture = lru_cache(16)(self._read)
+        self._first = int(embedded["step"].iloc[0])
+        n = len(patches_of(embedded, self._first))
+        self.patch = widgets.IntSlider(
+            min=1, max=n, description="patch", continuous_update=False
+        )
         step = step_slider()
         steps = embedded["step"].unique().tolist()
         step.options = [(str(counted(one)), one) for one in steps]
@@ -213,9 +222,17 @@ class PatchExplorer(Live):
 
     def _measured(self, category: str) -> pd.DataFrame:
         """Maps of the images of a category that patches were cut from."""
-        patches = matching(patches_of(self._embedded, 0), category=category)
+        patches = patches_of(self._embedded, self._first)
+        patches = matching(patches, category=category)
         names = list(patches["name"].unique())
-        return measure_maps(self._run, image=names, scoring=self._scoring)
+        scoring = self._scoring
+        return measure_maps(
+            self._run,
+            image=names,
+            part=scoring.part[:1],
+            given=scoring.given[0],
+            scoring=scoring,
+        )
 
     def _read(self, name: str) -> pd.DataFrame:
         return read_pictures(self._run, [name])

@@ -149,7 +149,7 @@ def readable_digits(ax: Axes) -> None:
     mesh.update_scalarmappable()
     n_columns = round(ax.get_xlim()[1])
     n_rows = round(ax.get_ylim()[0])
-    width, height = ax.figure.get_size_inches() * ax.get_position().size * 72
+    width, height = 72 * np.array([ax.bbox.width, ax.bbox.height]) / ax.figure.dpi
     room = min(width / n_columns, height / n_rows)
     colors = mesh.get_facecolors()
     n_digits = np.ma.count(mesh.get_array())
@@ -230,7 +230,7 @@ def names_beside(
         points: Name, x, y and colour of each.
         size: Of the type, in points.
     """
-    height = 72 * ax.figure.get_size_inches()[1] * ax.get_position().height
+    height = 72 * ax.bbox.height / ax.figure.dpi
     to_axes = ax.transData - ax.transAxes
     wanted = to_axes.transform([point[1:3] for point in points])[:, 1]
     places = spread(wanted, 1.3 * size / height)

@@ -14,7 +14,7 @@ from analysis.style import byte_axis, error_bars, label_of, legend_beside
 
 LOOKS = {
     "as trained": {"color": "black", "marker": "D"},
-    "best aligner": {"color": "#CC79A7", "marker": "^"},
+    "draws through the flow": {"color": "#CC79A7", "marker": "^"},
     "oracle means": {"color": "#882255", "marker": "o"},
     "oracle covariances": {"color": "#117733", "marker": "s"},
 }

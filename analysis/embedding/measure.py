@@ -22,6 +22,7 @@ from cl_flow.data.features import Features
 from cl_flow.devices import one_thread
 from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
+from cl_flow.scoring.latents import refuse_several_flows
 
 SPACES = ("latents", "features")
 ROW = ["step", "task", "category", "label", "image", "cell", "known"]
@@ -207,6 +208,7 @@ def _follow(
 @one_thread
 def _latents(run: Run, step: int, level: int, x: np.ndarray, cells: pd.Series) -> Slice:
     model = run[step].model()
+    refuse_several_flows(model)
     z, _ = model.levels[level](torch.from_numpy(x), torch.tensor(cells.tolist()))
     return Slice(z.numpy(), model.levels[level].mixture.mu.numpy(), model.categories)
 

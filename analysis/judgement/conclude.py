@@ -2,7 +2,7 @@
 
 __all__ = ["SILENT", "WITNESSES", "evidence", "first_step_shares", "verdicts"]
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,9 @@ import pandas as pd
 
 from analysis.contrasts import resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
-from analysis.judgement.rule import SURE, words_of
+from analysis.judgement.rule import MOST, PART, SURE, words_of
 from analysis.ledger.conclude import term_samples
-from analysis.recovery.conclude import at_rate, training_samples
+from analysis.recovery.conclude import CONTROLS, at_rate, training_samples
 from analysis.rows import alike, chosen, matching
 
 # Witness -> what was tried to bring the task back.
@@ -22,9 +22,11 @@ WITNESSES = {
     "refit": "centers are refitted to the new flow",
     "training": "a few training steps on a few images",
 }
+UNKNOWN = Interval(np.nan, np.nan, np.nan)
 # These can only speak for a cause: that they find nothing speaks against no other.
 CAUSES = ("competition", "old centers")
 SILENT = "silent"
+FIRST_STEPS = ["strategy", "step", "shots", "lr", "n_steps"]
 
 
 class Share(NamedTuple):
@@ -35,23 +37,38 @@ class Share(NamedTuple):
 
 
 class Case(NamedTuple):
-    """All that is known of a task: its drop, and what each witness brings back."""
+    """All that is known of a task.
+
+    Args:
+        drop: How far it fell, with resamples (1 + n_resamples,).
+        shares: Per witness what it brings back of that.
+        control: Whom training was compared with; empty where none was tried.
+    """
 
     drop: np.ndarray
     shares: Mapping[str, Share]
+    control: str = ""
+
+    @property
+    def confusion(self) -> np.ndarray:
+        return self.shares["competition"].kept
 
     def words(self) -> np.ndarray:
         """The rule's word for the estimate and for each resample."""
         others = [s for name, s in self.shares.items() if name != "competition"]
         return words_of(
             self.drop,
-            confusion=self.shares["competition"].kept,
-            kept=np.max([share.kept for share in others], axis=0),
-            back=np.max([share.back for share in others], axis=0),
+            confusion=self.confusion,
+            kept=_most([share.kept for share in others]),
+            back=_most([share.back for share in others]),
         )
 
     def word_of(self, witness: str) -> str:
-        """The rule's word if this witness alone were heard."""
+        """The rule's word if this witness alone were heard.
+
+        Witnesses other than the competition are asked about what that leaves: where it
+        explains most, they have nothing to find.
+        """
         back, kept = (values[0] for values in self.shares[witness])
         is_competition = witness == "competition"
         word = words_of(
@@ -60,7 +77,23 @@ class Case(NamedTuple):
             kept=0.0 if is_competition else kept,
             back=back,
         ).item()
-        return SILENT if witness in CAUSES and word in ("lost", "relearned") else word
+        finds_nothing = word in ("lost", "relearned")
+        is_out_of_reach = not is_competition and self.confusion[0] >= MOST
+        is_mute = witness in CAUSES or is_out_of_reach or not np.isfinite(back + kept)
+        return SILENT if finds_nothing and is_mute else word
+
+    def sides(self, leans: str) -> tuple[list[str], list[str]]:
+        """The witnesses that agree with a word, and those that do not."""
+        if leans == "undetermined":
+            return [], []
+        said = {name: self.word_of(name) for name in self.shares}
+        agree = [
+            name
+            for name, word in said.items()
+            if word == leans or (leans == "mixed" and self.shares[name].kept[0] >= PART)
+        ]
+        others = [n for n, word in said.items() if word != SILENT and n not in agree]
+        return agree, others
 
 
 @alike
@@ -79,13 +112,15 @@ def evidence(
     the part of it beyond what the same does to a flow that learned nothing (`refit`),
     or sooner than in a model that never learned the task (`training`, less what the
     competition explains already). `says` is the verdict if this witness alone were
-    heard; `silent` is one that found nothing and whose silence proves nothing.
+    heard; `silent` is one that found nothing and whose silence proves nothing. Where
+    the interval of the drop holds 0 there are no shares, and nothing is said.
 
     Args:
         measured: A table of `ledger`; means over runs of one strategy.
-        recovered: A table of `recovery` with the probe `forgotten` and a control, of
-            the same runs: the witness `training`, heard on the first task at the same
-            step.
+        recovered: A table of `recovery` of the same runs, with the probe `forgotten`
+            and a control (`never_learned`, else `untrained`), updating both: the
+            witness `training`, heard on the first task at the same step, at the highest
+            rate, and where scores are under the true class.
         part: Score part.
         given: `"category"` or `"None"`.
         family: The refit that is meant.
@@ -93,16 +128,22 @@ def evidence(
 
     Returns:
         One row per `strategy step task witness`: `back` and `kept` with their `_low`
-        and `_high`, and `says`.
+        and `_high`, `says`, and the `control` that the witness is held against.
     """
     out = []
     cases = _cases(measured, recovered, part, given, family, resampling)
     for key, case in cases:
+        is_drop = _interval(case.drop, resampling).low > 0
         for witness, share in case.shares.items():
             back, kept = (_interval(values, resampling) for values in share)
-            out.append((*key, witness, *back, *kept, case.word_of(witness)))
+            row = (*back, *kept, case.word_of(witness))
+            if not is_drop:
+                row = (*UNKNOWN, *UNKNOWN, "undetermined")
+            control = {"refit": "untrained", "training": case.control}.get(witness, "")
+            out.append((*key, witness, *row, control))
     values = [f"{name}{end}" for name in Share._fields for end in ("", "_low", "_high")]
-    return pd.DataFrame(out, columns=[*_keys(measured), "witness", *values, "says"])
+    columns = [*_keys(measured), "witness", *values, "says", "control"]
+    return pd.DataFrame(out, columns=columns)
 
 
 @alike
@@ -125,8 +166,9 @@ def verdicts(
 
     Returns:
         One row per `strategy step task`: `verdict`, `sure` (share of the resamples in
-        which the rule says `leans`), `leans`, `drop low high`, and the witnesses that
-        `agree` with what it leans to, and `disagree`.
+        which the rule says `leans`), `leans`, `drop low high`, the witnesses that
+        `agree` with what it leans to, and `disagree`, and the `control` that training
+        was held against.
     """
     out = []
     cases = _cases(measured, recovered, part, given, family, resampling)
@@ -136,13 +178,13 @@ def verdicts(
         leans = str(words[0])
         sure = float((words[1:] == leans).mean())
         is_said = drop.low > 0 and sure >= SURE
-        said = {name: case.word_of(name) for name in case.shares}
-        agree = [name for name, word in said.items() if word == leans]
-        others = [n for n, word in said.items() if word not in (leans, SILENT)]
+        agree, others = case.sides(leans)
         verdict = leans if is_said else "undetermined"
-        row = (verdict, sure, leans, *drop, ", ".join(agree), ", ".join(others))
+        sides = (", ".join(agree), ", ".join(others))
+        row = (verdict, sure, leans, *drop, *sides, case.control)
         out.append((*key, *row))
     columns = ["verdict", "sure", "leans", "drop", "low", "high", "agree", "disagree"]
+    columns += ["control"]
     return pd.DataFrame(out, columns=[*_keys(measured), *columns])
 
 
@@ -167,12 +209,13 @@ def first_step_shares(
         resampling: Of the test images.
 
     Returns:
-        One row per `strategy step n_steps term`: `value low high`, in image AUROC.
+        One row per `strategy step shots lr n_steps term`: `value low high`, in image
+        AUROC.
     """
     rows = chosen(measured, metric="image_auroc", part=part).reset_index(drop=True)
     samples = resampled(rows, resampling)
     out = []
-    for key, one in rows.groupby(["strategy", "step", "n_steps"], sort=False):
+    for key, one in rows.groupby(FIRST_STEPS, sort=False):
         level = {
             pair: samples[group.index].mean(0)
             for pair, group in one.groupby(["flow", "mixture"], sort=False)
@@ -189,7 +232,7 @@ def first_step_shares(
         }
         for term, values in terms.items():
             out.append((*key, term, *_interval(values, resampling)))
-    columns = ["strategy", "step", "n_steps", "term", "value", "low", "high"]
+    columns = [*FIRST_STEPS, "term", "value", "low", "high"]
     return pd.DataFrame(out, columns=columns)
 
 
@@ -210,9 +253,10 @@ def _cases(
         strategy, step, _, _, *illness, task = key
         named = dict(zip(_keys(measured), (strategy, step, *illness, task)))
         case = _of_ledger(terms)
-        if recovered is not None and task == 0:
+        if recovered is not None and task == 0 and given == "category":
             where = {name: named[name] for name in named if name != "task"}
-            trained = matching(recovered, **where)
+            runs = set(rows["run"]) if "run" in rows else set()
+            trained = _of_training(recovered, where, runs)
             case = _with_training(case, trained, part, resampling)
         yield tuple(named.values()), case
 
@@ -226,7 +270,9 @@ def _keys(measured: pd.DataFrame) -> list[str]:
 def _of_ledger(terms: Mapping[str, np.ndarray]) -> Case:
     drop = terms["drop"]
     competition = _share(terms["confusion"], drop)
-    centers = _share(terms["center drift"], drop)
+    # Where it helps that later classes compete, their absence is made up for first.
+    owed = np.minimum(competition, 0.0)
+    centers = _share(terms["center drift"], drop) + owed
     refit = Share(
         back=centers + _share(terms["alignment"], drop),
         kept=centers + _share(terms["reminded"], drop),
@@ -239,26 +285,57 @@ def _of_ledger(terms: Mapping[str, np.ndarray]) -> Case:
     return Case(drop, shares)
 
 
+def _of_training(
+    recovered: pd.DataFrame, where: Mapping[str, object], runs: set[str]
+) -> pd.DataFrame:
+    """The rows of a recovery that speak for a case: both updated, on most images.
+
+    Raises:
+        ValueError: There are none, no control beside them, or they are of other runs.
+    """
+    rows = matching(recovered, **where)
+    asked = ", ".join(f"{name}={value!r}" for name, value in where.items())
+    if "run" in rows and runs and set(rows["run"]) != runs:
+        found = ", ".join(sorted(set(rows["run"]))) or "none"
+        raise ValueError(
+            f"Expected a recovery of {', '.join(sorted(runs))} with {asked}; got that "
+            f"of {found}. Measure it with after=({where['step']},)."
+        )
+    rows = at_rate(rows[rows["update"].isin(["both", "none"])])
+    probes = set(rows["probe"])
+    if "forgotten" not in probes or not probes & set(CONTROLS[:2]):
+        raise ValueError(
+            f"Expected a recovery with {asked}, update='both', and the probes "
+            f"'forgotten' and {' or '.join(map(repr, CONTROLS[:2]))}; got "
+            f"{', '.join(sorted(probes)) or 'no rows'}."
+        )
+    return rows[rows["shots"].isin([0, rows["shots"].max()])]
+
+
 def _with_training(
     case: Case, trained: pd.DataFrame, part: str, resampling: Resampling
 ) -> Case:
-    """The case with the witness `training`, on most images at the highest rate."""
-    both = at_rate(trained[trained["update"].isin(["both", "none"])])
-    most = both[both["shots"].isin([0, both["shots"].max()])]
-    ((_, found),) = training_samples(most, part=part, resampling=resampling)
+    """The case with the witness `training`."""
+    ((_, found),) = training_samples(trained, part=part, resampling=resampling)
     drop = found["learned"] - found["final"]
-    explained = case.shares["competition"].kept
-    control = "never_learned" if "never_learned" in found else "untrained"
+    explained = np.maximum(case.confusion, 0.0)
+    control = next(name for name in CONTROLS if name in found)
     share = Share(
         back=_share(found["regained"], drop) - explained,
         kept=_share(found[control], drop) - explained,
     )
-    return Case(case.drop, {**case.shares, "training": share})
+    return Case(case.drop, {**case.shares, "training": share}, control)
 
 
 def _share(part: np.ndarray, drop: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(drop > 0, part / drop, np.nan)
+
+
+def _most(shares: Sequence[np.ndarray]) -> np.ndarray:
+    """The largest of the shares that are known, resample by resample."""
+    known = np.where(np.isfinite(shares), shares, -np.inf).max(axis=0)
+    return np.where(np.isfinite(known), known, np.nan)
 
 
 def _interval(samples: np.ndarray, resampling: Resampling) -> Interval:

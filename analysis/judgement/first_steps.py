@@ -21,6 +21,7 @@ from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 
 N_STEPS = (1, 3, 10)
+TRIED = ["step", "shots", "lr"]
 
 
 @table
@@ -48,9 +49,9 @@ def measure_first_steps(
         scoring: How to score and measure, under the true class.
 
     Returns:
-        One row per `step n_steps flow mixture task category metric part` with its
-        `value`, `labels` and `scores`; `flow` and `mixture` are of `before` or `after`
-        these steps.
+        One row per `step shots lr n_steps flow mixture task category metric part` with
+        its `value`, `labels` and `scores`; `flow` and `mixture` are of `before` or
+        `after` these steps.
     """
     scoring = scoring.sized(run.config.features.image_size)
     names = run.tasks[0]
@@ -65,9 +66,11 @@ def measure_first_steps(
         for (flow, mixture), model in hybrids.items():
             rows = measure(model, run.features, names, scoring=scoring)
             frames.append(rows.assign(n_steps=n, flow=flow, mixture=mixture))
-    keys = ["step", "n_steps", "flow", "mixture", "task", "category", "metric", "part"]
-    found = pd.concat(frames, ignore_index=True).assign(step=run[after].step, task=0)
-    return found[[*keys, "value", "labels", "scores"]]
+    found = pd.concat(frames, ignore_index=True).assign(task=0)
+    keys = [*TRIED, "n_steps", "flow", "mixture", "task", "category", "metric", "part"]
+    return found.assign(**_tried(run, after, shots, lr))[
+        [*keys, "value", "labels", "scores"]
+    ]
 
 
 @table
@@ -94,8 +97,8 @@ def measure_first_moves(
         run: One run, or many; the other arguments are those of `measure_first_steps`.
 
     Returns:
-        One row per `step n_steps level category block quantity` with its `value`;
-        `category` is empty, or `block` 0, where there is none.
+        One row per `step shots lr n_steps level category block quantity` with its
+        `value`; `category` is empty, or `block` 0, where there is none.
     """
     names = run.tasks[0]
     rows = []
@@ -113,8 +116,14 @@ def measure_first_moves(
             if row.flow == "new":
                 rows.append((n, row.level, "", row.block, row.measure, row.value))
     columns = ["n_steps", "level", "category", "block", "quantity", "value"]
-    found = pd.DataFrame(rows, columns=columns).assign(step=run[after].step)
-    return found[["step", *columns]]
+    found = pd.DataFrame(rows, columns=columns)
+    return found.assign(**_tried(run, after, shots, lr))[[*TRIED, *columns]]
+
+
+def _tried(run: Run, after: int, shots: int, lr: float | None) -> dict[str, float]:
+    """What was tried, as key columns."""
+    rate = run.config.train.lr if lr is None else lr
+    return {"step": run[after].step, "shots": shots, "lr": rate}
 
 
 def _retrained(

@@ -17,7 +17,8 @@ SURE = 0.8  # of the resamples
 VERDICTS = {
     "reminded": "it was kept: it comes back by more, or sooner, than in a model that "
     "never knew it",
-    "relearned": "it comes back, but no sooner than in a model that never knew it",
+    "relearned": "it comes back, but by no more, and no sooner, than in a model that "
+    "never knew it",
     "lost": "nothing that was tried brings it back",
     "confused": "it is there, and later classes outbid it",
     "mixed": "a part of the drop is one of these, and the rest another",
@@ -44,21 +45,22 @@ def words_of(
         back: Share that comes back at all, by the witness that finds most.
 
     Returns:
-        Keys of `VERDICTS`, (n,); `undetermined` where nothing fell.
+        Keys of `VERDICTS`, (n,); `undetermined` where nothing fell, or where a share is
+        NaN.
 
     Example:
         >>> str(words_of(0.3, confusion=0.1, kept=0.8, back=0.9))
         'reminded'
     """
-    confusion = np.asarray(confusion)
-    kept = np.asarray(kept)
+    drop, confusion, kept, back = map(np.asarray, (drop, confusion, kept, back))
+    is_known = np.isfinite(confusion + kept + back)
     conditions = [
-        np.asarray(drop) <= 0,
+        ~((drop > 0) & is_known),
         np.minimum(confusion, kept) >= PART,
         confusion >= MOST,
         kept >= MOST,
         np.maximum(confusion, kept) >= PART,
-        np.asarray(back) >= MOST,
+        back >= MOST,
     ]
     words = ["undetermined", "mixed", "confused", "reminded", "mixed", "relearned"]
     return np.select(conditions, words, default="lost")

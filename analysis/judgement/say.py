@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.intervals import interval_of
 from analysis.judgement.rule import SURE
-from analysis.rows import chosen, of_tables
+from analysis.rows import chosen, of_tables, refuse_strategies
 from analysis.words import counted
 
 # Witness -> what it did to bring the task back.
@@ -29,13 +29,19 @@ def sentence_of(found: pd.DataFrame, evidence: pd.DataFrame, *, task: int = 0) -
         evidence: Of `evidence`, of the same tables.
         task: Its index.
     """
+    refuse_strategies(found)
     (row,) = chosen(found, task=task).itertuples()
     witnesses = chosen(evidence, task=task).set_index("witness")
-    opening = f"Task {counted(task)} fell by {row.drop:.3f} and is {row.verdict}"
+    moved = "rose" if row.high < 0 else "fell"
+    opening = (
+        f"Task {counted(task)} {moved} by {abs(row.drop):.3f} and is {row.verdict}"
+    )
     return f"{opening}: {_reason(row, witnesses)}."
 
 
 def _reason(row: Any, witnesses: pd.DataFrame) -> str:
+    if row.high < 0:
+        return "there is nothing to explain"
     if not row.low > 0:
         drop = interval_of(row, "drop")
         return f"the interval [{drop.low:.3f}, {drop.high:.3f}] of the drop holds 0"
@@ -44,10 +50,11 @@ def _reason(row: Any, witnesses: pd.DataFrame) -> str:
             f"{row.leans} in {row.sure:.0%} of resamples, where {SURE:.0%} are needed"
         )
     others = witnesses.drop(index="competition")
-    competition = witnesses.at["competition", "kept"]
+    competition = witnesses["kept"].clip(0, 1)["competition"]
     strongest = others["kept"].idxmax()
     kept = min(others["kept"].max(), 1.0)
     back = min(others["back"].max(), 1.0)
+    how = "sooner" if "training" in others.index else "more"
     nothing = "no refit brings back half of it; no training was tried"
     if "training" in others.index:
         nothing = "neither refit nor training brings back half of it"
@@ -56,7 +63,7 @@ def _reason(row: Any, witnesses: pd.DataFrame) -> str:
         "reminded": DEEDS[strongest].format(kept=kept),
         "mixed": f"competition explains {competition:.0%} of it, "
         f"and {kept:.0%} was kept",
-        "relearned": f"{back:.0%} of it comes back, but no sooner than in a model that "
+        "relearned": f"{back:.0%} of it comes back, but no {how} than in a model that "
         "never knew it",
         "lost": nothing,
     }[row.verdict]

@@ -24,11 +24,11 @@ from torch import Tensor
 
 from analysis.experiments import table
 from analysis.ledger.measure import learnt_before
+from cl_flow.align.draws import mixture_draws
 from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
-from cl_flow.model.mixture import Mixture
 from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 
@@ -155,8 +155,9 @@ def moved_samples(
     generator = torch.Generator().manual_seed(seed)
     out = []
     for i, level in enumerate(old.levels):
-        z = _latent_draws(
-            level.mixture, old.class_ids([category])[0], n * len(level.codes), generator
+        ids = old.class_ids([category]).tolist()
+        (z,) = mixture_draws(
+            level.mixture, ids, n * len(level.codes), generator=generator
         )
         x, back = level.inverse(z)
         moved, forth = new.levels[i](x)
@@ -164,21 +165,6 @@ def moved_samples(
             _compared((old, new), i, category, (z, moved), forth + back, keep=0.9)
         )
     return out
-
-
-def _latent_draws(
-    mixture: Mixture, k: Tensor, n: int, generator: torch.Generator
-) -> Tensor:
-    """Latents (n, D) of one class."""
-    m = torch.multinomial(
-        mixture.psi[k].softmax(0).cpu(), n, replacement=True, generator=generator
-    )
-    u = mixture.components()[k, m.to(k)]
-    u = u + torch.randn(u.shape, generator=generator).to(u)
-    if mixture.frames is None:
-        return u
-    weight, bias = (values[k] for values in mixture.frames)
-    return torch.linalg.solve(weight, (u - bias).T).T
 
 
 def _compared(

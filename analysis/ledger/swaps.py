@@ -10,6 +10,7 @@ import copy
 import torch
 from torch import Tensor
 
+from cl_flow.align.affine import frames_of
 from cl_flow.calls import checked, refuse_unknown
 from cl_flow.model.flow import FlowModel, Level
 from cl_flow.model.mixture import Mixture
@@ -98,16 +99,9 @@ def _with_rows(mixture: Mixture, other: Mixture, ids: Tensor, part: str) -> Mixt
     if part != "mixture" or mixture.frames is other.frames is None:
         return mixture
     return mixture.framed(
-        *(_set(old, ids, new) for old, new in zip(_frames(mixture), _frames(other)))
+        *(_set(old, ids, new) for old, new in zip(frames_of(mixture), frames_of(other)))
     )
 
 
 def _set(rows: Tensor, ids: Tensor, new: Tensor) -> Tensor:
     return rows.detach().index_copy(0, ids, new.detach().to(rows))
-
-
-def _frames(mixture: Mixture) -> tuple[Tensor, Tensor]:
-    """The frames; the identity where there are none."""
-    like = mixture.mu
-    eye = torch.eye(mixture.dim).to(like).repeat(len(like), 1, 1)
-    return mixture.frames or (eye, torch.zeros_like(like))

@@ -226,21 +226,20 @@ def training_samples(
     Yields:
         The key `step update shots lr`, and estimates with their resamples
         (1 + n_resamples,): `learned`, `final` (before the first step), `regained` (the
-        change up to the last step), and per control that was tried the
-        `matched_savings`.
+        change up to the number of steps after which the estimate is highest), and per
+        control that was tried the `matched_savings`.
     """
     rows, samples = image_counts(matching(recovered, task=0), part, resampling)
     learned = samples[rows["probe"] == "learned"].mean(0)
     rows = rows[rows["probe"] != "learned"]
     for key, group in rows.groupby(["step", "update", "shots", "lr"], sort=False):
         drawn = samples[group.index]
-        start, _ = _curve_weights(group, "forgotten")
-        n_steps = group["n_steps"]
-        is_end = (group["probe"] == "forgotten") & (n_steps == n_steps.max())
+        _, curve = _mean_curve(group, drawn, "forgotten")
+        best = int(np.argmax(curve[:, 0]))
         found = {
             "learned": learned,
-            "final": start @ drawn,
-            "regained": (mean_weights(is_end) - start) @ drawn,
+            "final": curve[0],
+            "regained": curve[best] - curve[0],
         }
         for control in CONTROLS:
             if (group["probe"] == control).any():
@@ -365,9 +364,19 @@ def recovery_table(
 
 
 def at_rate(recovered: pd.DataFrame, lr: float | None = None) -> pd.DataFrame:
-    """Rows of one learning rate, the highest by default, and those just learned."""
-    lr = recovered["lr"].max() if lr is None else lr
-    return recovered[recovered["lr"].isin([0.0, lr])]
+    """Rows of one learning rate, the highest by default, and those just learned.
+
+    Raises:
+        ValueError: No steps were taken at that rate.
+    """
+    is_learned = recovered["probe"] == "learned"
+    rates = recovered.loc[~is_learned, "lr"].unique()
+    if lr is None:
+        lr = rates.max() if len(rates) else 0.0
+    elif lr not in rates:
+        known = ", ".join(f"{rate:g}" for rate in sorted(rates)) or "none"
+        raise ValueError(f"Expected a rate that was tried, {known}; got {lr:g}.")
+    return recovered[is_learned | (recovered["lr"] == lr)]
 
 
 @alike

@@ -327,7 +327,7 @@ def retrain_(
     constant = dataclasses.replace(
         config,
         epochs=-(-n_steps // per_epoch),
-        lr=lr or config.lr,
+        lr=config.lr if lr is None else lr,
         warmup=0.0,
         final_lr=1.0,
         inter_only=0.0,

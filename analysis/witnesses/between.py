@@ -99,5 +99,5 @@ def _refuse_other_kind(start: FlowModel, end: FlowModel) -> None:
     if any(mixture.frames is not None for mixture in mixtures):
         raise ValueError(
             "Expected models without frames, which have no straight line between them; "
-            "got one that an aligner has refitted."
+            "got one whose classes have frames, fitted or learned."
         )

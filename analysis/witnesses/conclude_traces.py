@@ -5,7 +5,7 @@ __all__ = ["trace_leads"]
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import resampled
+from analysis.contrasts import contrast, resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
 from analysis.rows import alike, matching
 
@@ -23,10 +23,10 @@ def trace_leads(
 ) -> pd.DataFrame:
     """Alarm of each trace, and its lead over half the drop of image AUROC.
 
-    An alarm is the first of `patience` readings in a row that are farther than `limit`
-    standard deviations from the median of the first `n_start`. Half the drop is where
-    the old tasks' image AUROC, tested now and then, has fallen by half of what it falls
-    by in the end.
+    An alarm is the last of `patience` readings in a row that are farther than `limit`
+    standard deviations from the median of the first `n_start`: only then is it known.
+    Half the drop is where the old tasks' image AUROC, tested now and then, has fallen
+    by half of what it falls by in the end.
 
     How to read it: a positive `lead` is the number of optimizer steps by which a trace,
     which needs no old image, was earlier than the harm. NaN in `alarm` is silence; a
@@ -44,7 +44,7 @@ def trace_leads(
         of the lead, in optimizer steps.
 
     Raises:
-        ValueError: A trace is shorter than its start.
+        ValueError: A trace is too short for an alarm.
     """
     keys = ["run", "strategy", "step"]
     out = []
@@ -61,10 +61,11 @@ def trace_leads(
 def _alarm(trace: pd.DataFrame, n_start: int, limit: float, patience: int) -> float:
     """Optimizer steps at the alarm; NaN where there is none."""
     values = trace["value"].to_numpy()
-    if len(values) <= n_start:
+    if len(values) < n_start + patience:
         raise ValueError(
-            f"Expected more readings than the {n_start} that a trace begins with; got "
-            f"{len(values)}. Read more often (every=1), or name a smaller n_start."
+            f"Expected {n_start} readings that a trace begins with and {patience} that "
+            f"may be far, or more; got {len(values)}. Read more often (every=1), or "
+            "name a smaller n_start or patience."
         )
     start = values[:n_start]
     # Any reading that is not finite is far.
@@ -72,18 +73,24 @@ def _alarm(trace: pd.DataFrame, n_start: int, limit: float, patience: int) -> fl
     far[:n_start] = False
     in_a_row = np.convolve(far, np.ones(patience), mode="valid") == patience
     found = np.flatnonzero(in_a_row)
-    return float(trace["n_steps"].iloc[found[0]]) if len(found) else np.nan
+    if not len(found):
+        return np.nan
+    return float(trace["n_steps"].iloc[found[0] + patience - 1])
 
 
 def _half(tested: pd.DataFrame, resampling: Resampling) -> Interval:
-    """Optimizer steps at which half of the drop had come; NaN where nothing fell."""
+    """Optimizer steps at which half of the drop had come; NaN where nothing fell.
+
+    A drop counts where its interval lies above 0.
+    """
     tested = tested.reset_index(drop=True)
     samples = resampled(tested, resampling)
     groups = tested.groupby("n_steps")  # in ascending order
     steps = np.array(list(groups.groups))
     means = np.stack([samples[one.index].mean(0) for _, one in groups])
     halves = np.array([_crossing(steps, values) for values in means.T])
-    if np.isnan(halves[0]):
+    drop = contrast([1.0, -1.0], means[[0, -1]], resampling)
+    if not drop.low > 0:
         return Interval(np.nan, np.nan, np.nan)
     fell = halves[1:][np.isfinite(halves[1:])]
     return percentile_interval(halves[0], fell, confidence=resampling.confidence)

@@ -12,6 +12,7 @@ from analysis.experiments import table
 from analysis.ledger.measure import learnt_before, refit_centers, task_images
 from analysis.scoring import Scoring, measure
 from analysis.witnesses.between import between, match_units
+from cl_flow.align.refits import FAMILIES
 from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
@@ -73,6 +74,7 @@ def measure_path(
         ValueError: The two runs did not learn the same first model.
     """
     refuse_unknown("order of units", units, UNITS)
+    refuse_unknown("centers", centers, ("interpolated", *FAMILIES))
     after = len(run) - 1
     places = learnt_before(run, after, tasks)
     task_of = {name: task for task in places for name in run.tasks[task]}

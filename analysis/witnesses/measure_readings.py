@@ -161,6 +161,7 @@ def measure_traces(
             f"Expected a step from 1 to {len(run) - 1} of {run.name}, the task to "
             f"learn again; got {step}."
         )
+    refuse_several_flows(run[step].model())
     before = run[step - 1]
     strategy = STRATEGIES[run.strategy](**run.config.options)
     strategy.memory.update(before.memory())

@@ -43,8 +43,9 @@ def plot_leads(leads: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) ->
         at = row + 0.15 * (np.arange(len(known)) - (len(known) - 1) / 2)
         ax.errorbar(known["lead"], at, xerr=error_bars(known, "lead"), **style)
         if known.empty:
+            is_silent = leads.loc[leads["trace"] == name, "alarm"].isna().all()
             ax.annotate(
-                "silent",
+                "silent" if is_silent else "alarm, but nothing fell",
                 (0, row),
                 xytext=(6, 0),
                 textcoords="offset points",

@@ -25,7 +25,7 @@ def mixture_draws(
     """Draw `n` latents of each given class from a mixture.
 
     Args:
-        mixture: The mixture; its frames are not looked through.
+        mixture: The mixture; a class with a frame is drawn as it lies in the latents.
         classes: Class ids (k,).
         n: Draws per class.
         generator: Source of the draws, on the CPU.
@@ -55,7 +55,11 @@ def mixture_draws(
     components = mixture.components()[classes]
     rows = which.to(components.device)[..., None]
     centers = components.gather(1, rows.expand(-1, -1, mixture.dim))
-    return centers + noise.to(centers)
+    u = centers + noise.to(centers)
+    if mixture.frames is None:
+        return u
+    weight, bias = (values[classes] for values in mixture.frames)
+    return torch.linalg.solve(weight, (u - bias[:, None]).mT).mT
 
 
 def mixture_pool(

@@ -101,7 +101,8 @@ def refit(
             f"got {tuple(z.shape)}."
         )
     y = y.repeat_interleave(len(z) // len(y))
-    out = mixture
+    # A learned frame would move with its center, which a fitted one does not.
+    out = mixture if mixture.covariance is None else mixture.framed(*frames_of(mixture))
     for k in y.unique().tolist():
         head = _head(mixture, k)
         own = z[y == k].double()

@@ -91,7 +91,7 @@ class Mixture(Centers):
         columns = []
         for W, b in zip(weight.split(n_at_a_time), shift.split(n_at_a_time)):
             off = torch.addmm(b.flatten(), z, W.flatten(0, 1).T)
-            off = off.view(len(z), -1, self.dim)
+            off = off.view(len(z), len(W), self.dim)
             columns.append(off.square().sum(-1))
         square = torch.cat(columns, dim=1)
         return torch.add(volume, square, alpha=-0.5)

@@ -108,6 +108,7 @@ def learn(
         penalty=strategy.penalty,
         rehearsal=strategy.rehearse(model, task),
         midway=None if _is_plain(strategy, "midway") else strategy.midway,
+        within=None if _is_plain(strategy, "within") else strategy.within,
         watch=partial(_tell, watchers) if watchers else None,
         capturable=strategy.capturable
         or all(_is_plain(strategy, hook) for hook in ("penalty", "watch")),

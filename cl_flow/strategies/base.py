@@ -72,6 +72,9 @@ class Strategy:
     def midway(self, model: FlowModel) -> None:
         """Called when half of the steps are taken."""
 
+    def within(self, model: FlowModel) -> None:
+        """Called before the first step that has the losses within a class."""
+
     def watch(self, step: int, model: FlowModel) -> None:
         """Look at the model after each step.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cl_flow.align import GaussianStats
+from cl_flow.align.affine import frames_of
 from cl_flow.align.law_fits import LawOptions, pool_moments
 from cl_flow.align.laws import SHRINKAGE
 from cl_flow.data.patches import Batch, PatchPool
@@ -108,12 +109,7 @@ def _reframed(mixture: Mixture, moments: GaussianStats) -> Mixture:
     """The mixture, its first classes one Gaussian each, of these moments."""
     k, dim = moments.mean.shape
     eye = torch.eye(dim).to(moments.mean)
-    weight, bias = mixture.frames or (
-        eye.repeat(mixture.n_classes, 1, 1),
-        torch.zeros_like(mixture.mu),
-    )
-    weight = weight.clone()
-    bias = bias.clone()
+    weight, bias = (values.clone() for values in frames_of(mixture))
     root = torch.linalg.cholesky(moments.covariance(shrinkage=SHRINKAGE))
     weight[:k] = torch.linalg.solve_triangular(root, eye.expand(k, -1, -1), upper=False)
     bias[:k] = mixture.mu[:k] - (weight[:k] @ moments.mean[..., None])[..., 0]

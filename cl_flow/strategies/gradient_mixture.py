@@ -42,7 +42,8 @@ class GradientMixture(FeatureGaussian):
         covariance: Of each class, shared by its components: `"unit"`, `"diagonal"`,
             `"low_rank"` or `"full"`.
         rank: Directions in which a covariance of the kind `"low_rank"` is not 1.
-        anneal: Steps of each task until a component has no neighbour left.
+        anneal: Steps of each task, from the first with the losses within a class on,
+            until a component has no neighbour left.
         components: Gaussians per class and level of the features' law.
         position: What depends on where a patch lies: `"pooled"`, nothing; `"weights"`,
             `"means"` or `"full"` (see `LawOptions`).
@@ -85,25 +86,34 @@ class GradientMixture(FeatureGaussian):
             raise ValueError(
                 f"Expected rank ≥ 1 and anneal ≥ 1; got {rank} and {anneal}."
             )
+        self.capturable = objective == "logsumexp"
         self.objective = objective
         self.covariance = covariance
         self.rank = rank
         self.anneal = anneal
+        self._steps = 0
+        self._begun: int | None = None
 
     def grow(self, model: FlowModel, task: Task) -> FlowModel:
         model = super().grow(model, task)
+        self._begun = None
         for level in model.levels:
             mixture = level.mixture
             if self.covariance != UNIT and mixture.covariance is None:
                 level.mixture = mixture.with_covariance(self.covariance, rank=self.rank)
         return model
 
+    def within(self, model: FlowModel) -> None:
+        self._begun = self._steps
+
     def watch(self, step: int, model: FlowModel) -> None:
-        if self.objective == "logsumexp" or step > self.anneal:
+        self._steps = step
+        annealed = 0 if self._begun is None else step - self._begun
+        if self.objective == "logsumexp" or annealed > self.anneal:
             return
         for level in model.levels:
             m = level.mixture.n_components
-            width = annealed_width(m, step / self.anneal)
+            width = annealed_width(m, annealed / self.anneal)
             level.mixture.neighbours = neighbours_on_grid(m, width).to(level.codes)
 
     def consolidate(self, model: FlowModel, task: Task) -> None:

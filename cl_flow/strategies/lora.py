@@ -48,9 +48,10 @@ class LoRA(Strategy):
 
     A later task trains W + up·down of rank r, and what else it is given: biases, an
     alignment of its input, couplings after the flow, a term for the least likely
-    patches. All of it together (`DECOFLOW`) is the method of that name, with HGAD's
-    losses and centers, and without what has no determinant: the norm over the channels
-    and the mixing of neighbours.
+    patches. All of it together (`DECOFLOW`) stands for the method of that name, with
+    HGAD's losses and centers. It leaves out what has no determinant (the norm over the
+    channels, the mixing of neighbours), and further the convolution of the context,
+    the penalty on log_det and the adapters of the first task.
 
     A class is scored with what its own task has trained (`cl_flow.model.class_views`),
     so that a later task cannot change the latents of an earlier one. With old centers

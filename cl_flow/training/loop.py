@@ -32,6 +32,7 @@ def train(
     penalty: Penalty | None = None,
     rehearsal: Rehearsal | None = None,
     midway: Callable[[FlowModel], None] | None = None,
+    within: Callable[[FlowModel], None] | None = None,
     watch: Callable[[int, FlowModel], None] | None = None,
     capturable: bool = True,
     seed: int = 0,
@@ -48,6 +49,8 @@ def train(
             level, (z, log_det).
         rehearsal: Patches of earlier classes to mix into every batch.
         midway: Called once with the model, when half of the steps are taken.
+        within: Called once with the model, before the first step that has the losses
+            within a class (`TrainConfig.inter_only`).
         watch: Called with the number of steps taken and the model, before the first
             step and after each one; what it measures leaves the training to the bit, as
             long as it leaves the model.
@@ -80,6 +83,7 @@ def train(
             kind(model, config, penalty, own),
             rehearsal,
             midway,
+            within,
             watch,
             seed,
             progress,
@@ -95,6 +99,7 @@ def _epochs(
     take: Step,
     rehearsal: Rehearsal | None,
     midway: Callable[[FlowModel], None] | None,
+    within: Callable[[FlowModel], None] | None,
     watch: Callable[[int, FlowModel], None] | None,
     seed: int,
     progress: Progress,
@@ -111,6 +116,8 @@ def _epochs(
     with Bar(total=n_steps, desc=title, unit="step", disable=hidden) as bar:
         for epoch, batches in enumerate(loader.epochs()):
             for step, batch in enumerate(batches, epoch * loader.steps_per_epoch):
+                if within is not None and step == begin_intra:
+                    within(model)
                 lr = config.lr * rate_share(step, n_steps, config)
                 take(batch, lr, intra=step >= begin_intra)
                 bar.update()

@@ -590,7 +590,12 @@ def _(stream: Stream) -> None:
         (name, rung, 0.6 + 0.1 * i + 0.05 * j, n_bytes)
         for i, (name, n_bytes) in enumerate(kept.items())
         for j, rung in enumerate(
-            ("as trained", "best aligner", "oracle means", "oracle covariances")
+            (
+                "as trained",
+                "draws through the flow",
+                "oracle means",
+                "oracle covariances",
+            )
         )
     ]
     columns = ["strategy", "rung", "image_auroc", "n_bytes"]

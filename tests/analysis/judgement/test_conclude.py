@@ -12,7 +12,8 @@ from analysis.intervals import Resampling
 from analysis.judgement import evidence, sentence_of, verdicts
 from analysis.judgement.conclude import SILENT, WITNESSES
 from analysis.judgement.measure import recovery_of_ill
-from analysis.judgement.rule import SURE, VERDICTS
+from analysis.judgement.rule import SURE, VERDICTS, words_of
+from analysis.ledger.attribution import PLAYERS, ledger_states
 from analysis.ledger.illnesses import ILLNESSES, harmed
 from analysis.ledger.measure import counterfactuals
 from tests.analysis.turned import CLASSES, SCORING, TRAINING, drawn, trained
@@ -99,11 +100,23 @@ def test_each_witness_speaks_for_itself():
     turned = rows.loc["latents_rotated"]
     assert list(turned.index) == list(WITNESSES)
     assert turned.at["refit", "says"] == "reminded"
-    assert (
-        turned.at["competition", "says"] == turned.at["old centers", "says"] == SILENT
-    )
+    assert turned.at["competition", "says"] == SILENT
+    assert turned.at["old centers", "says"] == SILENT
     assert rows.at[("confusable_class", "competition"), "says"] == "confused"
     assert rows.at[("centers_translated", "old centers"), "kept"] == pytest.approx(1)
+    assert (rows.loc["nothing", "says"] == "undetermined").all()
+    assert rows.loc["nothing", ["back", "kept_low"]].isna().all(axis=None)
+    assert set(turned["control"]) == {"", "untrained"}
+
+
+def test_who_agrees_is_who_found_it():
+    found = verdicts(*planted(0), resampling=FEW).set_index("illness")
+    sides = found[["agree", "disagree"]]
+    assert sides.loc["confusable_class"].tolist() == ["competition", ""]
+    assert "refit" in sides.at["latents_rotated", "agree"]
+    assert "refit" in sides.at["latents_rotated+confusable_class", "agree"]
+    assert "competition" in sides.at["latents_rotated+confusable_class", "agree"]
+    assert sides.loc["nothing"].tolist() == ["", ""]
 
 
 def test_without_training_three_witnesses_are_heard():
@@ -113,12 +126,62 @@ def test_without_training_three_witnesses_are_heard():
 
 
 def test_the_verdict_is_that_of_its_evidence():
-    """The shares of one image set decide; resamples only say how sure that is."""
-    few, more = (
-        verdicts(*planted(0), resampling=Resampling(n_resamples=n)) for n in (50, 150)
+    rows = evidence(*planted(0), resampling=FEW)
+    found = verdicts(*planted(0), resampling=FEW).set_index("illness")
+    for illness, mine in rows.dropna(subset="kept").groupby("illness", sort=False):
+        shares = mine.set_index("witness")[["back", "kept"]]
+        others = shares.drop(index="competition").max()
+        competition = shares.at["competition", "kept"]
+        word = words_of(1.0, competition, others["kept"], others["back"])
+        assert found.at[illness, "leans"] == word, illness
+
+
+def ledger(**levels: float) -> pd.DataFrame:
+    """A ledger whose states have the given image AUROC, to a thousandth."""
+    defaults = {"learned": 0.95, "refitted": 0.95, "control": 0.4}
+    states = ledger_states("full")
+    rows = []
+    for name, state in states.items():
+        n_right = round(1000 * {**defaults, **levels}[name])
+        scores = np.r_[
+            np.zeros(20), np.ones(n_right // 50), -np.ones(20 - n_right // 50)
+        ]
+        labels = np.repeat([0, 1], 20)
+        keys = ("r", "s", 1, 0, "ant", "category", *state, "image_auroc", "product")
+        rows.append((*keys, n_right / 1000, labels, scores))
+    columns = ["run", "strategy", "step", "task", "category", "given", *PLAYERS]
+    columns += ["metric", "part", "value", "labels", "scores"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_what_makes_up_for_missing_rivals_is_no_memory():
+    """Where it helps that later classes compete, a refit first has to replace them."""
+    measured = ledger(final=0.7, masked=0.5, restored=0.5, realigned=0.75)
+    rows = evidence(measured, resampling=FEW).set_index("witness")
+    assert rows.at["refit", "back"] == pytest.approx(0.2, abs=0.01)
+    assert verdicts(measured, resampling=FEW)["leans"].item() == "lost"
+
+
+def test_training_is_heard_under_the_true_class_alone():
+    measured, recovered = planted(0)
+    routed = evidence(
+        measured.assign(given="None"), recovered, given="None", resampling=FEW
     )
-    assert (few["leans"] == more["leans"]).all()
-    np.testing.assert_allclose(few["drop"], more["drop"])
+    assert "training" not in set(routed["witness"])
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        (lambda rows: rows[rows["probe"] != "untrained"], "'untrained'; got forgotten"),
+        (lambda rows: rows.assign(step=1), "Expected a recovery with .*step=0"),
+        (lambda rows: rows.assign(update="flow"), "update='both'"),
+    ],
+)
+def test_a_recovery_that_does_not_fit_is_refused(spoilt, message):
+    measured, recovered = planted(0)
+    with pytest.raises(ValueError, match=message):
+        verdicts(measured, spoilt(recovered), resampling=FEW)
 
 
 @pytest.mark.parametrize("illness", DESERVED)

@@ -1,8 +1,7 @@
-"""What the first steps move, and what carries the return: shares that add up, and a
-return through the mixture alone where the mixture alone was harmed.
-"""
+"""What the first steps move, and what carries the return, by hand and on a run."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.intervals import Resampling
@@ -33,6 +32,32 @@ def test_the_terms_add_up_to_the_return(steps):
         for when in ("before", "after")
     )
     np.testing.assert_allclose(wide["return"], end - start, atol=1e-12)
+
+
+def crossed(**levels: float) -> pd.DataFrame:
+    """Hybrids with the given image AUROC, to a twentieth."""
+    labels = np.repeat([0, 1], 20)
+    rows = []
+    for name, level in levels.items():
+        n_right = round(20 * level)
+        scores = np.r_[np.zeros(20), np.ones(n_right), -np.ones(20 - n_right)]
+        rows.append((*name.split("_"), level, labels, scores))
+    columns = ["flow", "mixture", "value", "labels", "scores"]
+    keys = {"run": "r", "strategy": "s", "step": 1, "shots": 5, "lr": 0.1, "n_steps": 1}
+    keys |= {"category": "ant", "metric": "image_auroc", "part": "product"}
+    return pd.DataFrame(rows, columns=columns).assign(**keys)
+
+
+def test_each_part_is_credited_with_its_own_gain():
+    table = crossed(
+        before_before=0.5, before_after=0.6, after_before=0.75, after_after=0.9
+    )
+    both = pd.concat([table, table.assign(lr=0.2, value=0.0)], ignore_index=True)
+    shares = first_step_shares(both, resampling=Resampling(n_resamples=20))
+    found = shares[shares["lr"] == 0.1].set_index("term")["value"]
+    told = {"return": 0.4, "mixture": 0.1, "flow": 0.25, "together": 0.05}
+    assert found.to_dict() == pytest.approx(told)
+    assert len(shares) == 8, "no mean over rates"
 
 
 def test_before_the_steps_is_the_same_for_every_number_of_them(steps):

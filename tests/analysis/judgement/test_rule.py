@@ -39,5 +39,11 @@ def test_more_that_was_kept_never_makes_it_less():
     assert ranks == sorted(ranks)
 
 
+def test_what_is_not_known_is_not_said():
+    assert words_of(0.3, np.nan, 0.9, 0.9) == "undetermined"
+    assert words_of(0.3, 0.0, np.nan, 0.9) == "undetermined"
+    assert words_of(np.nan, 0.9, 0.0, 0.0) == "undetermined"
+
+
 def test_its_thresholds_are_shares():
     assert 0 < PART < MOST < 1

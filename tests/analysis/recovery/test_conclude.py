@@ -156,6 +156,8 @@ def test_no_number_is_a_mean_over_rates():
     assert summarise_recovery(both) == summarise_recovery(fast)
     said = summarise_recovery(both, lr=0.001)
     assert said != summarise_recovery(both) and "at a rate of 0.001" in said
+    with pytest.raises(ValueError, match="a rate that was tried, 0.001, 0.01; got 0.1"):
+        summarise_recovery(both, lr=0.1)
 
 
 def test_the_table_of_stages_takes_one_rate():

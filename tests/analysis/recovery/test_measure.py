@@ -221,6 +221,8 @@ def test_each_rate_is_a_curve_of_its_own(run):
     rates = step_rates(run)
     table = measure_recovery(run, lr=("peak", "last", rates["peak"]), **options)
     assert set(table["lr"]) == {0.0, rates["peak"], rates["last"]}
+    still = measure_recovery(run, lr=(0.0,), **options).query("probe == 'forgotten'")
+    assert (still.groupby("category")["value"].nunique() == 1).all()
     alone = measure_recovery(run, lr=("last",), **options)
     same = table[table["lr"] != rates["peak"]].reset_index(drop=True)
     pd.testing.assert_frame_equal(same, alone)

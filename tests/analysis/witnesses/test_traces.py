@@ -46,7 +46,7 @@ def test_a_model_that_stays_as_it_is_raises_no_alarm(healthy):
 def test_a_turn_is_told_by_the_divergence_within_one_reading(healthy):
     ill = ILLNESSES["latents_rotated"](healthy)
     found = alarms([healthy] * 30 + [ill] * 30)
-    assert found["kl"] == found["nll"] == 30
+    assert found["kl"] == found["nll"] == 49, "at the twentieth far reading"
     assert np.isnan(found["margin"])
 
 
@@ -60,7 +60,7 @@ def test_drifting_centers_alarm_the_margin_and_not_the_divergence(healthy):
             level.mixture = level.mixture.replace(mu=(1 - share) * mu)
         models.append(model)
     found = alarms(models)
-    assert found["margin"] == 26 and np.isnan([found["kl"], found["log_det"]]).all()
+    assert found["margin"] == 45 and np.isnan([found["kl"], found["log_det"]]).all()
 
 
 def test_the_lead_is_counted_back_from_half_the_drop(healthy):
@@ -69,8 +69,8 @@ def test_the_lead_is_counted_back_from_half_the_drop(healthy):
     table.loc[kl & (table["n_steps"] >= 22), "value"] += 1.0
     found = trace_leads(table).set_index("trace")
     told = found.loc["kl", ["alarm", "half", "lead"]].to_numpy(float)
-    assert told == pytest.approx([22, 29.5, 7.5])
-    assert found.loc["kl", "low"] == pytest.approx(7.5), "between two tests"
+    assert told == pytest.approx([41, 29.5, -11.5])
+    assert found.loc["kl", "low"] == pytest.approx(-11.5), "between two tests"
     assert np.isnan(found.loc["margin", "lead"])
     late = table[~kl | (table["n_steps"] < 41)]
     assert np.isnan(trace_leads(late).set_index("trace").loc["kl", "alarm"])
@@ -86,10 +86,12 @@ def test_half_the_drop_is_as_sure_as_the_images_are_many(healthy):
 
 
 def test_a_rise_of_auroc_is_no_drop(healthy):
-    table = traces([healthy] * 25, right=(5, 9))
+    table = traces([healthy] * 45, right=(5, 9))
     assert np.isnan(trace_leads(table)[["half", "lead", "low"]]).all(axis=None)
-    with pytest.raises(ValueError, match="more readings than the 30 .*; got 25"):
+    with pytest.raises(ValueError, match="Expected 30 readings .* and 20 .*; got 45"):
         trace_leads(table, n_start=30)
+    chance = traces([healthy] * 45, right=(9, 8))
+    assert np.isnan(trace_leads(chance)["half"]).all(), "one image of ten"
 
 
 def test_a_run_is_learned_again_and_stays_as_it_is(tiny, tmp_path):
@@ -115,12 +117,22 @@ def test_at_no_rate_no_reading_changes_by_a_bit(tiny, tmp_path):
     table = measure_traces(run, test_every=100, n_draws=32)
     own = table[table["trace"].isin(TRACES)]
     assert (own.groupby("trace")["value"].nunique() == 1).all()
-    assert np.isnan(trace_leads(table, n_start=5)["alarm"]).all()
+    assert np.isnan(trace_leads(table, n_start=5, patience=5)["alarm"]).all()
 
 
 def test_leads_are_points_and_silence_is_told():
-    leads = pd.DataFrame({"trace": ["kl", "margin"], "lead": [5, np.nan]})
+    leads = pd.DataFrame(
+        {"trace": ["kl", "margin", "nll"], "lead": [5, np.nan, np.nan]}
+    )
+    leads["alarm"] = [30, np.nan, 30]
     leads = leads.assign(low=leads["lead"] - 1, high=leads["lead"] + 2)
     ax = plot_leads(leads.assign(strategy="ewc"))
-    assert ax.lines[0].get_xydata().tolist() == [[5, 0]]
-    assert [text.get_text() for text in ax.texts] == ["silent"]
+    told = {text.get_text() for text in ax.texts}
+    assert told == {"silent", "alarm, but nothing fell"}
+    assert [5, 1] in ax.lines[1].get_xydata().tolist()
+
+
+def test_a_strategy_whose_flow_depends_on_the_class_is_refused(tiny, tmp_path):
+    run = fit(tiny.replace(strategy="lora"), folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="weights or conditions of some classes|flow"):
+        measure_traces(run)

@@ -82,3 +82,18 @@ def test_a_pool_of_the_mixture_covers_the_grid_of_every_level(model):
     for level, x, cells in zip(model.levels, pool.x, pool.cells):
         assert x.shape == (80, level.dim)
         assert set(cells.tolist()) == set(range(len(level.codes)))
+
+
+def test_a_class_with_a_frame_is_drawn_as_it_lies_in_the_latents():
+    mixture = Mixture(3, n_components=1).expand(2, init="orthogonal")
+    weight = torch.eye(3).repeat(2, 1, 1)
+    weight[1, 0, 0] = 0.5
+    bias = torch.zeros(2, 3)
+    bias[1] = torch.tensor([0.0, 4.0, 0.0])
+    framed = mixture.framed(weight, bias)
+    generator = torch.Generator().manual_seed(0)
+    plain, other = mixture_draws(framed, [0, 1], 4000, generator=generator)
+    scale = other.std(0) / plain.std(0)
+    torch.testing.assert_close(scale, torch.tensor([2.0, 1, 1]), rtol=0.05, atol=0)
+    center = torch.linalg.solve(weight[1], mixture.mu[1] - bias[1])
+    torch.testing.assert_close(other.mean(0), center, rtol=0, atol=0.1)

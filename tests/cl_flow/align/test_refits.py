@@ -202,3 +202,23 @@ def test_wrong_input_is_named(mixture):
         ValueError, match=r"latents \(N, 6\), N a multiple of 3; got \(4, 6\)"
     ):
         refit(mixture, torch.randn(4, DIM), torch.tensor([0, 1, 2]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_learned_covariance_is_refitted_as_a_frame_that_is_there(mixture, family):
+    """A learned frame moves with its center; what is fitted stays where it was."""
+    generator = torch.Generator().manual_seed(0)
+    z = 1.5 * torch.randn(200, mixture.dim, generator=generator)
+    y = torch.zeros(len(z), dtype=torch.long)
+    learned = mixture.with_covariance("full")
+    with torch.no_grad():
+        for parameter in learned.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * noise)
+    fixed = learned.framed(*learned.frames)
+    ours, theirs = (refit(m, z + 3, y, family=family) for m in (learned, fixed))
+    torch.testing.assert_close(
+        ours.log_prob(z, y), theirs.log_prob(z, y), rtol=1e-3, atol=1e-2
+    )
+    before = learned.log_prob(z + 3, y).mean()
+    assert ours.log_prob(z + 3, y).mean() >= before - 1e-4

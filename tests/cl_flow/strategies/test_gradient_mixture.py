@@ -1,5 +1,7 @@
 """Mixtures learned by gradient: what is learned when, kept, and held to one density."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
@@ -95,6 +97,24 @@ def test_the_objective_anneals_in_every_task_and_leaves_nothing(tiny, tmp_path, 
         assert all(torch.equal(g, torch.eye(3)) for g in seen[3:])
         strategy.consolidate(model, task)
         assert all(level.mixture.neighbours is None for level in model.levels)
+
+
+def test_a_component_has_neighbours_when_the_loss_within_a_class_begins(tiny, tmp_path):
+    train = dataclasses.replace(tiny.train, epochs=4, inter_only=0.5)
+    config = tiny.replace(train=train)
+    stream = make_stream(Run.at(config, folder=tmp_path).features, config.stream)
+    features = stream[0].features
+    model = FlowModel(features.dims, features.grids, config.flow)
+    strategy = GradientMixture(objective="annealed_max", covariance="unit", anneal=3)
+    seen: list[torch.Tensor] = []
+
+    def look(step: int, model: FlowModel) -> None:
+        seen.append(model.levels[0].mixture.neighbours.diagonal().min())
+
+    learn(model, strategy, stream[0], config, watch=look)
+    half = (len(seen) - 1) // 2
+    assert all(width == seen[0] < 1 for width in seen[: half + 1])
+    assert seen[half + 1] > seen[0] and seen[half + 3] == 1
 
 
 def test_another_objective_is_another_training(tiny, tmp_path):
