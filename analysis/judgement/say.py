@@ -36,7 +36,7 @@ def sentence_of(found: pd.DataFrame, evidence: pd.DataFrame, *, task: int = 0) -
     opening = (
         f"Task {counted(task)} {moved} by {abs(row.drop):.3f} and is {row.verdict}"
     )
-    return f"{opening}: {_reason(row, witnesses)}."
+    return f"{opening} and is {row.verdict}: {_reason(row, witnesses)}."
 
 
 def _reason(row: Any, witnesses: pd.DataFrame) -> str:
