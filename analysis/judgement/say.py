@@ -32,10 +32,9 @@ def sentence_of(found: pd.DataFrame, evidence: pd.DataFrame, *, task: int = 0) -
     refuse_strategies(found)
     (row,) = chosen(found, task=task).itertuples()
     witnesses = chosen(evidence, task=task).set_index("witness")
-    moved = "rose" if row.high < 0 else "fell"
-    opening = (
-        f"Task {counted(task)} {moved} by {abs(row.drop):.3f} and is {row.verdict}"
-    )
+    drop = interval_of(row, "drop")
+    moved = "rose" if drop.high < 0 else "fell"
+    opening = f"Task {counted(task)} {moved} by {abs(drop.value):.3f}"
     return f"{opening} and is {row.verdict}: {_reason(row, witnesses)}."
 
 
