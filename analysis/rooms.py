@@ -11,6 +11,8 @@ from typing import Any
 
 import lazy_loader
 
+from cl_flow.moved import RENAMED
+
 Face = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
 
 # Before 0.2 all of their names could be imported from `analysis` itself.
@@ -23,6 +25,7 @@ ROOMS = (
     "recovery",
     "alignment",
     "ledger",
+    "judgement",
     "methods",
     "conventions",
     "intervals",
@@ -76,9 +79,10 @@ def open_house(name: str, file: str) -> Face:
             return attribute(wanted)
         for room in ROOMS:
             module = importlib.import_module(f"{name}.{room}")
-            if wanted in module.__all__:
-                _warn(f"{name}.{wanted}", f"{name}.{room}.{wanted}")
-                return getattr(module, wanted)
+            for known in (wanted, RENAMED.get(wanted, wanted)):
+                if known in module.__all__:
+                    _warn(f"{name}.{wanted}", f"{name}.{room}.{known}")
+                    return getattr(module, known)
         return attribute(wanted)
 
     return lead, listing, names

@@ -17,12 +17,12 @@ from typing import Any
 _ROOMS = (
     "analysis.alignment analysis.centers analysis.detection analysis.embedding "
     "analysis.expansion analysis.ledger analysis.methods analysis.pictures "
-    "analysis.recovery"
+    "analysis.recovery analysis.judgement"
 )
 
 # Module of before 0.2 -> where its names live now.
 MODULES = {
-    "analysis.attribution": "analysis.ledger.attribution",
+    "analysis.attribution": "analysis.ledger.attribution analysis.judgement",
     "analysis.baselines": "analysis.methods.detectors",
     "analysis.continual": "analysis.conventions",
     "analysis.costs": "analysis.methods.costs",
@@ -45,7 +45,8 @@ MODULES = {
     "analysis.ledger.measure analysis.recovery.measure",
     "analysis.probes.alignment": "analysis.alignment.measure",
     "analysis.probes.approach": "analysis.alignment.conclude analysis.alignment.say",
-    "analysis.probes.balance": "analysis.ledger.conclude analysis.ledger.say",
+    "analysis.probes.balance": "analysis.ledger.conclude analysis.ledger.say "
+    "analysis.judgement",
     "analysis.probes.expansion": "analysis.expansion",
     "analysis.probes.illness": "analysis.ledger.illnesses",
     "analysis.probes.ledger": "analysis.ledger.measure",
@@ -113,16 +114,19 @@ RENAMED = {
     "Bag": "PatchPool",
     "Dreams": "InvertedSamples",
     "Gaussians": "ClassLaws",
+    "Verdict": "VERDICTS",
     "alignment": "measure_alignment",
     "embedding": "measure_embedding",
     "expansion": "measure_expansion",
     "feature_gaussians": "feature_laws",
     "latent_gaussians": "latent_laws",
+    "judge": "words_of",
     "learn": "learn_mixture",
     "ledger": "measure_ledger",
     "methods": "compare_methods",
     "pushed": "pool_laws",
     "recovery": "measure_recovery",
+    "verdict": "verdicts",
 }
 
 

@@ -27,8 +27,8 @@ NOT_FREE = ("none", "joint", "refit", "exemplars")
 RUNGS = {
     "as trained": ("none", ""),
     "draws through the flow": ("pushforward", "full"),
-    "oracle means": ("refit", "means"),
-    "oracle covariances": ("refit", "full"),
+    "refit, means": ("refit", "means"),
+    "refit, covariances": ("refit", "full"),
 }
 
 
@@ -100,9 +100,9 @@ def without_old_images(table: pd.DataFrame) -> pd.DataFrame:
 
 @alike
 def ladder(table: pd.DataFrame) -> pd.DataFrame:
-    """The rungs from each run as it was trained up to an oracle's mixture.
+    """The rungs from each run as it was trained up to a refit to all images.
 
-    How to read it: from `as trained` to `oracle covariances` is what any mixture can
+    How to read it: from `as trained` to `refit, covariances` is what any mixture can
     give back under that flow; from there to joint training, what the flow lost.
 
     Args:

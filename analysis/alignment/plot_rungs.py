@@ -15,8 +15,8 @@ from analysis.style import byte_axis, error_bars, label_of, legend_beside
 LOOKS = {
     "as trained": {"color": "black", "marker": "D"},
     "draws through the flow": {"color": "#CC79A7", "marker": "^"},
-    "oracle means": {"color": "#882255", "marker": "o"},
-    "oracle covariances": {"color": "#117733", "marker": "s"},
+    "refit, means": {"color": "#882255", "marker": "o"},
+    "refit, covariances": {"color": "#117733", "marker": "s"},
 }
 APART = 10**0.09  # between the rungs of one strategy
 

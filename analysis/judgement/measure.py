@@ -24,6 +24,7 @@ from analysis.recovery.measure import (
     recovery_curve,
 )
 from analysis.scoring import Scoring, measure
+from cl_flow.calls import checked
 from cl_flow.data.features import Features
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -38,6 +39,7 @@ STEPS = (0, 1, 2, 3, 5, 10, 30, 100)
 SHOTS = 5
 
 
+@checked
 def control_seconds(run: Run) -> float:
     """How long the control of a run takes to train: the run without its first task.
 
@@ -50,6 +52,7 @@ def control_seconds(run: Run) -> float:
     return sum(step["seconds"] for step in run.facts["steps"][1:])
 
 
+@checked
 def training_witness(
     run: Run,
     *,

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.judgement.conclude import WITNESSES
 from analysis.judgement.rule import MOST, PART, VERDICTS
-from analysis.rows import chosen, of_tables, refuse_strategies
+from analysis.rows import alike, chosen, refuse_strategies
 from analysis.style import (
     SEQUENTIAL,
     dotted_line,
@@ -45,7 +45,7 @@ NAMED = {
 RANGE = (-0.6, 1.3)  # of shares that are shown
 
 
-@of_tables
+@alike
 def plot_evidence(
     evidence: pd.DataFrame, *, ax: Axes | None = None, task: int = 0, **kwargs: Any
 ) -> Axes:
@@ -92,7 +92,7 @@ def plot_evidence(
     return ax
 
 
-@of_tables
+@alike
 def plot_confusions(
     found: pd.DataFrame,
     *,
@@ -140,7 +140,7 @@ def plot_confusions(
     return ax
 
 
-@of_tables
+@alike
 def plot_first_steps(
     shares: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any
 ) -> Axes:

@@ -10,6 +10,8 @@ __all__ = ["MOST", "PART", "SURE", "VERDICTS", "words_of"]
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cl_flow.calls import checked
+
 MOST = 0.5  # of the drop
 PART = 0.25  # of the drop
 SURE = 0.8  # of the resamples
@@ -26,6 +28,7 @@ VERDICTS = {
 }
 
 
+@checked
 def words_of(
     drop: ArrayLike, confusion: ArrayLike, kept: ArrayLike, back: ArrayLike
 ) -> np.ndarray:

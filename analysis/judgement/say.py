@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.intervals import interval_of
 from analysis.judgement.rule import SURE
-from analysis.rows import chosen, of_tables, refuse_strategies
+from analysis.rows import alike, chosen, refuse_strategies
 from analysis.words import counted
 
 # Witness -> what it did to bring the task back.
@@ -20,7 +20,7 @@ DEEDS = {
 }
 
 
-@of_tables
+@alike
 def sentence_of(found: pd.DataFrame, evidence: pd.DataFrame, *, task: int = 0) -> str:
     """Sentence of at most 25 words: the verdict on a task, and why.
 

@@ -217,6 +217,7 @@ def transplant_levels(
 # ---- shared
 
 
+@alike
 def term_samples(
     measured: pd.DataFrame, family: str, by: str, resampling: Resampling
 ) -> Iterator[tuple[tuple, dict[str, Samples]]]:

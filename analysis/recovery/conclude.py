@@ -213,6 +213,7 @@ def _mean_curve(
     return steps, np.stack(means)
 
 
+@alike
 def training_samples(
     recovered: pd.DataFrame, *, part: str, resampling: Resampling
 ) -> Iterator[tuple[tuple, dict[str, np.ndarray]]]:
@@ -363,6 +364,7 @@ def recovery_table(
     return means.rename_axis(columns=None).reset_index()
 
 
+@alike
 def at_rate(recovered: pd.DataFrame, lr: float | None = None) -> pd.DataFrame:
     """Rows of one learning rate, the highest by default, and those just learned.
 

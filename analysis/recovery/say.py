@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.intervals import Interval, interval_of
 from analysis.recovery.conclude import at_rate, recovery_changes, savings
-from analysis.rows import alike, matching
+from analysis.rows import alike, matching, of_tables
 from analysis.words import counted
 
 
@@ -52,6 +52,7 @@ def summarise_recovery(
     return "\n\n".join(paragraphs)
 
 
+@of_tables
 def summarise_few_steps(meanings: Mapping[str, int], rates: Mapping[str, float]) -> str:
     """Sentence on which optimizer steps, at which rate, the slides' one step would be.
 

@@ -593,8 +593,8 @@ def _(stream: Stream) -> None:
             (
                 "as trained",
                 "draws through the flow",
-                "oracle means",
-                "oracle covariances",
+                "refit, means",
+                "refit, covariances",
             )
         )
     ]
@@ -698,5 +698,5 @@ def _(stream: Stream) -> None:
         product(("nll", "kl", "margin", "log_det"), range(3)), columns=["trace", "seed"]
     )
     lead = (40.0 - 30 * table["seed"]).where(table["trace"] != "margin")
-    table = table.assign(lead=lead, low=lead - 5, high=lead + 9)
+    table = table.assign(lead=lead, low=lead - 5, high=lead + 9, alarm=60 - lead)
     witnesses.plot_leads(table.assign(strategy="finetune"))

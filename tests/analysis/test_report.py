@@ -100,7 +100,7 @@ def test_several_runs_are_compared_in_a_table(run, report):
     assert set(first["sentence"]) == {report.sentence}
     with pytest.raises(ValueError, match="a recovery with a single run; got several"):
         diagnose([run, run], recovered=report.tables["recovery"])
-    with pytest.raises(ValueError, match="with at least one run; got none"):
+    with pytest.raises(ValueError, match="with one or more; got none"):
         diagnose([])
 
 

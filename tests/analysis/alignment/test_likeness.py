@@ -72,7 +72,7 @@ def test_rungs_are_those_measured_in_their_order():
     assert of_run.to_dict() == {
         "as trained": 0.6,
         "draws through the flow": 0.68,
-        "oracle means": 0.65,
-        "oracle covariances": 0.7,
+        "refit, means": 0.65,
+        "refit, covariances": 0.7,
     }
     assert list(found[found["strategy"] == "replay"]["rung"]) == ["as trained"]

@@ -286,7 +286,7 @@ def test_a_script_without_a_guard_is_told_so(tiny, tmp_path):
     [
         (
             {"strategy": "fine-tune"},
-            "Unknown strategy 'fine-tune'; known: class_prior, cumulative, ewc, ",
+            "Unknown strategy 'fine-tune'; known: adagauss, class_prior, cumulative, ",
         ),
         ({"dataset": "mvtek"}, "Unknown dataset 'mvtek'; known: .*mvtec"),
         ({"centers": "fixed"}, "centers='train' or 'freeze_old'; got 'fixed'"),
