@@ -301,7 +301,7 @@ def _of_training(
             f"Expected a recovery of {', '.join(sorted(runs))} with {asked}; got that "
             f"of {found}. Measure it with after=({where['step']},)."
         )
-    rows = at_rate(rows[rows["update"].isin(["both", "none"])])
+    rows = rows[rows["update"].isin(["both", "none"])]
     probes = set(rows["probe"])
     if "forgotten" not in probes or not probes & set(CONTROLS[:2]):
         raise ValueError(
@@ -309,6 +309,7 @@ def _of_training(
             f"'forgotten' and {' or '.join(map(repr, CONTROLS[:2]))}; got "
             f"{', '.join(sorted(probes)) or 'no rows'}."
         )
+    rows = at_rate(rows)
     return rows[rows["shots"].isin([0, rows["shots"].max()])]
 
 

@@ -196,7 +196,7 @@ def test_wrong_input_is_named(run, tiny, tmp_path):
     with pytest.raises(KeyError, match="Unknown probe 'gone'; known: forgotten"):
         measure_recovery(run, probe=("gone",))
     with pytest.raises(
-        KeyError, match="Unknown update 'all'; known: both, centers, flow"
+        KeyError, match="Unknown update 'all'; known: both, centers, means, flow"
     ):
         measure_recovery(run, update=("all",), shots=(1,))
     with pytest.raises(
