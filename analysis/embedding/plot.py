@@ -146,7 +146,7 @@ def plot_apparent_drift(
         ax.scatter(rows["drift"], y, **look)
     ax.set_yticks(range(len(methods)), methods)
     ax.set(
-        xlabel="movement per step,\nas a share of the spread",
+        xlabel="movement per step\n(share of spread)",
         ylim=(len(methods) - 0.5, -0.5),
     )
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
