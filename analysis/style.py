@@ -13,6 +13,7 @@ __all__ = [
     "SEQUENTIAL",
     "TASK_COLORS",
     "byte_axis",
+    "bytes_of",
     "contrast",
     "dotted_line",
     "error_bars",
@@ -180,16 +181,24 @@ def byte_axis(ax: Axes, n_bytes: Iterable[float]) -> float:
     edge = 10.0 ** (powers[0] - 1)
     ax.set_xscale("log")
     ticks = [10.0**power for power in powers]
-    ax.set_xticks([edge, *ticks], ["none", *map(_bytes, ticks)])
+    ax.set_xticks([edge, *ticks], ["none", *map(bytes_of, ticks)])
     ax.minorticks_off()
     ax.set_xlim(edge / 2, 2 * max(some))
     return edge
 
 
-def _bytes(n: float) -> str:
+def bytes_of(n: float) -> str:
+    """Bytes as a person reads them, to three digits.
+
+    Example:
+        >>> bytes_of(970_440)
+        '970 kB'
+    """
+    if n == 0:
+        return "none"
     for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if n >= size:
-            return f"{n / size:g} {unit}"
+            return f"{n / size:.3g} {unit}"
     return f"{n:g} B"
 
 
