@@ -227,7 +227,8 @@ def plot_budget(
             bars = error_bars(one, "image_auroc")
             ax.errorbar(one["x"], one["image_auroc"], yerr=bars, **look)
     for row in rows.drop_duplicates("n_bytes", keep="last").itertuples():
-        above = {"xytext": (0, 4), "textcoords": "offset points"}
+        above: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points"}
+        above["bbox"] = {"fc": "white", "ec": "none", "pad": 1}
         ax.annotate(_name(row), (row.x, row.high), ha="center", size="small", **above)
     ax.set_xlim(rows["x"].min() / 2, 2.5 * rows["x"].max())
     ax.margins(y=0.1)

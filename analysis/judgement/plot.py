@@ -79,9 +79,9 @@ def plot_evidence(
         height = np.arange(len(rows)) + look["offset"]
         errors = [(values - low).clip(lower=0), (high - values).clip(lower=0)]
         ax.errorbar(values, height, xerr=errors, **options)
+    label = f"share of the drop of task {counted(task)}"
     if rows["kept"].isna().all():
-        told = "the interval of the drop holds 0:\nof nothing there is no share"
-        ax.set_title(told, loc="right", size="small")
+        label += "\n(none: its interval holds 0)"
     ax.axvline(0, color="0.8", zorder=0)
     dotted_line(ax, x=PART)
     ax.axvline(MOST, color="0.3", linestyle="--", linewidth=1, zorder=0)
@@ -89,7 +89,7 @@ def plot_evidence(
     ax.set(
         xlim=RANGE,
         ylim=(len(rows) - 0.5, -0.5),
-        xlabel=f"share of the drop of task {counted(task)}",
+        xlabel=label,
     )
     legend_beside(ax)
     return ax
