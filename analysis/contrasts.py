@@ -1,6 +1,12 @@
 """Contrasts between models, with paired bootstrap intervals."""
 
-__all__ = ["contrast", "mean_weights", "resampled", "resampled_means"]
+__all__ = [
+    "contrast",
+    "mean_weights",
+    "resampled",
+    "resampled_means",
+    "sample_interval",
+]
 
 import numpy as np
 import pandas as pd
@@ -88,6 +94,25 @@ def contrast(
     values = np.asarray(weights, dtype=float) @ samples
     values = values.round(12) + 0.0  # what did not change is 0, not -1e-16
     return percentile_interval(values[0], values[1:], confidence=resampling.confidence)
+
+
+def sample_interval(
+    samples: np.ndarray, resampling: Resampling = Resampling()
+) -> Interval:
+    """Percentile interval of an estimate and its resamples.
+
+    Resamples that are not finite are left out; without any other the bounds are NaN.
+
+    Args:
+        samples: The estimate first (1 + n_resamples,).
+        resampling: Of which the confidence is taken.
+    """
+    # What did not change is 0, not -1e-16.
+    values = np.where(np.abs(samples) < 1e-13, 0.0, samples)
+    known = values[1:][np.isfinite(values[1:])]
+    if not len(known):
+        return Interval(float(values[0]), np.nan, np.nan)
+    return percentile_interval(values[0], known, confidence=resampling.confidence)
 
 
 def mean_weights(chosen: pd.Series) -> np.ndarray:

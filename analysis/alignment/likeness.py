@@ -3,13 +3,13 @@
 __all__ = ["measure_likeness"]
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from analysis.alignment.conclude import ERRORS
 from analysis.alignment.measure import class_gaussian, gaussian_errors
 from analysis.experiments import table
 from analysis.scoring import task_of
+from cl_flow.align.affine import least_squares
 from cl_flow.align.statistics.gaussian import GaussianStats
 from cl_flow.data.features import Features, union
 from cl_flow.devices import pick_device
@@ -74,12 +74,10 @@ def _some_images(features: Features, names: list[str], n: int) -> Features:
 def _joining(z: Tensor, other: Tensor) -> tuple[Tensor, Tensor, float]:
     """Affine map of least squares from z to other (N, D), and its R²."""
     x, target = z.double(), other.double()
-    start, end = x.mean(0), target.mean(0)
-    centered, wanted = x - start, target - end
-    solved = torch.linalg.lstsq(centered, wanted, driver="gelsd").solution
-    left = (wanted - centered @ solved).square().sum()
-    explained = 1 - (left / wanted.square().sum()).item()
-    return solved.T, end - solved.T @ start, explained
+    weight, bias = least_squares(x, target)
+    left = (target - x @ weight.T - bias).square().sum()
+    explained = 1 - (left / (target - target.mean(0)).square().sum()).item()
+    return weight, bias, explained
 
 
 def _class(model: FlowModel, level: int, name: str) -> GaussianStats:

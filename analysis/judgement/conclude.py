@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import resampled
-from analysis.intervals import Interval, Resampling, percentile_interval
+from analysis.contrasts import resampled, sample_interval
+from analysis.intervals import Interval, Resampling
 from analysis.judgement.rule import MOST, PART, SURE, words_of
 from analysis.ledger.conclude import term_samples
 from analysis.recovery.conclude import CONTROLS, at_rate, training_samples
@@ -133,9 +133,9 @@ def evidence(
     out = []
     cases = _cases(measured, recovered, part, given, family, resampling)
     for key, case in cases:
-        is_drop = _interval(case.drop, resampling).low > 0
+        is_drop = sample_interval(case.drop, resampling).low > 0
         for witness, share in case.shares.items():
-            back, kept = (_interval(values, resampling) for values in share)
+            back, kept = (sample_interval(values, resampling) for values in share)
             row = (*back, *kept, case.word_of(witness))
             if not is_drop:
                 row = (*UNKNOWN, *UNKNOWN, "undetermined")
@@ -173,7 +173,7 @@ def verdicts(
     out = []
     cases = _cases(measured, recovered, part, given, family, resampling)
     for key, case in cases:
-        drop = _interval(case.drop, resampling)
+        drop = sample_interval(case.drop, resampling)
         words = case.words()
         leans = str(words[0])
         sure = float((words[1:] == leans).mean())
@@ -231,7 +231,7 @@ def first_step_shares(
             "together": whole - mixture - flow,
         }
         for term, values in terms.items():
-            out.append((*key, term, *_interval(values, resampling)))
+            out.append((*key, term, *sample_interval(values, resampling)))
     columns = [*FIRST_STEPS, "term", "value", "low", "high"]
     return pd.DataFrame(out, columns=columns)
 
@@ -337,10 +337,3 @@ def _most(shares: Sequence[np.ndarray]) -> np.ndarray:
     """The largest of the shares that are known, resample by resample."""
     known = np.where(np.isfinite(shares), shares, -np.inf).max(axis=0)
     return np.where(np.isfinite(known), known, np.nan)
-
-
-def _interval(samples: np.ndarray, resampling: Resampling) -> Interval:
-    finite = samples[1:][np.isfinite(samples[1:])]
-    if not len(finite):
-        return Interval(float(samples[0]), np.nan, np.nan)
-    return percentile_interval(samples[0], finite, confidence=resampling.confidence)

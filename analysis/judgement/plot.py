@@ -28,14 +28,10 @@ from analysis.words import counted
 sns: Any = lazy_loader.load("seaborn")
 
 LOOKS = {
-    "back": {
-        "label": "comes back",
-        "mfc": "white",
-        "color": "#0072B2",
-        "offset": -0.14,
-    },
-    "kept": {"label": "was kept", "mfc": "#D55E00", "color": "#D55E00", "offset": 0.14},
+    "back": {"label": "comes back", "mfc": "white", "color": "#0072B2"},
+    "kept": {"label": "was kept", "mfc": "#D55E00", "color": "#D55E00"},
 }
+OFFSETS = {"back": -0.14, "kept": 0.14}
 CARRIERS = {"mixture": "#CC79A7", "flow": "#0072B2", "together": "0.65"}
 NAMED = {
     "mixture": "by the mixture alone",
@@ -73,10 +69,10 @@ def plot_evidence(
             "fmt": "o",
             "markersize": 10,
             "capsize": 0,
-            **{key: value for key, value in look.items() if key != "offset"},
+            **look,
             **kwargs,
         }
-        height = np.arange(len(rows)) + look["offset"]
+        height = np.arange(len(rows)) + OFFSETS[kind]
         errors = [(values - low).clip(lower=0), (high - values).clip(lower=0)]
         ax.errorbar(values, height, xerr=errors, **options)
     label = f"share of the drop of task {counted(task)}"

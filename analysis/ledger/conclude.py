@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import resampled
-from analysis.intervals import Interval, Resampling, percentile_interval
+from analysis.contrasts import resampled, sample_interval
+from analysis.intervals import Interval, Resampling
 from analysis.ledger.attribution import (
     PLAYERS,
     State,
@@ -67,7 +67,7 @@ def ledger_terms(
     out = []
     for key, terms in term_samples(measured, family, by, resampling):
         for term, samples in terms.items():
-            interval = _interval(samples, resampling)
+            interval = sample_interval(samples, resampling)
             out.append((*key, term, *interval))
     columns = [*_keys(measured, by), "term", "value", "low", "high"]
     return pd.DataFrame(out, columns=columns)
@@ -106,13 +106,13 @@ def ledger_shares(
         columns += [kind, f"{kind}_low", f"{kind}_high"]
     out = []
     for key, terms in term_samples(measured, family, by, resampling):
-        drop = _interval(terms["drop"], resampling)
+        drop = sample_interval(terms["drop"], resampling)
         row = [*key, *drop]
         for alignment in kinds.values():
             share = UNKNOWN
             if drop.low > 0:
                 samples = spurious_share(terms, alignment=alignment)
-                share = _interval(samples, resampling)
+                share = sample_interval(samples, resampling)
             row += share
         out.append(row)
     return pd.DataFrame(out, columns=columns)
@@ -148,7 +148,7 @@ def ledger_shapley(
             if set(state) <= {"old", "new"}
         }
         for player, samples in shapley(coalitions).items():
-            interval = _interval(-samples, resampling)
+            interval = sample_interval(-samples, resampling)
             out.append((*key, player, *interval))
     columns = [*_keys(measured, by), "player", "value", "low", "high"]
     return pd.DataFrame(out, columns=columns)
@@ -179,7 +179,7 @@ def ledger_families(
         for (flow, centers, mask), samples in states.items():
             if mask == "old" and centers != "new":
                 family = "none" if centers == "old" else centers
-                interval = _interval(samples, resampling)
+                interval = sample_interval(samples, resampling)
                 out.append((*key, family, flow, *interval))
     columns = [*_keys(measured, by), "family", "flow", "value", "low", "high"]
     return pd.DataFrame(out, columns=columns)
@@ -208,7 +208,7 @@ def transplant_levels(
     keys = ["strategy", "step", "part", "side", "centers", "blocks"]
     groups = rows.groupby(keys, sort=False)
     out = [
-        (*key, *_interval(samples[one.index].mean(0), resampling))
+        (*key, *sample_interval(samples[one.index].mean(0), resampling))
         for key, one in groups
     ]
     return pd.DataFrame(out, columns=[*keys, "value", "low", "high"])
@@ -263,18 +263,6 @@ def _newcomers(state: State) -> frozenset[str]:
     """The players of a state that are new."""
     whose = zip(PLAYERS, state)
     return frozenset(player for player, side in whose if side == "new")
-
-
-def _interval(samples: Samples, resampling: Resampling) -> Interval:
-    # What did not change is 0, not -1e-16.
-    samples = np.where(np.abs(samples) < 1e-13, 0.0, samples)
-    estimate = samples[0]
-    resamples = samples[1:]
-    return percentile_interval(
-        estimate,
-        resamples[np.isfinite(resamples)],
-        confidence=resampling.confidence,
-    )
 
 
 def _keys(measured: pd.DataFrame, by: str) -> list[str]:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from analysis.experiments import table
 from analysis.ledger.measure import learnt_before
+from cl_flow.align.affine import least_squares
 from cl_flow.align.draws import mixture_draws
 from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
@@ -230,9 +231,5 @@ def explained(old: Sequence[Tensor], new: Sequence[Tensor]) -> dict[str, float]:
 
 def _unexplained(x: Tensor, y: Tensor) -> Tensor:
     """Squared error of the affine map of least squares."""
-    design = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-    return (
-        (y - design @ torch.linalg.lstsq(design, y, driver="gelsd").solution)
-        .square()
-        .sum()
-    )
+    weight, bias = least_squares(x, y)
+    return (y - x @ weight.T - bias).square().sum()

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, mean_weights, resampled
-from analysis.intervals import Resampling, percentile_interval
+from analysis.contrasts import contrast, mean_weights, resampled, sample_interval
+from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
 from analysis.rows import alike, matching
 
@@ -134,9 +134,7 @@ def savings(
                 start, area = forgotten - _curve_weights(group, control)
                 interval = contrast(area, drawn, resampling)
                 matched = _matched(group, drawn, control)
-                beyond = percentile_interval(
-                    matched[0], matched[1:], confidence=resampling.confidence
-                )
+                beyond = sample_interval(matched, resampling)
                 row = (*key, control, start @ drawn[:, 0], *interval, *beyond)
                 out.append(row)
     values = ["start", "savings", "low", "high"]

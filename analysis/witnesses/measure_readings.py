@@ -102,20 +102,13 @@ def _gaussians(z: Tensor, y: Tensor, n_classes: int) -> GaussianStats:
 
 def _divergence(now: GaussianStats, before: GaussianStats) -> float:
     """Mean over classes of KL(now ‖ before)."""
+    ones, others = (law.covariance(shrinkage=SHRINKAGE) for law in (now, before))
     total = 0.0
-    for k in range(len(now)):
-        one, other = (_covariance(law, k) for law in (now, before))
-        shift = now.mean[k] - before.mean[k]
+    for one, other, shift in zip(ones, others, now.mean - before.mean):
         inverse = torch.linalg.inv(other)
         spread = (inverse * one).sum() + shift @ inverse @ shift - len(shift)
         total += 0.5 * (spread + other.logdet() - one.logdet()).item()
     return total / len(now)
-
-
-def _covariance(law: GaussianStats, k: int) -> Tensor:
-    covariance = law.scatter[k] / law.n[k]
-    ridge = SHRINKAGE * covariance.diagonal().mean()
-    return covariance + ridge * torch.eye(len(covariance)).to(covariance)
 
 
 @table

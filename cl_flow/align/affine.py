@@ -1,6 +1,6 @@
 """Affine maps of latents, and the mixtures whose classes they carry along."""
 
-__all__ = ["HEADS", "centers", "frames_of", "moved"]
+__all__ = ["HEADS", "centers", "frames_of", "least_squares", "moved"]
 
 import torch
 from torch import Tensor
@@ -104,3 +104,18 @@ def _applied(weight: Tensor, vectors: Tensor) -> Tensor:
     """Products (n, D) of matrices (n, D, D) and vectors (n, D)."""
     products = weight @ vectors[..., None]
     return products[..., 0]
+
+
+def least_squares(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Affine map y ≈ Ax + b that leaves the least squared error.
+
+    Args:
+        x: Points (N, D).
+        y: Where each goes (N, E).
+
+    Returns:
+        A (E, D) and b (E,).
+    """
+    start, end = x.mean(0), y.mean(0)
+    slopes = torch.linalg.lstsq(x - start, y - end, driver="gelsd").solution
+    return slopes.T, end - start @ slopes

@@ -14,6 +14,7 @@ from analysis.recovery.conclude import (
     recovery_table,
     savings,
 )
+from analysis.recovery.measure import COLUMNS
 from analysis.recovery.say import summarise_few_steps, summarise_recovery
 
 
@@ -45,20 +46,7 @@ def plant(run: str = "r", **curves: tuple[float, ...]) -> pd.DataFrame:
                         scores,
                     )
                 )
-    columns = [
-        "run",
-        "step",
-        "probe",
-        "update",
-        "shots",
-        "lr",
-        "n_steps",
-        "task",
-        "category",
-        "metric",
-        "part",
-        "labels",
-    ]
+    columns = ["run", *COLUMNS, "labels"]
     frame = pd.DataFrame(rows, columns=[*columns, "scores"])
     learned = frame[(frame["probe"] == "forgotten") & (frame["n_steps"] == 7)]
     learned = learned.assign(probe="learned", update="none", shots=0, lr=0.0, n_steps=0)
