@@ -184,7 +184,6 @@ def plot_routes(share: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -
         "vmin": 0,
         "vmax": 1,
         "cmap": SEQUENTIAL,
-        "square": True,
         "linewidths": 0.5,
         "cbar_kws": {"label": "share of its normal images"},
         **kwargs,
