@@ -85,6 +85,7 @@ def plot_scores(
         ylabel="test images",
         title=f"{category}, after task {step + 1}",
     )
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
