@@ -692,6 +692,20 @@ def _(stream: Stream) -> None:
     witnesses.plot_path(table)
 
 
+@drawing(witnesses.plot_interference)
+def _(stream: Stream) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (task, name, other_task, other, 1 - 2 * rng.random(), 0.01 * rng.normal())
+        for (task, name), (other_task, other) in product(
+            arrivals(stream), arrivals(stream)
+        )
+    ]
+    columns = ["task", "category", "other_task", "other", "cosine", "cost"]
+    table = pd.DataFrame(rows, columns=columns).assign(step=0, **KEYS)
+    witnesses.plot_interference(table)
+
+
 @drawing(witnesses.plot_leads)
 def _(stream: Stream) -> None:
     table = pd.DataFrame(
