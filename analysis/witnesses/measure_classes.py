@@ -21,7 +21,7 @@ from cl_flow.scoring.latents import refuse_several_flows
 @table
 @one_thread
 def measure_interference(
-    run: Run, *, after: int = -1, n_images: int = 16, distance: float = 1e-3
+    run: Run, *, after: int = -1, n_images: int = 16, distance: float = 1e-4
 ) -> pd.DataFrame:
     """Measure how far the classes of one flow pull at the same weights.
 
@@ -92,7 +92,7 @@ def interference(
     shared: Sequence[nn.Parameter],
     categories: Sequence[str],
     *,
-    distance: float = 1e-3,
+    distance: float = 1e-4,
 ) -> pd.DataFrame:
     r"""Cosine of the gradients of every two classes, and what a step for one costs.
 
@@ -103,7 +103,8 @@ def interference(
 
     How to read it: a cosine of 1 is one and the same task, 0 are weights that the other
     does not need, and below 0 what is good for one harms the other. A positive cost is
-    harm; on the diagonal stands what the class itself gains.
+    harm; on the diagonal stands what the class itself gains. Where that is positive,
+    too, the step was too long to tell.
 
     References:
         Gradient Surgery for Multi-Task Learning (Yu et al., 2020)

@@ -43,7 +43,7 @@ def test_classes_that_want_opposite_things_harm_each_other():
     signs = {"up": 1.0, "down": -1.0}
     found = interference(lambda name: signs[name] * weight[1], [weight], list(signs))
     assert found["cosine"].tolist() == [1.0, -1.0, -1.0, 1.0]
-    assert found["cost"].tolist() == pytest.approx([-3e-3, 3e-3, 3e-3, -3e-3])
+    assert found["cost"].tolist() == pytest.approx([-3e-4, 3e-4, 3e-4, -3e-4])
     assert weight.tolist() == [3.0, 0.0], "it is where it was"
 
 
