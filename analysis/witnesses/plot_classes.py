@@ -17,7 +17,7 @@ sns: Any = lazy_loader.load("seaborn")
 
 QUANTITY_LABELS = {
     "cosine": "cosine of gradients",
-    "cost": "loss gained by a step for the class at the left",
+    "cost": "change of loss by a step for another",
 }
 
 
