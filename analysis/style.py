@@ -19,6 +19,7 @@ __all__ = [
     "error_bars",
     "label_of",
     "legend_beside",
+    "name_categories",
     "names_beside",
     "readable_digits",
     "save_figure",
@@ -225,6 +226,26 @@ def error_bars(rows: pd.DataFrame, name: str = "value") -> list[pd.Series]:
 def legend_beside(ax: Axes, **options: Any) -> None:
     """Draw the legend to the right of the axes."""
     ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
+
+
+def name_categories(ax: Axes, tasks: Mapping[str, int]) -> None:
+    """Name the rows and columns of a heatmap, one a category.
+
+    Names have the colour of their task, and lines part the tasks.
+
+    Args:
+        ax: A heatmap.
+        tasks: Task of each category, in the order drawn.
+    """
+    for edge in np.flatnonzero(np.diff(list(tasks.values()))) + 1:
+        ax.axhline(edge, color="black", lw=2)
+        ax.axvline(edge, color="black", lw=2)
+    middles = np.arange(len(tasks)) + 0.5
+    ax.set_xticks(middles, list(tasks), rotation=90, size=13)
+    ax.set_yticks(middles, list(tasks), rotation=0, size=13)
+    ax.tick_params(length=0)
+    for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
+        label.set_color(text_color(tasks[label.get_text()]))
 
 
 def names_beside(

@@ -44,6 +44,8 @@ LABELS = {
     "feature_distance": "feature distance",
     "center_distance": "center distance",
     "placed": "distance when placed",
+    "off_mask": "moved off the mask",
+    "touched": "used by any later task",
     # models in a recovery
     "held_out": "category left out",
     "sham": "newest task's images",
@@ -59,6 +61,7 @@ LABELS = {
     "adagauss": "AdaGauss",
     "lwf": "LwF",
     "packnet": "PackNet",
+    "sparse": "sparse training",
     "lora": "LoRA",
     "x_gaussian": "one Gaussian",
     "x_knn": "nearest neighbours",

@@ -2,7 +2,6 @@
 
 __all__ = ["plot_center_distances", "plot_center_drift", "plot_similarity"]
 
-from collections.abc import Mapping
 from typing import Any
 
 import lazy_loader
@@ -15,6 +14,7 @@ from analysis.rows import alike, chosen, matching, refuse_strategies, step_of
 from analysis.style import (
     SEQUENTIAL,
     legend_beside,
+    name_categories,
     names_beside,
     readable_digits,
     task_color,
@@ -82,21 +82,8 @@ def plot_center_distances(
     # A matrix of few classes is narrower than its title.
     ax.set_title(f"after task {step + 1}", loc="right", size=20)
     ax.set(xlabel="", ylabel="")
-    _name_categories(ax, tasks)
+    name_categories(ax, tasks)
     return ax
-
-
-def _name_categories(ax: Axes, tasks: Mapping[str, int]) -> None:
-    """Names along both axes in the colour of their task, lines between tasks."""
-    for edge in np.flatnonzero(np.diff(list(tasks.values()))) + 1:
-        ax.axhline(edge, color="black", lw=2)
-        ax.axvline(edge, color="black", lw=2)
-    middles = np.arange(len(tasks)) + 0.5
-    ax.set_xticks(middles, list(tasks), rotation=90, size=13)
-    ax.set_yticks(middles, list(tasks), rotation=0, size=13)
-    ax.tick_params(length=0)
-    for label in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
-        label.set_color(text_color(tasks[label.get_text()]))
 
 
 @alike

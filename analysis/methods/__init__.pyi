@@ -1,5 +1,7 @@
 from .conclude import methods_beside as methods_beside
 from .conclude import methods_table as methods_table
+from .conclude_curves import learning_curve as learning_curve
+from .conclude_masks import subnetworks_beside as subnetworks_beside
 from .costs import kept_bytes as kept_bytes
 from .costs import method_name as method_name
 from .costs import step_cost as step_cost
@@ -8,8 +10,13 @@ from .detectors import baselines as baselines
 from .measure import compare_methods as compare_methods
 from .measure import contrast_methods as contrast_methods
 from .measure import per_seed as per_seed
+from .measure_curves import fit_budgets as fit_budgets
+from .measure_curves import measure_learning_curve as measure_learning_curve
+from .measure_masks import measure_subnetworks as measure_subnetworks
 from .plot import plot_bytes as plot_bytes
 from .plot import plot_stability as plot_stability
+from .plot_curves import plot_learning_curve as plot_learning_curve
+from .plot_masks import plot_subnetworks as plot_subnetworks
 from .say import bar_to_clear as bar_to_clear
 from .say import summarise_methods as summarise_methods
 from .suite import fit_few_methods as fit_few_methods

@@ -9,12 +9,14 @@ from .conclude_paths import path_finding as path_finding
 from .conclude_paths import path_levels as path_levels
 from .conclude_traces import trace_leads as trace_leads
 from .measure import measure_accessibility as measure_accessibility
+from .measure_classes import measure_interference as measure_interference
 from .measure_gains import measure_learning as measure_learning
 from .measure_moves import measure_representations as measure_representations
 from .measure_paths import measure_path as measure_path
 from .measure_readings import measure_traces as measure_traces
 from .plot import plot_accessibility as plot_accessibility
 from .plot import plot_representations as plot_representations
+from .plot_classes import plot_interference as plot_interference
 from .plot_gains import plot_relative_forgetting as plot_relative_forgetting
 from .plot_paths import plot_path as plot_path
 from .plot_traces import plot_leads as plot_leads

@@ -3,13 +3,14 @@
 Some classes then have weights of their own.
 """
 
-__all__ = ["views"]
+__all__ = ["used_weights", "views"]
 
 import copy
 
 import torch
 from torch import Tensor
 
+from cl_flow.model.bits import unpacked
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.task_layers import surround_
 
@@ -21,9 +22,8 @@ def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
     `<expansion>/<parameter>`. For the classes of that expansion they replace the shared
     weight, or, as a pair `….up` (n, r) and `….down` (r, m), their product is added to
     it. Parameters `levels.0.before.…` and `levels.0.after.…` are those of layers that
-    only this expansion has (`cl_flow.model.task_layers`). Under `owner/<parameter>`
-    stands, for each element of a weight, the first expansion that may use it (uint8):
-    for the earlier ones it is 0.
+    only this expansion has (`cl_flow.model.task_layers`). What is not among
+    `used_weights` is 0.
     """
     level = model.levels[0]
     ids = torch.arange(model.n_classes, device=level.codes.device)
@@ -35,6 +35,33 @@ def views(model: FlowModel) -> list[tuple[FlowModel, Tensor]]:
     return [(_view(model, expansion), part) for expansion, part in parts]
 
 
+def used_weights(model: FlowModel, expansion: int) -> dict[str, Tensor]:
+    """Which elements of a weight the classes of an expansion are scored with.
+
+    Of a weight that is not named they use all. `model.own` says it under
+    `owner/<parameter>`, where for each element stands the first expansion that may use
+    it (uint8), or under `<expansion>/<parameter>.mask`, a bit for each
+    (`cl_flow.model.bits`).
+
+    Args:
+        model: The model.
+        expansion: Its index, from 0.
+
+    Returns:
+        A mask of the weight's shape by name of the parameter.
+    """
+    shapes = {name: weight.shape for name, weight in model.named_parameters()}
+    used = {}
+    for key, value in model.own.items():
+        whose, name = key.split("/")
+        if whose == "owner":
+            used[name] = value <= expansion
+        elif whose == str(expansion) and name.endswith(".mask"):
+            name = name.removesuffix(".mask")
+            used[name] = unpacked(value, shapes[name])
+    return used
+
+
 @torch.no_grad()
 def _view(model: FlowModel, expansion: int) -> FlowModel:
     view = copy.deepcopy(model)
@@ -42,15 +69,13 @@ def _view(model: FlowModel, expansion: int) -> FlowModel:
     view.own = {}
     _add_layers_(view, [key for key in own if key.startswith(f"{expansion}/")])
     weights = dict(view.named_parameters())
+    for name, used in used_weights(model, expansion).items():
+        weights[name].masked_fill_(~used, 0.0)
     for key, value in own.items():
         whose, name = key.split("/")
-        if whose not in ("owner", str(expansion)) or name.endswith(".down"):
+        if whose != str(expansion) or name.endswith((".down", ".mask")):
             continue
-        if whose == "owner":
-            weight = weights[name]
-            mine = value <= expansion
-            weight.mul_(mine.to(weight))
-        elif name.endswith(".up"):
+        if name.endswith(".up"):
             weight = weights[name.removesuffix(".up")]
             down = own[key.removesuffix("up") + "down"]
             product = value @ down

@@ -110,6 +110,7 @@ def learn(
         midway=None if _is_plain(strategy, "midway") else strategy.midway,
         within=None if _is_plain(strategy, "within") else strategy.within,
         watch=partial(_tell, watchers) if watchers else None,
+        rewire=strategy.rewire,
         capturable=strategy.capturable
         or all(_is_plain(strategy, hook) for hook in ("penalty", "watch")),
         seed=_task_seed(config, task),

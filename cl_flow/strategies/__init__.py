@@ -25,5 +25,6 @@ from cl_flow.strategies import (  # noqa: F401  (each enrols itself)
     realign,
     replay,
     single,
+    sparse,
 )
 from cl_flow.strategies.base import STRATEGIES, Strategy

@@ -15,7 +15,7 @@ from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.registry import Registry
 from cl_flow.training.batches import Rehearsal
-from cl_flow.training.step import Penalty
+from cl_flow.training.step import Penalty, Rewire
 
 STRATEGIES: Registry = Registry("strategy")
 
@@ -68,6 +68,10 @@ class Strategy:
         return None
 
     penalty: Penalty | None = None
+
+    # Asked before every step, with the steps taken and those of the task, for what
+    # takes Adam's place in it (`cl_flow.training.step.Rewiring`).
+    rewire: Rewire | None = None
 
     def midway(self, model: FlowModel) -> None:
         """Called when half of the steps are taken."""

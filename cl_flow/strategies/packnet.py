@@ -3,7 +3,7 @@
 It keeps the largest, and hands on the rest.
 """
 
-__all__ = ["PackNet", "weights"]
+__all__ = ["PackNet", "small_parameters", "weights"]
 
 from collections.abc import Iterator, Mapping
 
@@ -118,15 +118,9 @@ class PackNet(Strategy):
             model.own[f"owner/{name}"] = model.own[f"owner/{name}"].masked_fill(
                 taken, task.index
             )
-        parameters = dict(model.named_parameters())
-        kept = {
-            name: value
-            for name, value in parameters.items()
-            if ".flow." in name and name.endswith(SHARED)
-        }
         model.own |= {
             f"{task.index}/{name}": value.detach().clone()
-            for name, value in kept.items()
+            for name, value in small_parameters(model)
         }
 
     def _quota(self, n: int) -> int:
@@ -140,6 +134,13 @@ class PackNet(Strategy):
         return int(
             n * (first if self._index == 0 else (1 - first) / (self._n_tasks - 1))
         )
+
+
+def small_parameters(model: FlowModel) -> Iterator[tuple[str, nn.Parameter]]:
+    """Biases and global scales of the flows, by name."""
+    for name, parameter in model.named_parameters():
+        if ".flow." in name and name.endswith(SHARED):
+            yield name, parameter
 
 
 def weights(model: FlowModel) -> Iterator[tuple[str, nn.Module, str]]:

@@ -18,7 +18,7 @@ from cl_flow.model.kernels.couplings import reuse_memory
 from cl_flow.progress import Bar
 from cl_flow.training.batches import Loader, Rehearsal
 from cl_flow.training.config import TrainConfig
-from cl_flow.training.step import CapturedStep, Key, Penalty, Step
+from cl_flow.training.step import CapturedStep, Key, Penalty, Rewire, Step
 
 # Whether to show a bar, its title, or who is told of each pass.
 Progress = bool | str | Callable[[], object]
@@ -34,6 +34,7 @@ def train(
     midway: Callable[[FlowModel], None] | None = None,
     within: Callable[[FlowModel], None] | None = None,
     watch: Callable[[int, FlowModel], None] | None = None,
+    rewire: Rewire | None = None,
     capturable: bool = True,
     seed: int = 0,
     threads: int = 1,
@@ -54,6 +55,8 @@ def train(
         watch: Called with the number of steps taken and the model, before the first
             step and after each one; what it measures leaves the training to the bit, as
             long as it leaves the model.
+        rewire: Asked before every step, with the steps taken and those of the task, for
+            what takes Adam's place in it (`cl_flow.training.step.Rewiring`).
         capturable: Whether a GPU may record a step and replay it (`CapturedStep`). It
             may not where the penalty waits for the device, draws numbers or keeps state
             in Python, nor where `watch` gives the model other tensors.
@@ -85,6 +88,7 @@ def train(
             midway,
             within,
             watch,
+            rewire,
             seed,
             progress,
         )
@@ -101,6 +105,7 @@ def _epochs(
     midway: Callable[[FlowModel], None] | None,
     within: Callable[[FlowModel], None] | None,
     watch: Callable[[int, FlowModel], None] | None,
+    rewire: Rewire | None,
     seed: int,
     progress: Progress,
 ) -> list[tuple[int, int, str, float]]:
@@ -119,7 +124,8 @@ def _epochs(
                 if within is not None and step == begin_intra:
                     within(model)
                 lr = config.lr * rate_share(step, n_steps, config)
-                take(batch, lr, intra=step >= begin_intra)
+                rewiring = None if rewire is None else rewire(step, n_steps)
+                take(batch, lr, intra=step >= begin_intra, rewiring=rewiring)
                 bar.update()
                 if midway is not None and step + 1 == max(1, n_steps // 2):
                     midway(model)

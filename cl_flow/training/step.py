@@ -1,15 +1,15 @@
 """One step of training, taken kernel by kernel or replayed as a CUDA graph."""
 
-__all__ = ["CapturedStep", "Penalty", "Step", "WARM_UP"]
+__all__ = ["CapturedStep", "Penalty", "Rewire", "Rewiring", "Step", "WARM_UP"]
 
 import functools
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_flow.data.patches import Batch
 from cl_flow.devices import Lane
@@ -19,6 +19,11 @@ from cl_flow.model.losses import hgad_losses, hgad_total
 from cl_flow.training.config import TrainConfig
 
 Penalty = Callable[[FlowModel, Batch, list[tuple[Tensor, Tensor]]], Tensor]
+# Called once gradients are known, in place of Adam: it changes which weights are used,
+# and tells for each parameter which elements begin anew (`FusedAdam.restart`).
+Rewiring = Callable[[], Mapping[nn.Parameter, Tensor]]
+# Asked before every step, with the steps taken and those of the task, for what is due.
+Rewire = Callable[[int, int], Rewiring | None]
 Key = tuple[int, str]
 
 _RECORDING = threading.Lock()
@@ -59,15 +64,23 @@ class Step:
         self._sums: dict[tuple[Key, ...], Tensor] = {}
         self._counts: Counter[tuple[Key, ...]] = Counter()
 
-    def __call__(self, batch: Batch, lr: float, *, intra: bool) -> None:
+    def __call__(
+        self,
+        batch: Batch,
+        lr: float,
+        *,
+        intra: bool,
+        rewiring: Rewiring | None = None,
+    ) -> None:
         """Move the model by one step.
 
         Args:
             batch: On the model's device.
             lr: Rate of this step.
             intra: Whether the losses within a class have begun.
+            rewiring: What takes Adam's place in this step, if anything.
         """
-        self._counts[self._take(batch, lr, intra)] += 1
+        self._counts[self._take(batch, lr, intra, rewiring)] += 1
 
     def forget(self) -> None:
         """Look at the model anew: tensors of it may have been replaced."""
@@ -88,7 +101,13 @@ class Step:
         self._counts.clear()
         return {key: value / counts[key] for key, value in sums.items()}
 
-    def _take(self, batch: Batch, lr: float | Tensor, intra: bool) -> tuple[Key, ...]:
+    def _take(
+        self,
+        batch: Batch,
+        lr: float | Tensor,
+        intra: bool,
+        rewiring: Rewiring | None = None,
+    ) -> tuple[Key, ...]:
         """Take the step, and name the losses that it added."""
         losses, latents, totals = {}, [], []
         for i in range(len(self.model.levels)):
@@ -104,7 +123,10 @@ class Step:
             total = total + extra
             losses[-1, "penalty"] = extra.detach()
         total.backward()
-        self.optimizer.step(lr)
+        if rewiring is None:
+            self.optimizer.step(lr)
+        else:
+            self.optimizer.restart(rewiring())
         keys = tuple(losses)
         values = torch.stack(list(losses.values()))
         self._sums.setdefault(keys, torch.zeros_like(values)).add_(values)
@@ -148,8 +170,8 @@ class CapturedStep(Step):
 
     A step is a thousand small kernels, and a GPU would wait longer for each to be
     called than it takes; a recorded one is called whole. The first steps are taken as
-    `Step` takes them, and so are those after `forget` and where the losses within a
-    class begin.
+    `Step` takes them, and so are those after `forget`, where the losses within a class
+    begin, and those of a rewiring.
 
     Args:
         model, config, penalty, lanes: As for `Step`; one lane or more. A penalty that
@@ -178,11 +200,21 @@ class CapturedStep(Step):
         self._n_taken = 0
         self._keys: tuple[Key, ...] = ()
 
-    def __call__(self, batch: Batch, lr: float, *, intra: bool) -> None:
+    def __call__(
+        self,
+        batch: Batch,
+        lr: float,
+        *,
+        intra: bool,
+        rewiring: Rewiring | None = None,
+    ) -> None:
         if intra != self._phase:
             self._phase = intra
             self.forget()
         self._lr.fill_(lr)
+        if rewiring is not None:
+            self._counts[self._take(batch, self._lr, intra, rewiring)] += 1
+            return
         if self._graph is None and self._n_taken < WARM_UP:
             self._n_taken += 1
             self._counts[self._take(batch, self._lr, intra)] += 1

@@ -644,6 +644,34 @@ def _(stream: Stream) -> None:
     alignment.plot_samplers(pd.DataFrame(rows, columns=columns))
 
 
+# ---- methods: sub-networks, learning curves
+
+
+@drawing(methods.plot_subnetworks)
+def _(stream: Stream) -> None:
+    names = ("sparse (overlap frozen)", "sparse", "packnet", "finetune")
+    rows = [
+        (method, task, 0.1 * at * (task + 1), 0.02 * at + 0.1 * task / len(stream))
+        for at, method in enumerate(names)
+        for task in range(len(stream) - 1)
+    ]
+    columns = ["method", "task", "displacement", "drop"]
+    methods.plot_subnetworks(pd.DataFrame(rows, columns=columns))
+
+
+@drawing(methods.plot_learning_curve)
+def _(stream: Stream) -> None:
+    rows = [
+        (name, n, 8.0 * n * (1 + at), 0.6 + 0.1 * np.log10(n) + 0.02 * at)
+        for at, name in enumerate(("joint", "finetune", "replay (budget_bytes 1,000)"))
+        for n in (5, 10, 20, 40)
+    ]
+    columns = ["method", "passes", "seconds", "value"]
+    table = pd.DataFrame(rows, columns=columns)
+    low, high = table["value"] - 0.03, table["value"] + 0.02
+    methods.plot_learning_curve(table.assign(low=low, high=high))
+
+
 # ---- witnesses
 
 
@@ -690,6 +718,20 @@ def _(stream: Stream) -> None:
     low, high = table["value"] - 0.1, table["value"] + 0.1
     table = table.assign(low=low, high=high, metric="nll", units="matched", **KEYS)
     witnesses.plot_path(table)
+
+
+@drawing(witnesses.plot_interference)
+def _(stream: Stream) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (task, name, other_task, other, 1 - 2 * rng.random(), 0.01 * rng.normal())
+        for (task, name), (other_task, other) in product(
+            arrivals(stream), arrivals(stream)
+        )
+    ]
+    columns = ["task", "category", "other_task", "other", "cosine", "cost"]
+    table = pd.DataFrame(rows, columns=columns).assign(step=0, **KEYS)
+    witnesses.plot_interference(table)
 
 
 @drawing(witnesses.plot_leads)

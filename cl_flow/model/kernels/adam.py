@@ -5,7 +5,7 @@ Torch's own optimizers ask much of each parameter in every step; this one does n
 
 __all__ = ["FusedAdam"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,24 @@ class FusedAdam:
         for bundle in self._bundles:
             self._move(bundle, lr)
             for parameter in bundle.parameters:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def restart(self, where: Mapping[nn.Parameter, Tensor]) -> None:
+        """Forget the moments of some elements, and every gradient, without a step.
+
+        Args:
+            where: Which elements of these parameters (a mask of the parameter's shape).
+        """
+        for bundle in self._bundles:
+            moments = zip(bundle.parameters, bundle.means, bundle.squares)
+            for parameter, mean, square in moments:
+                if parameter in where:
+                    mean.masked_fill_(where[parameter], 0.0)
+                    square.masked_fill_(where[parameter], 0.0)
+        bundled = [bundle.parameters for bundle in self._bundles]
+        for parameters in (*bundled, *(waiting for waiting, _ in self._waiting)):
+            for parameter in parameters:
                 parameter.grad = None
 
     def _admit(self) -> None:

@@ -156,6 +156,7 @@ KEEPS = {
     "realign": True,
     "replay": True,
     "single": False,
+    "sparse": True,
 }
 
 
@@ -180,7 +181,7 @@ def test_the_first_task_is_plain_fine_tuning(learnt, name):
             learnt[name][1].parameters(), learnt["finetune"][1].parameters()
         )
     )
-    others = ("class_prior", "gradient_mixture", "joint", "packnet")
+    others = ("class_prior", "gradient_mixture", "joint", "packnet", "sparse")
     assert same == (name not in others)
 
 

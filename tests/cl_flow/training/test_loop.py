@@ -181,3 +181,25 @@ def test_as_many_stairs_as_steps_are_smooth(n_steps):
 def test_stairs_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="staircase=….* 1 or more; got 0"):
         TrainConfig(staircase=0)
+
+
+def test_a_rewiring_takes_the_place_of_adam(data):
+    config = dataclasses.replace(CONFIG, epochs=2)
+    asked, gradients = [], []
+    model = build(data)
+    weight = model.levels[0].flow[0].inner_weight
+
+    def rewire(step, n_steps):
+        asked.append((step, n_steps, weight.detach().clone()))
+        return look if step in (1, 2) else None
+
+    def look():
+        gradients.append(weight.grad.clone())
+        return {}
+
+    train(model, data, config, rewire=rewire, progress=False)
+    n_steps = len(asked)
+    assert [one[:2] for one in asked] == [(step, n_steps) for step in range(n_steps)]
+    moved = [not torch.equal(a[2], b[2]) for a, b in zip(asked, asked[1:])]
+    assert moved == [step not in (1, 2) for step in range(n_steps - 1)]
+    assert len(gradients) == 2 and all(grad.any() for grad in gradients)

@@ -79,3 +79,29 @@ def test_gradients_of_before_are_forgotten_and_none_is_left():
     assert len({parameter.untyped_storage().data_ptr() for parameter in ours}) == len(
         ours
     )
+
+
+def test_elements_that_begin_anew_move_as_if_new_and_the_others_as_before():
+    ours, theirs = parameters(), parameters()
+    pair = [
+        FusedAdam([{"params": group, "weight_decay": 0.0}], betas=(0.9, 0.99))
+        for group in (ours, theirs)
+    ]
+    for group, optimizer in zip((ours, theirs), pair):
+        run(optimizer.step, group)
+    for parameter in ours:
+        parameter.grad = torch.ones_like(parameter)
+    where = torch.zeros(3, 4, dtype=torch.bool)
+    where[1] = True
+    before = [parameter.detach().clone() for parameter in ours]
+    pair[0].restart({ours[0]: where})
+    assert all(torch.equal(a, b) for a, b in zip(ours, before))
+    assert all(parameter.grad is None for parameter in ours)
+    for group, optimizer in zip((ours, theirs), pair):
+        for parameter in group:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step(1e-2)
+    assert torch.equal(ours[0][where], before[0][where]), "no momentum is left there"
+    assert torch.equal(ours[0][~where], theirs[0][~where])
+    assert all(torch.equal(a, b) for a, b in zip(ours[1:], theirs[1:]))
+    assert not torch.equal(theirs[0][where], before[0][where])
