@@ -1,6 +1,13 @@
 """Experiments lifted to many runs, their tables cached beside each run."""
 
-__all__ = ["key_columns", "refuse_unlike_runs", "several_runs", "table"]
+__all__ = [
+    "expect_flow",
+    "key_columns",
+    "of_any_model",
+    "refuse_unlike_runs",
+    "several_runs",
+    "table",
+]
 
 import dataclasses
 import functools
@@ -10,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -25,10 +32,13 @@ from cl_flow.runs.run import Run
 log = logging.getLogger(__name__)
 
 Experiment = Callable[..., pd.DataFrame]
+F = TypeVar("F", bound=Callable)
 
 
 def table(function: Experiment) -> Experiment:
     """Lift `Run -> DataFrame` to many runs, and cache its tables.
+
+    It refuses runs of other models than a flow, unless it is `of_any_model`.
 
     The key columns `run strategy seed dataset stream options setup` are added in front.
     The cache (Parquet, in the run's `tables/`) is keyed by the options that differ from
@@ -57,6 +67,34 @@ def table(function: Experiment) -> Experiment:
     return lifted
 
 
+def of_any_model(function: F) -> F:
+    """Say of a function of runs that it asks nothing of them that only a flow has."""
+    function.__dict__["of_any_model"] = True
+    return function
+
+
+def expect_flow(function: Callable, *runs: Run) -> None:
+    """Refuse runs of models that have no latents and no centers.
+
+    Args:
+        function: Who is asked; nothing is refused for one that is `of_any_model`.
+        runs: What it is asked about.
+
+    Raises:
+        ValueError: One trains another model than a flow.
+    """
+    if getattr(function, "of_any_model", False):
+        return
+    others = [run for run in runs if not run.config.is_flow]
+    if others:
+        first = others[0]
+        raise ValueError(
+            f"Expected a run of a flow for {function.__name__}, which asks for latents "
+            f"and centers; got {first.config.model} of {first.name}, which has none. "
+            "evaluate, forgetting_table and measure_maps take any model."
+        )
+
+
 def _named(
     signature: inspect.Signature, bound: inspect.BoundArguments
 ) -> dict[str, Any]:
@@ -75,9 +113,10 @@ def several_runs(function: Callable, runs: Any) -> list[Run]:
 
     Raises:
         TypeError: Something else is among them.
-        ValueError: There is none.
+        ValueError: There is none, or one that is no flow's (`expect_flow`).
     """
     if isinstance(runs, Run):
+        expect_flow(function, runs)
         return [runs]
     what = f"{function.__name__}(run=…)"
     given = list(fitted(what, runs, Run | Iterable[Run]))
@@ -85,6 +124,7 @@ def several_runs(function: Callable, runs: Any) -> list[Run]:
         fitted(what, run, Run)
     if not given:
         raise ValueError(f"Expected {what} with at least one run; got none.")
+    expect_flow(function, *given)
     return given
 
 

@@ -115,6 +115,7 @@ def diagnose(
         ValueError: The recovery is another run's.
     """
     asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
+    several = several_runs(diagnose, run)
     if isinstance(run, Run):
         return asked.report(run, recovered)
     if recovered is not None:
@@ -122,7 +123,6 @@ def diagnose(
             "Expected a recovery with a single run; got several runs. Leave it out: "
             "each run's own is measured."
         )
-    several = several_runs(diagnose, run)
     refuse_unlike_runs(several, options=False)
     return pd.concat([asked.row(one) for one in several], ignore_index=True)
 
