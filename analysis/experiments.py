@@ -60,6 +60,7 @@ def table(function: Experiment) -> Experiment:
         is_ours = function.__module__.startswith("analysis.")
         fit_arguments(function, bound, RANGES if is_ours else {})
         refuse_none(function, bound)
+        expect_flow(function, *runs)
         options = _named(signature, bound)
         frames = [key_columns(_cached(function, run, options), run) for run in runs]
         return pd.concat(frames, ignore_index=True)
@@ -113,10 +114,9 @@ def several_runs(function: Callable, runs: Any) -> list[Run]:
 
     Raises:
         TypeError: Something else is among them.
-        ValueError: There is none, or one that is no flow's (`expect_flow`).
+        ValueError: There is none.
     """
     if isinstance(runs, Run):
-        expect_flow(function, runs)
         return [runs]
     what = f"{function.__name__}(run=…)"
     given = list(fitted(what, runs, Run | Iterable[Run]))
@@ -124,7 +124,6 @@ def several_runs(function: Callable, runs: Any) -> list[Run]:
         fitted(what, run, Run)
     if not given:
         raise ValueError(f"Expected {what} with at least one run; got none.")
-    expect_flow(function, *given)
     return given
 
 

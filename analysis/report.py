@@ -17,7 +17,12 @@ from typing import Any, overload
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.experiments import key_columns, refuse_unlike_runs, several_runs
+from analysis.experiments import (
+    expect_flow,
+    key_columns,
+    refuse_unlike_runs,
+    several_runs,
+)
 from analysis.intervals import Resampling
 from analysis.judgement.conclude import evidence, verdicts
 from analysis.judgement.measure import training_witness
@@ -116,6 +121,7 @@ def diagnose(
     """
     asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
     several = several_runs(diagnose, run)
+    expect_flow(diagnose, *several)
     if isinstance(run, Run):
         return asked.report(run, recovered)
     if recovered is not None:

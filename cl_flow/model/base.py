@@ -48,7 +48,7 @@ class Model(nn.Module):
                 f"got {len(dims)} and {len(grids)}."
             )
         self.dims = tuple(dims)
-        self.grids = tuple(map(tuple, grids))
+        self.grids = tuple((height, width) for height, width in grids)
         self.config = config
         self.seed = seed
         self.categories: tuple[str, ...] = ()

@@ -122,16 +122,18 @@ class LaterStep(ReconstructionStep):
 
     @torch.no_grad()
     def before(self) -> None:
-        weights = list(self.model.parameters())
-        torch._foreach_lerp_(weights, self.old, self.model.config.pull)
+        for weight, old in zip(self.model.parameters(), self.old):
+            weight.lerp_(old, self.model.config.pull)
 
     @torch.no_grad()
     def move(self, lr: float) -> None:
         for layer, kept in zip(self.model.last_maps, self.kept):
             for weight in (layer.weight, layer.bias):
-                weight.grad = kept @ weight.grad
+                if weight.grad is not None:
+                    weight.grad = kept @ weight.grad
         for weight in self.model.parameters():
-            weight.sub_(lr * weight.grad)
+            if weight.grad is not None:
+                weight.sub_(lr * weight.grad)
 
 
 def projections(moments: Tensor) -> Tensor:

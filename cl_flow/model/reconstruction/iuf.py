@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_flow.identity import settle
-from cl_flow.model.reconstruction.transformer import Noise
+from cl_flow.model.reconstruction.transformer import FeedForward, Noise
 from cl_flow.model.reconstruction.uniad import UniAD, UniADConfig
 
 
@@ -206,8 +206,8 @@ class IUF(UniAD):
     @property
     def last_maps(self) -> list[nn.Linear]:
         """Last linear map of every layer: those whose gradients are projected."""
-        layers = [*self.net.encoder, *self.net.decoder]
-        return [layer.feed.linear2 for layer in layers]
+        feeds = [m for m in self.net.modules() if isinstance(m, FeedForward)]
+        return [feed.linear2 for feed in feeds]
 
     def expand_(self, categories: int | Sequence[str]) -> "IUF":
         """Remember the names of classes, as many as were told.
@@ -217,7 +217,7 @@ class IUF(UniAD):
         """
         names = self.new_names(categories)
         n = len(self.categories) + len(names)
-        if n > self.config.n_classes:
+        if n > (self.config.n_classes or 0):
             raise ValueError(
                 f"Expected at most {self.config.n_classes} classes, as IUF was told "
                 f"beforehand; got {n}."
