@@ -130,6 +130,8 @@ def _fit(command: argparse.ArgumentParser) -> None:
     _preset(command)
     words = "names of strategies; finetune by default"
     command.add_argument("strategy", nargs="*", help=words)
+    words = "flow, uniad or iuf; flow by default"
+    command.add_argument("--model", default="flow", help=words)
     words = "option of the strategy, as name=value; may be repeated"
     command.add_argument("--option", action="append", default=[], help=words)
     command.add_argument("--device", help="cpu, cuda, ...; the GPU when there is one")

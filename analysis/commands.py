@@ -128,7 +128,7 @@ def fit(arguments: argparse.Namespace) -> Answer:
             f"Expected options for one strategy; got {', '.join(strategies)}."
         )
     configs = [
-        plan.config(name, seed=seed, options=options)
+        plan.config(name, seed=seed, options=options, model=arguments.model)
         for name in strategies
         for seed in plan.seeds
     ]

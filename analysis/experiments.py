@@ -1,6 +1,13 @@
 """Experiments lifted to many runs, their tables cached beside each run."""
 
-__all__ = ["key_columns", "refuse_unlike_runs", "several_runs", "table"]
+__all__ = [
+    "expect_flow",
+    "key_columns",
+    "of_any_model",
+    "refuse_unlike_runs",
+    "several_runs",
+    "table",
+]
 
 import dataclasses
 import functools
@@ -10,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -25,10 +32,13 @@ from cl_flow.runs.run import Run
 log = logging.getLogger(__name__)
 
 Experiment = Callable[..., pd.DataFrame]
+F = TypeVar("F", bound=Callable)
 
 
 def table(function: Experiment) -> Experiment:
     """Lift `Run -> DataFrame` to many runs, and cache its tables.
+
+    It refuses runs of other models than a flow, unless it is `of_any_model`.
 
     The key columns `run strategy seed dataset stream options setup` are added in front.
     The cache (Parquet, in the run's `tables/`) is keyed by the options that differ from
@@ -50,11 +60,40 @@ def table(function: Experiment) -> Experiment:
         is_ours = function.__module__.startswith("analysis.")
         fit_arguments(function, bound, RANGES if is_ours else {})
         refuse_none(function, bound)
+        expect_flow(function, *runs)
         options = _named(signature, bound)
         frames = [key_columns(_cached(function, run, options), run) for run in runs]
         return pd.concat(frames, ignore_index=True)
 
     return lifted
+
+
+def of_any_model(function: F) -> F:
+    """Say of a function of runs that it asks nothing of them that only a flow has."""
+    function.__dict__["of_any_model"] = True
+    return function
+
+
+def expect_flow(function: Callable, *runs: Run) -> None:
+    """Refuse runs of models that have no latents and no centers.
+
+    Args:
+        function: Who is asked; nothing is refused for one that is `of_any_model`.
+        runs: What it is asked about.
+
+    Raises:
+        ValueError: One trains another model than a flow.
+    """
+    if getattr(function, "of_any_model", False):
+        return
+    others = [run for run in runs if not run.config.is_flow]
+    if others:
+        first = others[0]
+        raise ValueError(
+            f"Expected a run of a flow for {function.__name__}, which asks for latents "
+            f"and centers; got {first.config.model} of {first.name}, which has none. "
+            "evaluate, forgetting_table and measure_maps take any model."
+        )
 
 
 def _named(

@@ -17,7 +17,12 @@ from typing import Any, overload
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.experiments import key_columns, refuse_unlike_runs, several_runs
+from analysis.experiments import (
+    expect_flow,
+    key_columns,
+    refuse_unlike_runs,
+    several_runs,
+)
 from analysis.intervals import Resampling
 from analysis.judgement.conclude import evidence, verdicts
 from analysis.judgement.measure import training_witness
@@ -115,6 +120,8 @@ def diagnose(
         ValueError: The recovery is another run's.
     """
     asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
+    several = several_runs(diagnose, run)
+    expect_flow(diagnose, *several)
     if isinstance(run, Run):
         return asked.report(run, recovered)
     if recovered is not None:
@@ -122,7 +129,6 @@ def diagnose(
             "Expected a recovery with a single run; got several runs. Leave it out: "
             "each run's own is measured."
         )
-    several = several_runs(diagnose, run)
     refuse_unlike_runs(several, options=False)
     return pd.concat([asked.row(one) for one in several], ignore_index=True)
 

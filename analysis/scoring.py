@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -34,10 +34,13 @@ from cl_flow.data.features import Features
 from cl_flow.data.images import image_size, read_mask
 from cl_flow.devices import pick_device
 from cl_flow.identity import settle
+from cl_flow.model.base import Model
 from cl_flow.model.flow import FlowModel
+from cl_flow.model.reconstruction import UniAD
 from cl_flow.paths import FileState, file_state
 from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
+from cl_flow.scoring.residuals import Residuals, score_residuals
 from cl_flow.scoring.scores import PARTS, Calibration, Scores, calibrate, score
 
 # Metrics of images take labels and scores (images,), those whose names begin otherwise
@@ -49,6 +52,7 @@ METRICS: dict[str, Callable[..., float]] = {
     "pixel_ap": metrics.pixel_ap,
     "aupro": metrics.aupro,
 }
+AnyScores = Scores | Residuals
 log = logging.getLogger(__name__)
 
 LARGEST_SIDE = 256  # of maps in pixels, unless a size is asked for
@@ -62,7 +66,8 @@ class Scoring:
 
     Args:
         metric: Names in `METRICS`.
-        part: Score parts: `logp`, `entropy`, `product` (HGAD's score).
+        part: Score parts: `logp`, `entropy`, `product` (HGAD's score, and the one of a
+            model that is no flow). All three stand for all that a model has.
         given: `"category"` (the true class is given, as in HGAD), None (routed to the
             likeliest class), or both.
         entropy: Classes that the entropy compares: `"all"` that a model has, as in
@@ -71,7 +76,8 @@ class Scoring:
         normalise: `"train"` (pointwise) or `"set"` (the published protocol, see
             `cl_flow.scoring.scores`).
         calibrate_on: Training images per category that scores are calibrated on, 1 or
-            more; None takes all. `"set"` calibrates on none.
+            more; None takes all. `"set"` calibrates on none. A model that reconstructs
+            has neither entropy nor calibration.
         size: Side of the maps in pixels; None is the image size, 256 at most.
         sigma: Smoothing of the maps in pixels.
 
@@ -109,6 +115,10 @@ class Scoring:
                 "Expected normalise='train' with calibrate_on, since 'set' has no "
                 f"training images; got calibrate_on={self.calibrate_on}."
             )
+
+    def parts_of(self, scores: AnyScores) -> Sequence[str]:
+        """Parts to measure: those named, or all that there are where all are."""
+        return scores.parts if set(self.part) == set(PARTS) else self.part
 
     @property
     def known(self) -> str | None:
@@ -160,7 +170,7 @@ def under_true_class(scoring: Scoring) -> Scoring:
 
 
 def measure(
-    model: FlowModel,
+    model: Model,
     features: Features,
     categories: Sequence[str],
     *,
@@ -201,29 +211,38 @@ def measure(
     calibrated = features.where(
         category=list(categories if given else model.categories)
     )
-    calibration = _calibration(
-        model, calibrated, scoring, known=among, per_log_k=per_log_k
+    scores_of = _scorer(
+        model, calibrated, scoring, scoring.side(), known=among, per_log_k=per_log_k
     )
-    side = scoring.side()
     rows = []
     for category in categories:
         test = features.where(split="test", category=category)
-        scores = score(
-            model,
-            test,
-            calibration,
-            given=given,
-            known=among,
-            per_log_k=per_log_k,
-            size=(side, side),
-            sigma=scoring.sigma,
-        )
+        scores = scores_of(test, given=given)
         for metric in scoring.metric:
-            for part in scoring.part:
+            for part in scoring.parts_of(scores):
                 value = value_of(metric, part, test, scores)
                 rows.append((category, metric, part, *value))
     columns = ["category", "metric", "part", "value", "labels", "scores"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _scorer(
+    model: Model,
+    images: Features,
+    scoring: Scoring,
+    side: int,
+    *,
+    known: Sequence[str] | str | None,
+    per_log_k: bool = False,
+) -> Callable[..., AnyScores]:
+    """Function of images and `given` that scores them, calibrated where a flow does."""
+    maps = {"size": (side, side), "sigma": scoring.sigma}
+    if isinstance(model, UniAD):
+        return functools.partial(score_residuals, model, **maps)
+    flow = cast(FlowModel, model)
+    among = {"known": known, "per_log_k": per_log_k}
+    calibration = _calibration(flow, images, scoring, **among)
+    return functools.partial(score, flow, calibration=calibration, **among, **maps)
 
 
 def _calibration(
@@ -254,7 +273,7 @@ def _reference(images: Features, scoring: Scoring) -> Features:
 
 
 def value_of(
-    metric: str, part: str, test: Features, scores: Scores
+    metric: str, part: str, test: Features, scores: AnyScores
 ) -> tuple[float, np.ndarray | None, np.ndarray | None]:
     """Value of a metric; NaN where the test images do not allow it.
 
@@ -326,7 +345,7 @@ class Scored(NamedTuple):
     category: str
     given: str | None
     test: Features
-    scores: Scores
+    scores: AnyScores
 
 
 def scored(
@@ -361,19 +380,11 @@ def scored(
         # Routing scores an image under any class.
         needed = model.categories if None in scoring.given else tested
         known = features.where(category=list(needed))
-        calibration = _calibration(model, known, scoring, known=scoring.known)
+        scores_of = _scorer(model, known, scoring, side, known=scoring.known)
         for category in tested:
             test = known.where(split="test", category=category)
             for given in scoring.given:
-                scores = score(
-                    model,
-                    test,
-                    calibration,
-                    given=given,
-                    known=scoring.known,
-                    size=(side, side),
-                    sigma=scoring.sigma,
-                )
+                scores = scores_of(test, given=given)
                 yield Scored(step, category, given, test, scores)
 
 

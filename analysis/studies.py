@@ -37,6 +37,7 @@ from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.streams import StreamConfig, read_order, task_order
 from cl_flow.model.flow import FlowConfig
 from cl_flow.model.losses import LossConfig
+from cl_flow.model.reconstruction import IUFConfig, UniADConfig
 from cl_flow.paths import DATA
 from cl_flow.registry import Registry
 from cl_flow.runs.config import RunConfig, load_samples
@@ -71,6 +72,19 @@ class Preset(NamedTuple):
     scoring: Scoring = Scoring()
 
 
+# UniAD and IUF for two cores: as many layers and channels as still count as UniAD.
+SMALL: dict[str, Any] = {
+    "side": 8,
+    "width": 128,
+    "hidden": 512,
+    "n_encoder": 2,
+    "n_decoder": 2,
+    "epochs": 100,
+    "batch_images": 16,
+    "lr": 1e-3,
+}
+
+
 @PRESETS
 def synthetic() -> Preset:
     """The drawn dataset under EfficientNet-Lite0: minutes on two cores.
@@ -89,6 +103,8 @@ def synthetic() -> Preset:
             lr=1e-2,
             losses=LossConfig(mutual_information=1.0),
         ),
+        uniad=UniADConfig(**SMALL),
+        iuf=IUFConfig(**SMALL, queue=256),
     )
     return Preset(base)
 
@@ -102,7 +118,10 @@ def smoke() -> Preset:
     base = synthetic().base
     train = dataclasses.replace(base.train, epochs=4)
     flow = dataclasses.replace(base.flow, n_blocks=2)
-    return Preset(base.replace(dataset="smoke", train=train, flow=flow))
+    short = {"train": train, "flow": flow}
+    for name in ("uniad", "iuf"):
+        short[name] = dataclasses.replace(getattr(base, name), epochs=4)
+    return Preset(base.replace(dataset="smoke", **short))
 
 
 @PRESETS

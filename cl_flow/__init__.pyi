@@ -6,9 +6,12 @@ from .data import StreamConfig as StreamConfig
 from .data import Task as Task
 from .data import load_features as load_features
 from .data import make_stream as make_stream
+from .model import MODELS as MODELS
 from .model import FlowConfig as FlowConfig
 from .model import FlowModel as FlowModel
+from .model import IUFConfig as IUFConfig
 from .model import Mixture as Mixture
+from .model import UniADConfig as UniADConfig
 from .runs import Run as Run
 from .runs import RunConfig as RunConfig
 from .runs import Snapshot as Snapshot

@@ -75,6 +75,7 @@ SOURCES = {
     "Study": "study(preset) makes one",
     "Features": "run.features, or load_features(samples, config)",
     "FlowModel": "run[step].model()",
+    "Model": "run[step].model()",
     "Mixture": "model.levels[i].mixture",
     "Calibration": "calibrate(model, features)",
     "DataFrame": "its docstring says which table",

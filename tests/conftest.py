@@ -70,7 +70,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "RunConfig":  # noqa: F821
     tasks, a random backbone.
     """
     from cl_flow import FeatureConfig, FlowConfig, RunConfig, StreamConfig, TrainConfig
+    from cl_flow.model import IUFConfig, UniADConfig
 
+    small = {"side": 4, "width": 8, "n_heads": 2, "hidden": 16, "batch_images": 6}
+    small |= {"n_encoder": 1, "n_decoder": 2, "epochs": 2, "lr": 1e-3}
     root = tmp_path_factory.mktemp("tiny")
     for i, name in enumerate(("ant", "bee", "cat", "dog", "elk", "fox")):
         _draw_noise(root / name, seed=i)
@@ -88,6 +91,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "RunConfig":  # noqa: F821
         stream=StreamConfig(split=3),
         flow=FlowConfig(n_blocks=2, n_components=3, position_dim=8, hidden=16),
         train=TrainConfig(epochs=2, batch_images=6, batch_patches=8, lr=1e-3),
+        uniad=UniADConfig(**small),
+        iuf=IUFConfig(**small, n_gate_heads=2, gate_hidden=8),
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis import intervals, metrics
 from analysis.detection.conclude import forgetting_row
-from analysis.experiments import refuse_unlike_runs, several_runs, table
+from analysis.experiments import of_any_model, refuse_unlike_runs, several_runs, table
 from analysis.intervals import Resampling
 from analysis.rows import chosen
 from analysis.scoring import (
@@ -30,6 +30,7 @@ from cl_flow.runs.run import Run
 
 
 @table
+@of_any_model
 def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     """Measure every snapshot on every category that it knows.
 
@@ -44,7 +45,7 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     rows = []
     for one in scored(run, scoring):
         task = task_of(run, one.category)
-        for part in scoring.part:
+        for part in scoring.parts_of(one.scores):
             for metric in scoring.metric:
                 value, *_ = value_of(metric, part, one.test, one.scores)
                 key = (one.step, task, one.category, metric, part, str(one.given))
@@ -54,6 +55,7 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
 
 
 @table
+@of_any_model
 def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     """Score every test image under every snapshot that knows it.
 
@@ -80,13 +82,14 @@ def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
                 "routed": known[one.scores.classes.numpy()],
             }
         )
-        for part in scoring.part:
+        for part in scoring.parts_of(one.scores):
             scores = one.scores.image(part).cpu().numpy()
             frames.append(base.assign(part=part, given=str(one.given), score=scores))
     return pd.concat(frames, ignore_index=True)
 
 
 @table
+@of_any_model
 def pixel_wins(
     run: Run,
     *,
@@ -139,6 +142,7 @@ def pixel_wins(
 
 
 @checked
+@of_any_model
 def forgetting_table(
     runs: Run | Iterable[Run],
     *,

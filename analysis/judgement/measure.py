@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.experiments import table
+from analysis.experiments import expect_flow, table
 from analysis.ledger.illnesses import ILLNESSES, harmed
 from analysis.recovery.measure import (
     COLUMNS,
@@ -46,6 +46,7 @@ def control_seconds(run: Run) -> float:
     It is 0 where the control is on disk, else what the run itself took for its later
     tasks.
     """
+    expect_flow(control_seconds, run)
     control = Run.find(never_learned_config(run), folder=run.folder.parent)
     if control is not None and control.is_complete:
         return 0.0
@@ -78,6 +79,7 @@ def training_witness(
         A table of `measure_recovery` with the probe `forgotten` and one control; None
         if no training is wanted.
     """
+    expect_flow(training_witness, run)
     if train is False:
         return None
     seconds = control_seconds(run)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analysis.experiments import table
+from analysis.experiments import of_any_model, table
 from cl_flow.calls import checked
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -25,13 +25,15 @@ from cl_flow.training.step import WARM_UP
 def method_name(run: Run) -> str:
     """The strategy with its options.
 
-    `ewc (strength 10000)`, and whether old centers were frozen.
+    `ewc (strength 10000)`, and whether old centers were frozen; before it the model, if
+    it is no flow.
     """
     options = [
         f"{name} {_short(value)}" for name, value in sorted(run.config.options.items())
     ]
     options += ["old centers frozen"] * (run.config.centers == "freeze_old")
-    return f"{run.strategy} ({', '.join(options)})" if options else run.strategy
+    name = f"{run.strategy} ({', '.join(options)})" if options else run.strategy
+    return name if run.config.is_flow else f"{run.config.model}: {name}"
 
 
 def _short(value: Any) -> str:
@@ -60,6 +62,7 @@ def kept_bytes(run: Run) -> float:
 
 
 @table
+@of_any_model
 def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
     """Time of a step of the last task beside fine-tuning's.
 
@@ -102,7 +105,9 @@ def _steps(run: Run, name: str, options: Mapping[str, Any]) -> np.ndarray:
         strategy.memory.update(run[last - 1].memory())
     else:
         model = model.fresh().expand_(run[last - 1].categories)
-    config = run.config.replace(train=dataclasses.replace(run.config.train, epochs=1))
+    one_pass = dataclasses.replace(run.config.training, epochs=1)
+    field = "train" if run.config.is_flow else run.config.model
+    config = run.config.replace(**{field: one_pass})
     stamps: list[float] = []
     on_gpu = pick_device().type == "cuda"
 

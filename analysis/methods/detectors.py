@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.experiments import table
+from analysis.experiments import of_any_model, table
 from analysis.scoring import METRICS, Scoring, true_masks
 from cl_flow.align import GaussianStats
 from cl_flow.calls import checked, refuse_unknown
@@ -94,6 +94,7 @@ def _far_apart(x: Tensor, n: int) -> Tensor:
 
 
 @checked
+@of_any_model
 def baselines(
     runs: Run | Iterable[Run],
     *,
@@ -124,6 +125,7 @@ def baselines(
 
 
 @table
+@of_any_model
 def _detected(
     run: Run,
     *,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.experiments import table
+from analysis.experiments import of_any_model, table
 from analysis.rows import of_tables
 from analysis.scoring import Scored, Scoring, scored, short_path, task_of, value_of
 from cl_flow.calls import checked
@@ -77,6 +77,7 @@ def read_pictures(run: Run, image: Sequence[str]) -> pd.DataFrame:
 
 
 @table
+@of_any_model
 def measure_maps(
     run: Run,
     *,
@@ -119,7 +120,7 @@ def measure_maps(
     categories = list(wanted["category"].unique())
     rows = []
     for one in scored(run, scoring, steps=steps, categories=categories):
-        for name in scoring.part:
+        for name in scoring.parts_of(one.scores):
             rows += _rows_of_maps(run, one, name, names)
     return pd.DataFrame(rows)
 

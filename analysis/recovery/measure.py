@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.experiments import table
+from analysis.experiments import expect_flow, table
 from analysis.scoring import Scoring, measure, task_of, under_true_class
 from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features, union
@@ -347,6 +347,7 @@ def step_rates(run: Run) -> dict[str, float]:
         Rates by the names `peak`, `mean` and `last`: the highest, that of an average
         step, and what the schedule ends with.
     """
+    expect_flow(step_rates, run)
     config = run.config.train
     n_images = len(run.features.where(split="train", label=0, category=run.tasks[0]))
     n_steps = config.epochs * max(1, n_images // config.batch_images)
@@ -372,6 +373,7 @@ def step_meanings(run: Run, *, shots: int) -> dict[str, int]:
     Returns:
         Steps by the names `batch`, `pass` and `meta-epoch`.
     """
+    expect_flow(step_meanings, run)
     config = run.config.train
     per_pass = max(1, shots * len(run.tasks[0]) // config.batch_images)
     passes = HGAD_PASSES

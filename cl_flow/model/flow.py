@@ -6,15 +6,16 @@ The blocks are conditional on position.
 __all__ = ["FlowConfig", "FlowModel", "Level", "couplings", "trainable"]
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from cl_flow.devices import seeded
 from cl_flow.identity import settle
+from cl_flow.model.base import Model
 from cl_flow.model.input_alignment import InputAlignment
 from cl_flow.model.kernels import couple, pays
 from cl_flow.model.mixture import Mixture
@@ -254,7 +255,7 @@ class Levels(nn.ModuleList):
         return super().__getitem__(i)
 
 
-class FlowModel(nn.Module):
+class FlowModel(Model):
     """HGAD: for each feature level a conditional flow ending in a Mixture.
 
     It starts without classes; `expand_` adds them and remembers their names, in order
@@ -284,6 +285,11 @@ class FlowModel(nn.Module):
         torch.Size([32])
     """
 
+    name = "flow"
+    Config = FlowConfig
+    per_class = "center"
+    config: FlowConfig
+
     def __init__(
         self,
         dims: Sequence[int],
@@ -292,19 +298,7 @@ class FlowModel(nn.Module):
         *,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if len(dims) != len(grids) or not dims:
-            raise ValueError(
-                "Expected as many dims as grids, at least one; "
-                f"got {len(dims)} and {len(grids)}."
-            )
-        self.dims = tuple(dims)
-        self.grids = tuple(map(tuple, grids))
-        self.config = config or FlowConfig()
-        self.seed = seed
-        self.categories: tuple[str, ...] = ()
-        # Weights of some classes alone, see `cl_flow.model.class_views`.
-        self.own: dict[str, Tensor] = {}
+        super().__init__(dims, grids, config or FlowConfig(), seed=seed)
         self.levels = Levels()
         with seeded(seed):
             for i, dim in enumerate(self.dims):
@@ -329,22 +323,6 @@ class FlowModel(nn.Module):
             begin = end
         return out
 
-    def class_ids(self, categories: Sequence[str]) -> Tensor:
-        """Class id of each category name (n,), on the model's device.
-
-        Raises:
-            KeyError: A category that the model has no center for.
-        """
-        ids = {name: i for i, name in enumerate(self.categories)}
-        unknown = sorted(set(categories) - set(ids))
-        if unknown:
-            names = ", ".join(unknown)
-            known = ", ".join(self.categories) or "none yet"
-            raise KeyError(f"No center for {names}; known: {known}.")
-        given = [ids[name] for name in categories]
-        device = self.levels[0].codes.device
-        return torch.tensor(given, dtype=torch.long, device=device)
-
     def expand_(
         self,
         categories: int | Sequence[str],
@@ -365,25 +343,16 @@ class FlowModel(nn.Module):
         Raises:
             ValueError: No class, or one that the model already has.
         """
-        if isinstance(categories, int):
-            n_classes = self.n_classes + categories
-            ids = range(self.n_classes, n_classes)
-            categories = [f"class {i}" for i in ids]
-        names = self.categories + tuple(categories)
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f"Expected new categories, each once; got {', '.join(categories)}, "
-                f"known {self.categories}."
-            )
+        names = self.new_names(categories)
         for i, level in enumerate(self.levels):
             grown = level.mixture.expand(
-                len(categories),
+                len(names),
                 init=init or self.config.placement,
                 data=None if data is None else data[i],
                 generator=self._generator(i),
             )
             level.mixture = grown.to(level.codes)
-        self.categories = names
+        self.categories += names
         return self
 
     def _generator(self, i: int) -> torch.Generator:
@@ -395,11 +364,23 @@ class FlowModel(nn.Module):
     def fresh(self) -> "FlowModel":
         """A new model of the same shape and seed, without knowledge or classes."""
         fresh = FlowModel(self.dims, self.grids, self.config, seed=self.seed)
-        return fresh.to(self.levels[0].codes.device)
+        return fresh.to(self.device)
 
-    def extra_repr(self) -> str:
-        categories = list(self.categories)
-        return f"categories={categories}, seed={self.seed}"
+    def growth(self) -> dict[str, Any]:
+        """Classes of each expansion, and the kind of covariances."""
+        mixture = self.levels[0].mixture
+        sizes = [len(block["mu"]) for block in mixture.blocks()]
+        return {"blocks": sizes, "covariance": mixture.covariance}
+
+    def grow_(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        for i, level in enumerate(self.levels):
+            framed = f"levels.{i}.mixture._frame_weight" in tensors
+            level.mixture.allocate_(
+                facts["blocks"],
+                frames=framed,
+                covariance=facts.get("covariance"),
+            )
+            level.class_codes = tensors.get(f"levels.{i}.class_codes")
 
 
 def trainable(model: FlowModel, *, weight_decay: float) -> list[dict]:

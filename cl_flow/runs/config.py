@@ -18,7 +18,9 @@ from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.datasets import DATASETS
 from cl_flow.data.streams import StreamConfig
 from cl_flow.identity import completed, differing, digest_of, settle, typed
-from cl_flow.model.flow import FlowConfig
+from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.model.models import MODELS
+from cl_flow.model.reconstruction import IUFConfig, UniADConfig
 from cl_flow.paths import DATA, folder_name
 from cl_flow.runs.fingerprints import training_fingerprint
 from cl_flow.strategies import STRATEGIES, Strategy
@@ -39,14 +41,18 @@ class RunConfig:
         root: Its folder; None is `raw/<dataset>` below the data folder.
         strategy: Name in `STRATEGIES`.
         options: Keyword arguments of the strategy.
+        model: Name in `MODELS`: `"flow"` (HGAD), `"uniad"` or `"iuf"`. Its own field
+            below shapes it; the others' fields are not read, and enter no name.
         centers: `"train"` lets old centers learn on, as HGAD does; `"freeze_old"` stops
             them.
         whiten: Channels to whiten each level to, fitted on the first task; None keeps
             the features as they are.
         features: What is extracted.
         stream: Which categories arrive when; its own seed orders them.
-        flow: Shape of the model.
-        train: How each task is trained.
+        flow: Shape of the flow.
+        train: How a flow is trained on each task.
+        uniad: Shape and training of UniAD.
+        iuf: Shape and training of IUF.
         seed_model: Seeds initial weights, permutations and new centers.
         seed_data: Seeds batches.
     """
@@ -63,6 +69,9 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     seed_model: int = 0
     seed_data: int = 0
+    model: str = FlowModel.name
+    uniad: UniADConfig = field(default_factory=UniADConfig)
+    iuf: IUFConfig = field(default_factory=IUFConfig)
 
     def __post_init__(self) -> None:
         settle(self, whiten=(2, math.inf))
@@ -74,6 +83,12 @@ class RunConfig:
             root = Path(self.root).expanduser().resolve()
             object.__setattr__(self, "root", str(root))
         DATASETS[self.dataset]
+        MODELS[self.model]
+        if not self.is_flow and self.centers != "train":
+            raise ValueError(
+                f"Expected centers='train' with model={self.model!r}, which has none; "
+                f"got {self.centers!r}."
+            )
 
     def replace(self, **changes: Any) -> "RunConfig":
         """Copy with other values; `seed` sets the seeds of model and data."""
@@ -95,6 +110,29 @@ class RunConfig:
             ValueError: A field that this version does not know.
         """
         return build_config(cls, values)
+
+    # ---- of its model
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the model is HGAD's."""
+        return self.model == FlowModel.name
+
+    @property
+    def shape(self) -> Any:
+        """Config of the model."""
+        return getattr(self, self.model)
+
+    @property
+    def training(self) -> TrainConfig | UniADConfig:
+        """How each task is trained."""
+        return self.train if self.is_flow else self.shape
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Fields that a name takes in another form, or that the model does not read."""
+        others = tuple(name for name in MODELS if name != self.model)
+        return (*ELSEWHERE, *others, *(() if self.is_flow else ("train",)))
 
     # ---- identity
 
@@ -123,7 +161,7 @@ class RunConfig:
         changes no name.
         """
         facts = differing(self)
-        for name in ELSEWHERE:
+        for name in self.elsewhere:
             facts.pop(name, None)
         defaults = completed(STRATEGIES[self.strategy], {})
         options = self.all_options
@@ -143,8 +181,9 @@ class RunConfig:
     def named(self, identity: Mapping[str, Any]) -> str:
         """Folder name for an identity at hand; to make one reads the images' folder."""
         strategy = STRATEGIES.current(self.strategy)
+        method = strategy if self.is_flow else f"{self.model}-{strategy}"
         digest = digest_of(identity, 8)
-        return f"{folder_name(self.title)}-{strategy}-s{self.seed_model}-{digest}"
+        return f"{folder_name(self.title)}-{method}-s{self.seed_model}-{digest}"
 
 
 def _plain(value: Any) -> Any:
@@ -184,8 +223,16 @@ def new_strategy(config: RunConfig) -> Strategy:
 
     Raises:
         TypeError, ValueError: An option that it does not take.
+        ValueError: It speaks of a flow, and the model is another.
     """
-    return STRATEGIES[config.strategy](**config.all_options)
+    kind = STRATEGIES[config.strategy]
+    if not (config.is_flow or kind.any_model):
+        able = [name for name in STRATEGIES if STRATEGIES[name].any_model]
+        raise ValueError(
+            f"Expected a strategy for any model ({', '.join(sorted(able))}) with "
+            f"model={config.model!r}; got {config.strategy!r}, which is for a flow."
+        )
+    return kind(**config.all_options)
 
 
 @checked

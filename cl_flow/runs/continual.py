@@ -5,13 +5,16 @@ __all__ = ["learn", "learn_stream"]
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, cast
 
 import pandas as pd
 import torch
 
 from cl_flow.calls import checked
 from cl_flow.data.streams import Task
+from cl_flow.model.base import Model
 from cl_flow.model.flow import FlowModel
+from cl_flow.model.models import MODELS
 from cl_flow.model.placement import ONE_DIMENSION_EACH
 from cl_flow.runs.config import RunConfig
 from cl_flow.runs.run import Run
@@ -36,7 +39,8 @@ def learn_stream(
     """
     stream = strategy.arrange(run.stream())
     sizes = [len(task.categories) for task in stream]
-    _refuse_crowd(sum(sizes) if strategy.keeps_classes else max(sizes), run)
+    if run.config.is_flow:
+        _refuse_crowd(sum(sizes) if strategy.keeps_classes else max(sizes), run)
     n_whole = run.n_whole
     model = _last_model(run, n_whole, strategy, device)
     for task in stream[n_whole:]:
@@ -69,7 +73,7 @@ def _refuse_crowd(n: int, run: Run) -> None:
 
 @checked
 def learn(
-    model: FlowModel,
+    model: Model,
     strategy: Strategy,
     task: Task,
     config: RunConfig,
@@ -77,7 +81,7 @@ def learn(
     past: Sequence[Task] = (),
     watch: Callable[[int, FlowModel], None] | None = None,
     progress: Progress = False,
-) -> tuple[FlowModel, pd.DataFrame]:
+) -> tuple[Any, pd.DataFrame]:
     """Train a model on one task as a strategy has it; what follows is to consolidate.
 
     Args:
@@ -92,7 +96,8 @@ def learn(
     Returns:
         The model, and the losses as `train` tells them.
     """
-    model = strategy.grow(model, task)
+    # What is for any model asks no more of it than that.
+    model = strategy.grow(cast(FlowModel, model), task)
     if config.centers == "freeze_old":
         for level in model.levels:
             level.mixture.freeze_old_()
@@ -104,7 +109,7 @@ def learn(
     losses = train(
         model,
         data,
-        config.train,
+        config.training,
         penalty=strategy.penalty,
         rehearsal=strategy.rehearse(model, task),
         midway=None if _is_plain(strategy, "midway") else strategy.midway,
@@ -134,15 +139,16 @@ def _tell(
 
 def _last_model(
     run: Run, n_tasks: int, strategy: Strategy, device: torch.device
-) -> FlowModel:
+) -> Model:
     """Model after so many tasks, the strategy's memory restored, or a new one."""
     if n_tasks:
         last = run[n_tasks - 1]
         strategy.memory.update(last.memory())
         return last.model(device)
     dims, grids = run.features.dims, run.features.grids
-    model = FlowModel(dims, grids, run.config.flow, seed=run.config.seed_model)
-    return model.to(device)
+    kind = MODELS[run.config.model]
+    shape = kind.told(run.config.shape, sum(map(len, run.tasks)))
+    return kind(dims, grids, shape, seed=run.config.seed_model).to(device)
 
 
 def _task_seed(config: RunConfig, task: Task) -> int:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from cl_flow.identity import completed
 from cl_flow.paths import DATA
-from cl_flow.runs.config import ELSEWHERE, RunConfig
+from cl_flow.runs.config import RunConfig
 from cl_flow.runs.fingerprints import changed_since, weights_fingerprint
 from cl_flow.runs.schema import read_facts
 from cl_flow.strategies import STRATEGIES
@@ -103,7 +103,7 @@ def _read(place: Path, *, strict: bool) -> tuple[RunConfig | None, dict[str, Any
 def _contents(config: RunConfig, options: dict[str, Any]) -> dict[str, Any]:
     """Everything that decides a run but its images."""
     values = config.to_dict()
-    for name in ELSEWHERE:
+    for name in config.elsewhere:
         values.pop(name)
     return {
         **values,

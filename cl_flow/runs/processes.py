@@ -105,4 +105,4 @@ def images_to_see(config: RunConfig) -> int:
     """Images of all passes that a run has yet to take."""
     run = Run.at(config)
     left = new_strategy(config).arrange(run.stream())[len(run) :]
-    return config.train.epochs * sum(len(task.features) for task in left)
+    return config.training.epochs * sum(len(task.features) for task in left)

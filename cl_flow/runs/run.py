@@ -25,9 +25,9 @@ from cl_flow.data.extraction import load_features
 from cl_flow.data.features import Features
 from cl_flow.data.streams import Task, make_stream, task_order
 from cl_flow.identity import completed, differing, digest_of
-from cl_flow.model.flow import FlowModel
+from cl_flow.model.base import Model
 from cl_flow.paths import DATA, atomic
-from cl_flow.runs.config import ELSEWHERE, RunConfig, load_samples
+from cl_flow.runs.config import RunConfig, load_samples
 from cl_flow.runs.fingerprints import (
     changed_since,
     training_fingerprint,
@@ -122,24 +122,26 @@ class Run:
 
         Returns:
             `dataset`, `stream` and the strategy's `options` in words, and as `setup` a
-            digest of all the rest: images, features, flow, training.
+            digest of all the rest: images, features, flow, training; after the model's
+            name where that is no flow.
         """
         config = self.config
         facts = self.facts
         rest = differing(config)
         stream = rest.pop("stream", {})
-        for name in (*ELSEWHERE, "seed_model", "seed_data"):
+        for name in (*config.elsewhere, "seed_model", "seed_data"):
             rest.pop(name, None)
         given = facts["options"] or dict(config.options)
         usual = {}
         if config.strategy in STRATEGIES:
             usual = completed(STRATEGIES[config.strategy], {})
         options = {k: v for k, v in given.items() if k not in usual or v != usual[k]}
+        setup = digest_of([rest, facts["data"]], 6)
         return {
             "dataset": config.title,
             "stream": _in_words(stream),
             "options": _in_words(options),
-            "setup": digest_of([rest, facts["data"]], 6),
+            "setup": setup if config.is_flow else f"{config.model} {setup}",
         }
 
     @property
@@ -253,7 +255,7 @@ class Run:
 
     def write(
         self,
-        model: FlowModel,
+        model: Model,
         task: Task,
         losses: pd.DataFrame,
         memory: Mapping[str, Tensor],
@@ -271,7 +273,7 @@ class Run:
             "categories": task.categories,
             "images": len(task.features),
             "seconds": round(seconds, 3),
-            "device": str(model.levels[0].codes.device),
+            "device": str(model.device),
             "threads": torch.get_num_threads(),
         }
         facts = self.facts

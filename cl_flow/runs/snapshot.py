@@ -17,7 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cl_flow.model.flow import FlowConfig, FlowModel
+from cl_flow.model.base import Model
+from cl_flow.model.flow import FlowModel
+from cl_flow.model.models import MODELS
 from cl_flow.paths import FileState, atomic, file_state
 from cl_flow.runs.config import build_config
 
@@ -45,25 +47,22 @@ class Snapshot:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Categories that the model has a center for."""
+        """Categories that the model has learned."""
         return tuple(self.facts["categories"])
 
-    def model(self, device: str | torch.device = "cpu") -> FlowModel:
-        """New copy of the model, in evaluation mode."""
+    def model(self, device: str | torch.device = "cpu") -> Any:
+        """New copy of the model, in evaluation mode.
+
+        A FlowModel, or what else the run trains (`cl_flow.model.models.MODELS`).
+        """
         self.verify()
         facts = self.facts
-        config = build_config(FlowConfig, facts["config"])
+        kind = MODELS[facts.get("model", FlowModel.name)]
+        config = build_config(kind.Config, facts["config"])
         dims, grids = facts["dims"], facts["grids"]
-        model = FlowModel(dims, grids, config, seed=facts["seed"])
+        model = kind(dims, grids, config, seed=facts["seed"])
         tensors = self._tensors("model.")
-        for i, level in enumerate(model.levels):
-            framed = f"levels.{i}.mixture._frame_weight" in tensors
-            level.mixture.allocate_(
-                facts["blocks"],
-                frames=framed,
-                covariance=facts.get("covariance"),
-            )
-            level.class_codes = tensors.get(f"levels.{i}.class_codes")
+        model.grow_(facts, tensors)
         model.categories = self.categories
         model.load_state_dict(tensors)
         own = self._tensors("own.")
@@ -115,17 +114,15 @@ class Snapshot:
             }
 
     @staticmethod
-    def write(path: Path, model: FlowModel, memory: Mapping[str, Tensor]) -> None:
+    def write(path: Path, model: Model, memory: Mapping[str, Tensor]) -> None:
         """Save a model and a strategy's memory, whole or not at all."""
-        mixture = model.levels[0].mixture
         facts = {
             "dims": model.dims,
             "grids": model.grids,
             "seed": model.seed,
             "categories": model.categories,
             "config": dataclasses.asdict(model.config),
-            "blocks": [len(block["mu"]) for block in mixture.blocks()],
-            "covariance": mixture.covariance,
+            **model.growth(),
         }
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
         tensors |= {f"own.{key}": value for key, value in model.own.items()}

@@ -8,6 +8,7 @@ __all__ = ["Calibration", "PARTS", "Scores", "anomaly_of", "calibrate", "score"]
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,8 @@ class Scores:
     logp: Tensor
     entropy: Tensor
     classes: Tensor
+
+    parts: ClassVar[tuple[str, ...]] = PARTS
 
     @property
     def product(self) -> Tensor:

@@ -18,6 +18,7 @@ class Cumulative(Strategy):
     """Classes arrive as in fine-tuning, but no image is ever given away."""
 
     sees_past = True
+    any_model = True
 
     def prepare(
         self, model: FlowModel, task: Task, past: Mapping[int, Task]

@@ -10,4 +10,6 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 
 @STRATEGIES("finetune")
 class Finetune(Strategy):
-    """Continual HGAD as it stands: the lower bound."""
+    """Continual learning as it stands: the lower bound."""
+
+    any_model = True

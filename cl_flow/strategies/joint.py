@@ -9,7 +9,9 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 
 @STRATEGIES("joint")
 class Joint(Strategy):
-    """One task that holds every category: HGAD as published."""
+    """One task that holds every category, as published."""
+
+    any_model = True
 
     def arrange(self, stream: list[Task]) -> list[Task]:
         categories = tuple(name for task in stream for name in task.categories)

@@ -17,6 +17,7 @@ class Single(Strategy):
     """
 
     keeps_classes = False
+    any_model = True
 
     def grow(self, model: FlowModel, task: Task) -> FlowModel:
         return model.fresh().expand_(task.categories)

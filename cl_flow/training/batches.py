@@ -16,7 +16,8 @@ from cl_flow.data.features import Features
 from cl_flow.data.inference import ahead
 from cl_flow.data.patches import Batch, Choice, PatchPool
 from cl_flow.devices import send
-from cl_flow.model.flow import FlowModel
+from cl_flow.model.base import Model
+from cl_flow.model.reconstruction.uniad import UniADConfig
 from cl_flow.training.config import TrainConfig
 
 
@@ -77,9 +78,9 @@ class Loader:
 
     def __init__(
         self,
-        model: FlowModel,
+        model: Model,
         data: Features,
-        config: TrainConfig,
+        config: TrainConfig | UniADConfig,
         rehearsal: Rehearsal | None,
         seed: int,
     ) -> None:
@@ -97,8 +98,8 @@ class Loader:
             if rehearsal is None
             else _own_images(config.batch_images, rehearsal)
         )
-        self.cells = [len(level.codes) for level in model.levels]
-        self.device = model.levels[0].codes.device
+        self.cells = [height * width for height, width in model.grids]
+        self.device = model.device
         self.y = model.class_ids(list(data.samples["category"]))
         self.generator = torch.Generator().manual_seed(seed)
         size = sum(level[0].nbytes for level in data.levels) * len(data)

@@ -6,18 +6,22 @@ Batches of cached features, HGAD's losses, Adam under warm-up and cosine decay.
 __all__ = ["rate_share", "train"]
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
 from cl_flow.data.features import Features
-from cl_flow.devices import lanes
+from cl_flow.devices import Lane, lanes
 from cl_flow.devices import threads as use_threads
+from cl_flow.model.base import Model
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.kernels.couplings import reuse_memory
+from cl_flow.model.reconstruction.uniad import UniAD, UniADConfig
 from cl_flow.progress import Bar
 from cl_flow.training.batches import Loader, Rehearsal
 from cl_flow.training.config import TrainConfig
+from cl_flow.training.reconstruction import ReconstructionStep, step_of
 from cl_flow.training.step import CapturedStep, Key, Penalty, Rewire, Step
 
 # Whether to show a bar, its title, or who is told of each pass.
@@ -25,9 +29,9 @@ Progress = bool | str | Callable[[], object]
 
 
 def train(
-    model: FlowModel,
+    model: Model,
     data: Features,
-    config: TrainConfig,
+    config: TrainConfig | UniADConfig,
     *,
     penalty: Penalty | None = None,
     rehearsal: Rehearsal | None = None,
@@ -45,7 +49,7 @@ def train(
     Args:
         model: A model that has a class for every category of the data.
         data: Features of normal images.
-        config: How to train.
+        config: How to train: a flow's TrainConfig, or the config of another model.
         penalty: Added to the loss of each step: a function of model, batch and, per
             level, (z, log_det).
         rehearsal: Patches of earlier classes to mix into every batch.
@@ -74,16 +78,14 @@ def train(
         ValueError: Fewer images than one, or a patch count beyond the grid.
         FloatingPointError: The loss is no longer finite.
     """
-    device = model.levels[0].codes.device
+    n_levels = len(model.grids)
     model.train()
-    with use_threads(threads), reuse_memory(), lanes(device, len(model.levels)) as own:
-        # Without a lane, nothing can be recorded.
-        kind = CapturedStep if own and capturable else Step
+    with use_threads(threads), reuse_memory(), lanes(model.device, n_levels) as own:
         records = _epochs(
             model,
             data,
             config,
-            kind(model, config, penalty, own),
+            _step(model, config, penalty, own, capturable, seed),
             rehearsal,
             midway,
             within,
@@ -96,11 +98,26 @@ def train(
     return pd.DataFrame(records, columns=["epoch", "level", "term", "value"])
 
 
+def _step(
+    model: Model,
+    config: TrainConfig | UniADConfig,
+    penalty: Penalty | None,
+    own: Sequence[Lane],
+    capturable: bool,
+    seed: int,
+) -> Step | ReconstructionStep:
+    if isinstance(model, UniAD):
+        return step_of(model, seed)
+    # Without a lane, nothing can be recorded.
+    kind = CapturedStep if own and capturable else Step
+    return kind(model, config, penalty, own)
+
+
 def _epochs(
-    model: FlowModel,
+    model: Any,
     data: Features,
-    config: TrainConfig,
-    take: Step,
+    config: TrainConfig | UniADConfig,
+    take: Step | ReconstructionStep,
     rehearsal: Rehearsal | None,
     midway: Callable[[FlowModel], None] | None,
     within: Callable[[FlowModel], None] | None,
@@ -123,7 +140,7 @@ def _epochs(
             for step, batch in enumerate(batches, epoch * loader.steps_per_epoch):
                 if within is not None and step == begin_intra:
                     within(model)
-                lr = config.lr * rate_share(step, n_steps, config)
+                lr = take.peak * rate_share(step, n_steps, config)
                 rewiring = None if rewire is None else rewire(step, n_steps)
                 take(batch, lr, intra=step >= begin_intra, rewiring=rewiring)
                 bar.update()
@@ -136,6 +153,7 @@ def _epochs(
             records += _rows(epoch, take.read())
             if is_told:
                 progress()
+    take.finish(data)
     return records
 
 
@@ -154,11 +172,14 @@ def _rows(epoch: int, means: dict[Key, float]) -> list[tuple[int, int, str, floa
     return rows
 
 
-def rate_share(step: int, n_steps: int, config: TrainConfig) -> float:
+def rate_share(step: int, n_steps: int, config: TrainConfig | UniADConfig) -> float:
     """Share of the peak learning rate in a step.
 
-    Cosine, smooth or in stairs, and below it a linear warm-up.
+    Cosine, smooth or in stairs, and below it a linear warm-up; of other models than a
+    flow a single stair.
     """
+    if isinstance(config, UniADConfig):
+        return config.decay if step >= config.decay_at * n_steps else 1.0
     progress = step / n_steps
     if progress < config.warmup:
         end = _cosine(config.warmup, config.final_lr)

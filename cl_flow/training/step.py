@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from cl_flow.data.features import Features
 from cl_flow.data.patches import Batch
 from cl_flow.devices import Lane
 from cl_flow.model.flow import FlowModel, trainable
@@ -55,6 +56,7 @@ class Step:
         self.model = model
         self.config = config
         self.penalty = penalty
+        self.peak = config.lr
         groups = trainable(model, weight_decay=config.weight_decay)
         self.optimizer = FusedAdam(groups, betas=config.betas)
         self.device = model.levels[0].codes.device
@@ -84,6 +86,9 @@ class Step:
 
     def forget(self) -> None:
         """Look at the model anew: tensors of it may have been replaced."""
+
+    def finish(self, data: Features) -> None:
+        """Called with the task's images after the last step; a flow needs nothing."""
 
     def read(self) -> dict[Key, float]:
         """Means of the losses over the steps since the last call.

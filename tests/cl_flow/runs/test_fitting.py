@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cl_flow import STRATEGIES, Run, RunConfig, fit
+from cl_flow import MODELS, STRATEGIES, Run, RunConfig, fit
 from cl_flow.model.placement import ONE_DIMENSION_EACH, PLACEMENTS
 from cl_flow.paths import PARTIAL
 from cl_flow.runs.fitting import fit_all
@@ -24,6 +24,13 @@ from cl_flow.runs.processes import images_to_see
 from cl_flow.strategies import Strategy
 
 STRATEGY_NAMES = sorted(STRATEGIES)
+# Model and strategy of every run that can be.
+KINDS = [
+    (model, name)
+    for model in MODELS
+    for name in STRATEGY_NAMES
+    if model == "flow" or STRATEGIES[name].any_model
+]
 
 
 def digests(run: Run) -> dict[str, str]:
@@ -31,9 +38,9 @@ def digests(run: Run) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-@pytest.mark.parametrize("strategy", STRATEGY_NAMES)
-def test_a_second_fit_returns_the_run_on_disk(tiny, tmp_path, strategy):
-    config = tiny.replace(strategy=strategy)
+@pytest.mark.parametrize(("model", "strategy"), KINDS)
+def test_a_second_fit_returns_the_run_on_disk(tiny, tmp_path, model, strategy):
+    config = tiny.replace(strategy=strategy, model=model)
     run = fit(config, folder=tmp_path, progress=False)
     before = {
         path: path.stat().st_mtime_ns
@@ -49,20 +56,19 @@ def test_a_second_fit_returns_the_run_on_disk(tiny, tmp_path, strategy):
     } == before
 
 
-@pytest.mark.parametrize("strategy", STRATEGY_NAMES)
+@pytest.mark.parametrize(("model", "strategy"), KINDS)
 def test_an_interrupted_run_continues_to_the_same_bytes(
-    tiny, tmp_path, strategy, monkeypatch
+    tiny, tmp_path, model, strategy, monkeypatch
 ):
-    config = tiny.replace(strategy=strategy)
+    config = tiny.replace(strategy=strategy, model=model)
     whole = fit(config, folder=tmp_path / "whole", progress=False)
     module = importlib.import_module("cl_flow.runs.continual")
     trained, train = [], module.train
 
     def interrupted(model, data, *args, **kwargs):
         if len(trained) == len(whole) - 1:
-            train(
-                model, data, dataclasses.replace(config.train, epochs=1), progress=False
-            )
+            short = dataclasses.replace(config.training, epochs=1)
+            train(model, data, short, progress=False)
             raise KeyboardInterrupt
         trained.append(data)
         return train(model, data, *args, **kwargs)
@@ -78,8 +84,11 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
     )
 
 
-def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path):
-    config = tiny.replace(train=dataclasses.replace(tiny.train, epochs=60))
+@pytest.mark.parametrize("model", MODELS)
+def test_killing_the_process_leaves_a_run_that_continues(tiny, tmp_path, model):
+    of_model = "train" if model == "flow" else model
+    long = dataclasses.replace(getattr(tiny, of_model), epochs=60)
+    config = tiny.replace(model=model, **{of_model: long})
     whole = fit(config, folder=tmp_path / "whole", progress=False)
     code = (
         "import sys, json; from cl_flow import RunConfig, fit;"
@@ -220,9 +229,9 @@ def test_several_processes_give_the_same_bytes_as_one(tiny):
     ]
 
 
-@pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_a_bar_over_runs_knows_how_much_there_is_to_see(tiny, name):
-    config = tiny.replace(strategy=name, seed=77)
+@pytest.mark.parametrize(("model", "name"), KINDS)
+def test_a_bar_over_runs_knows_how_much_there_is_to_see(tiny, model, name):
+    config = tiny.replace(strategy=name, model=model, seed=77)
     total = images_to_see(config)
     seen = []
     fit(config, progress=seen.append)
