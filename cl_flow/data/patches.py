@@ -3,11 +3,11 @@
 Batches are drawn from them with every class equally likely.
 """
 
-__all__ = ["Batch", "Choice", "PatchPool", "stored"]
+__all__ = ["Batch", "Choice", "ImagePool", "PatchPool", "stored"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,6 +75,8 @@ class PatchPool:
     cells: list[Tensor]
     counts: list[Tensor]
 
+    unit: ClassVar[str] = "a patch"
+
     @classmethod
     def of(
         cls, features: Features, categories: Sequence[str], generator: torch.Generator
@@ -105,7 +107,8 @@ class PatchPool:
         pairs = zip(
             (self.x, self.cells, self.counts), (other.x, other.cells, other.counts)
         )
-        return PatchPool(*([torch.cat(both) for both in zip(*pair)] for pair in pairs))
+        parts = ([torch.cat(both) for both in zip(*pair)] for pair in pairs)
+        return type(self)(*parts)
 
     def first(self, quotas: Sequence[int]) -> "PatchPool":
         """Keep the first patches of each class.
@@ -122,7 +125,7 @@ class PatchPool:
             x.append(torch.cat([part[:quota] for part in level_x.split(sizes)]))
             cells.append(torch.cat([part[:quota] for part in level_cells.split(sizes)]))
             counts.append(level_counts.clamp(max=quota))
-        return PatchPool(x, cells, counts)
+        return type(self)(x, cells, counts)
 
     def draw(
         self, n_images: int, n_patches: Sequence[int], generator: torch.Generator
@@ -162,7 +165,7 @@ class PatchPool:
 
         The counts stay, as what is drawn is decided on the CPU.
         """
-        return PatchPool(
+        return type(self)(
             [x.to(device) for x in self.x],
             [cells.to(device) for cells in self.cells],
             self.counts,
@@ -178,10 +181,60 @@ class PatchPool:
         }
 
 
-def stored(memory: Mapping[str, Tensor]) -> PatchPool:
+class ImagePool(PatchPool):
+    """Pool of whole images: the patches of each are consecutive, cell after cell."""
+
+    unit = "an image"
+
+    @classmethod
+    def of(
+        cls, features: Features, categories: Sequence[str], generator: torch.Generator
+    ) -> "ImagePool":
+        """Take the images of these categories, those of each in random order."""
+        images = [features.where(category=name) for name in categories]
+        orders = [torch.randperm(len(one), generator=generator) for one in images]
+        shuffled = [one.take(order.numpy()) for one, order in zip(images, orders)]
+        x = [[part.flatten(0, 1) for part in one.read()] for one in shuffled]
+        sizes = [level.shape[1] for level in features.levels]
+        cells = [torch.arange(n, dtype=torch.int16) for n in sizes]
+        return cls(
+            [torch.cat(parts) for parts in zip(*x)],
+            [own.repeat(sum(map(len, images))) for own in cells],
+            [torch.tensor([n * len(one) for one in images]) for n in sizes],
+        )
+
+    def first(self, quotas: Sequence[int]) -> "PatchPool":
+        """Keep the first images of each class, the same ones at every level."""
+        sizes = self._sizes()
+        n_images = min(quota // n for quota, n in zip(quotas, sizes))
+        return super().first([n_images * n for n in sizes])
+
+    def choose(
+        self, n_images: int, n_patches: Sequence[int], generator: torch.Generator
+    ) -> Choice:
+        y = torch.randint(self.n_classes, (n_images,), generator=generator)
+        sizes = self._sizes()
+        n_kept = self.counts[0][y] // sizes[0]
+        drawn = torch.rand(n_images, generator=generator, dtype=torch.float64)
+        nth = (drawn * n_kept).long()
+        device = self.x[0].device
+        rows = []
+        for counts, n in zip(self.counts, sizes):
+            begin = (counts.cumsum(0) - counts)[y] + nth * n
+            rows.append(send((begin[:, None] + torch.arange(n)).flatten(), device))
+        return Choice(rows, send(y, device))
+
+    def _sizes(self) -> list[int]:
+        """Patches of an image at each level."""
+        return [int(cells.max()) + 1 for cells in self.cells]
+
+
+def stored(
+    memory: Mapping[str, Tensor], kind: type[PatchPool] = PatchPool
+) -> PatchPool:
     """The bag that a strategy keeps in its memory."""
     n_levels = sum(name.startswith("counts") for name in memory)
-    return PatchPool(
+    return kind(
         *(
             [memory[f"{name}{i}"] for i in range(n_levels)]
             for name in ("x", "cells", "counts")

@@ -31,6 +31,8 @@ class Model(nn.Module):
     name: ClassVar[str]
     Config: ClassVar[type]
     per_class: ClassVar[str]  # what it has of a category
+    # Whether it reads an image as a whole, or any patches of it.
+    whole_images: ClassVar[bool] = False
     config: Any
 
     def __init__(
@@ -64,6 +66,11 @@ class Model(nn.Module):
         return config
 
     @property
+    def n_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.categories)
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
@@ -92,9 +99,8 @@ class Model(nn.Module):
         Raises:
             ValueError: One that the model already has, or that is there twice.
         """
-        n_classes = len(self.categories)
         if isinstance(categories, int):
-            ids = range(n_classes, n_classes + categories)
+            ids = range(self.n_classes, self.n_classes + categories)
             return tuple(f"class {i}" for i in ids)
         names = self.categories + tuple(categories)
         if len(set(names)) < len(names):

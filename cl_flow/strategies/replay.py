@@ -7,8 +7,9 @@ __all__ = ["Replay"]
 
 import torch
 
-from cl_flow.data.patches import PatchPool, stored
+from cl_flow.data.patches import ImagePool, PatchPool, stored
 from cl_flow.data.streams import Task
+from cl_flow.model.base import Model
 from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.shared.balance import balanced_share
@@ -17,7 +18,7 @@ from cl_flow.training.batches import Rehearsal
 
 @STRATEGIES("replay")
 class Replay(Strategy):
-    """Exemplars at the granularity of patches.
+    """Exemplars at the granularity of patches, or of images where a model reads those.
 
     The backbone is frozen, so their features never age.
 
@@ -36,6 +37,7 @@ class Replay(Strategy):
             class an equal part.
     """
 
+    any_model = True
     GRID = (
         {"budget_bytes": 100_000},
         {"budget_bytes": 1_000_000},
@@ -52,13 +54,14 @@ class Replay(Strategy):
     def rehearse(self, model: FlowModel, task: Task) -> Rehearsal | None:
         if not self.memory:
             return None
-        bag = stored(self.memory).to(model.levels[0].codes.device)
+        bag = stored(self.memory, _kind(model)).to(model.device)
         return Rehearsal(balanced_share(model, task, self.ratio), bag)
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
-        bag = PatchPool.of(task.features, task.categories, generator)
-        bag = stored(self.memory).followed_by(bag) if self.memory else bag
+        kind = _kind(model)
+        bag = kind.of(task.features, task.categories, generator)
+        bag = stored(self.memory, kind).followed_by(bag) if self.memory else bag
         self.memory = (
             bag if self.budget_bytes is None else bag.first(self._quotas(bag))
         ).tensors()
@@ -73,11 +76,15 @@ class Replay(Strategy):
             x.shape[1] * x.element_size() + cells.element_size()
             for x, cells in zip(bag.x, bag.cells)
         ]
-        quotas = [int(each // size) for size in sizes]
-        if min(quotas) < 1:
+        quotas = [max(0, int(each // size)) for size in sizes]
+        if min(map(len, bag.first(quotas).x)) < bag.n_classes:
             raise ValueError(
-                "Expected a budget of a patch per class and level or more; got "
+                f"Expected a budget of {bag.unit} per class and level or more; got "
                 f"{self.budget_bytes} bytes for "
                 f"{bag.n_classes} classes of {sizes} bytes a patch."
             )
         return quotas
+
+
+def _kind(model: Model) -> type[PatchPool]:
+    return ImagePool if model.whole_images else PatchPool

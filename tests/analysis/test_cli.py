@@ -96,6 +96,14 @@ def test_runs_are_fitted_listed_and_evaluated(capsys, preset, tiny):
     assert tiny.name in said(capsys, "evaluate", str(DATA / "runs" / tiny.name))
 
 
+def test_another_model_than_a_flow(capsys, preset, tiny):
+    words = ("fit", preset, "joint", "--model", "uniad", "--json")
+    (row,) = json.loads(said(capsys, *words))
+    assert row["run"] == tiny.replace(strategy="joint", model="uniad").name
+    assert "average" in said(capsys, "evaluate", row["run"])
+    assert not said(capsys, "evaluate", row["run"], "--part", "logp", code=2)
+
+
 def test_options_of_a_strategy(capsys, preset, tiny):
     words = ("fit", preset, "ewc", "--option", "strength=10", "--json")
     (row,) = json.loads(said(capsys, *words))

@@ -126,6 +126,7 @@ class UniAD(Model):
     name = "uniad"
     Config: ClassVar[type] = UniADConfig
     per_class = "image learned"
+    whole_images = True
     config: UniADConfig
 
     def __init__(

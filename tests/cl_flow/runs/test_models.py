@@ -64,13 +64,30 @@ def test_a_strategy_that_is_for_flows_is_refused_first(tiny, tmp_path, model, st
     assert not list(tmp_path.iterdir())
 
 
-def test_only_the_bounds_are_for_any_model():
-    assert set(STRATEGIES) - set(FOR_FLOWS) == {
-        "cumulative",
-        "finetune",
-        "joint",
-        "single",
-    }
+def test_only_what_asks_for_no_flow_is_for_any_model():
+    able = {"cumulative", "finetune", "joint", "replay", "single"}
+    assert set(STRATEGIES) - set(FOR_FLOWS) == able
+
+
+def test_replay_keeps_whole_images_of_a_model_that_reads_them(tiny, tmp_path):
+    options = {"budget_bytes": 30_000}
+    config = tiny.replace(model="uniad", strategy="replay", options=options)
+    run = fit(config, folder=tmp_path, progress=False)
+    x = [[part.flatten(0, 1) for part in task.features.read()] for task in run.stream()]
+    memory = run[1].memory()
+    assert sum(part.nbytes for part in memory.values()) <= 30_000
+    for level, (height, width) in enumerate(run.features.grids):
+        n = height * width
+        images = memory[f"x{level}"].view(-1, n, 12)
+        assert (
+            len(images) >= 6
+            and memory[f"counts{level}"].tolist() == [len(images) // 6 * n] * 6
+        )
+        known = torch.cat([part[level] for part in x]).view(-1, n, 12)
+        assert (images[:, None] == known).all((2, 3)).any(1).all()
+    with pytest.raises(ValueError, match="a budget of an image per class"):
+        few = config.replace(options={"budget_bytes": 1_000})
+        fit(few, folder=tmp_path, progress=False)
 
 
 def test_centers_are_a_flows(tiny):

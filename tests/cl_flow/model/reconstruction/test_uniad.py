@@ -26,7 +26,7 @@ SMALL = UniADConfig(
     n_decoder=1,
     window=3,
     dropout=0.0,
-    epochs=100,
+    epochs=40,
     batch_images=16,
     lr=3e-3,
 )
