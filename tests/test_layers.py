@@ -36,7 +36,7 @@ FLOORS = {
         "ledger methods",
         "witnesses",
         "judgement",
-        "report claims explorer patches",
+        "report claims predecessors explorer patches",
         "commands",
         "cli",
     ],

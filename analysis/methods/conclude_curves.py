@@ -28,15 +28,16 @@ def learning_curve(
         given: `"category"` or None.
 
     Returns:
-        One row per `method strategy passes`: `images seconds`, means over seeds, and
-        `value low high seeds` with Student's interval over seeds.
+        One row per `method strategy passes`: `parameters images seconds`, means over
+        seeds, and `value low high seeds` with Student's interval over seeds.
     """
     rows = chosen(measured, metric=metric, part=part, given=given)
     keys = ["method", "strategy", "passes"]
-    runs = rows.groupby([*keys, "run"], sort=False)[["images", "seconds", "value"]]
+    costs = ["parameters", "images", "seconds"]
+    runs = rows.groupby([*keys, "run"], sort=False)[[*costs, "value"]]
     out = []
     for key, group in runs.mean().groupby(level=keys, sort=False):
-        cost = group[["images", "seconds"]].mean()
+        cost = group[costs].mean()
         out.append((*key, *cost, *seed_interval(group["value"]), len(group)))
-    columns = [*keys, "images", "seconds", "value", "low", "high", "seeds"]
+    columns = [*keys, *costs, "value", "low", "high", "seeds"]
     return pd.DataFrame(out, columns=columns)

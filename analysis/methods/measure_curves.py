@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.detection.measure import evaluate
-from analysis.experiments import table
+from analysis.experiments import of_any_model, table
 from analysis.methods.costs import method_name
 from analysis.scoring import Scoring
 from analysis.studies import Study
 from cl_flow.calls import checked
+from cl_flow.runs.config import RunConfig
 from cl_flow.runs.fitting import fit
 from cl_flow.runs.run import Run
 
@@ -35,16 +36,12 @@ def fit_budgets(
     Args:
         plan: The study.
         strategies: Their names.
-        passes: Over a task's images (`TrainConfig.epochs`).
+        passes: Over a task's images (`epochs` of a flow's training, or of another
+            model's config).
         **changes: Of the config, as `Study.fit` takes them.
     """
     configs = [
-        plan.config(
-            name,
-            seed=seed,
-            train=dataclasses.replace(plan.base.train, epochs=n),
-            **changes,
-        )
+        _of_length(plan.config(name, seed=seed, **changes), n)
         for name in strategies
         for n in passes
         for seed in plan.seeds
@@ -52,7 +49,15 @@ def fit_budgets(
     return [fit(config) for config in configs]
 
 
+def _of_length(config: RunConfig, passes: int) -> RunConfig:
+    """Same config, with another number of passes."""
+    field = "train" if config.is_flow else config.model
+    training = dataclasses.replace(config.training, epochs=passes)
+    return config.replace(**{field: training})
+
+
 @table
+@of_any_model
 def measure_learning_curve(
     run: Run, *, scoring: Scoring = Scoring(metric="image_auroc", part="product")
 ) -> pd.DataFrame:
@@ -67,16 +72,17 @@ def measure_learning_curve(
     Returns:
         One row per `method task category metric part given` with its `value`, and
         `passes` over each image, `images` seen and `seconds` of training, on the
-        machine that trained.
+        machine that trained, and the `parameters` of the last model.
     """
     rows = evaluate(run, scoring=scoring)
     last = rows[rows["step"] == len(run) - 1]
     columns = ["task", "category", "metric", "part", "given", "value"]
     steps = run.facts["steps"]
-    passes = run.config.train.epochs
+    passes = run.config.training.epochs
     return last[columns].assign(
         method=method_name(run),
         passes=passes,
         images=passes * sum(step["images"] for step in steps),
         seconds=sum(step["seconds"] for step in steps),
+        parameters=sum(p.numel() for p in run[-1].model().parameters()),
     )

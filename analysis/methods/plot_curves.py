@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from analysis.rows import of_tables
 from analysis.style import (
@@ -57,7 +58,11 @@ def plot_learning_curve(
         style |= {"label": label_of(method), "capsize": 4, **kwargs}
         error = None if rows["low"].isna().all() else error_bars(rows)
         ax.errorbar(rows[against], rows["value"], yerr=error, **style)
-    ax.set(xscale="log", xlabel=COST_LABELS[against], ylabel=metric)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    ax.set(xlabel=COST_LABELS[against], ylabel=metric)
     if legend:
         legend_beside(ax)
     return ax

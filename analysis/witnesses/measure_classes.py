@@ -1,6 +1,11 @@
 """Classes measured against each other: what learning one costs the others."""
 
-__all__ = ["flow_losses", "interference", "measure_interference"]
+__all__ = [
+    "flow_losses",
+    "interference",
+    "measure_interference",
+    "reconstruction_losses",
+]
 
 from collections.abc import Callable, Sequence
 
@@ -8,27 +13,31 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from analysis.experiments import table
+from analysis.experiments import of_any_model, table
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.losses import LossConfig, hgad_losses, hgad_total
+from cl_flow.model.reconstruction import UniAD
 from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import refuse_several_flows
 
 
 @table
+@of_any_model
 @one_thread
 def measure_interference(
     run: Run, *, after: int = -1, n_images: int = 16, distance: float = 1e-4
 ) -> pd.DataFrame:
-    """Measure how far the classes of one flow pull at the same weights.
+    """Measure how far the classes of one model pull at the same weights.
 
-    How to read it: ask `interference`. The losses are HGAD's, over training images.
+    How to read it: ask `interference`. The loss is the one that the model is trained
+    on, over training images, without noise; the weights are those of a flow's blocks,
+    or all of another model.
 
     Args:
-        run: One run, or many, with one flow for all classes.
+        run: One run, or many, with one flow for all classes, or another model.
         after: The step whose model is asked: index of the last task learned, or counted
             from the end.
         n_images: Training images per category, the first ones.
@@ -42,10 +51,15 @@ def measure_interference(
     """
     snapshot = run[after]
     model = snapshot.model(pick_device())
-    refuse_several_flows(model)
     images = run.features.where(split="train", label=0)
-    loss = flow_losses(model, images, run.config.train.losses, n_images=n_images)
-    shared = [w for level in model.levels for w in level.flow.parameters()]
+    if isinstance(model, UniAD):
+        loss = reconstruction_losses(model, images, n_images=n_images)
+        shared = list(model.parameters())
+    else:
+        refuse_several_flows(model)
+        losses = run.config.train.losses
+        loss = flow_losses(model, images, losses, n_images=n_images)
+        shared = [w for level in model.levels for w in level.flow.parameters()]
     found = interference(loss, shared, snapshot.categories, distance=distance)
     task_of = {name: task for task, names in enumerate(run.tasks) for name in names}
     found["task"] = found["category"].map(task_of)
@@ -67,8 +81,7 @@ def flow_losses(
     """
 
     def loss(category: str) -> Tensor:
-        few = images.where(category=category)
-        few = few.take(range(min(n_images, len(few))))
+        few = _first(images, category, n_images)
         y = model.class_ids(list(few.samples["category"]))
         total = torch.zeros((), device=y.device)
         for level, x in zip(model.levels, few.read(), strict=True):
@@ -85,6 +98,31 @@ def flow_losses(
         return total
 
     return loss
+
+
+def reconstruction_losses(
+    model: UniAD, images: Features, *, n_images: int = 16
+) -> Callable[[str], Tensor]:
+    """The loss of a model that reconstructs, as `flow_losses` has a flow's.
+
+    Args:
+        model: The model.
+        images: Normal images of all categories.
+        n_images: Images per category, the first ones.
+    """
+
+    def loss(category: str) -> Tensor:
+        few = _first(images, category, n_images)
+        y = model.class_ids(list(few.samples["category"]))
+        terms = model.losses([x.to(y.device) for x in few.read()], y, None)
+        return torch.stack(list(terms.values())).sum()
+
+    return loss
+
+
+def _first(images: Features, category: str, n: int) -> Features:
+    few = images.where(category=category)
+    return few.take(range(min(n, len(few))))
 
 
 def interference(
