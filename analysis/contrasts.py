@@ -2,6 +2,7 @@
 
 __all__ = [
     "contrast",
+    "defined",
     "mean_weights",
     "resampled",
     "resampled_means",
@@ -19,6 +20,25 @@ from analysis.intervals import (
     percentile_interval,
 )
 from analysis.metrics import image_auroc
+
+
+def defined(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that have a value, numbered from 0.
+
+    A category whose test images do not allow a metric has none (`analysis.scoring`
+    names it once), and has no part in a mean.
+
+    Raises:
+        ValueError: No row has a value.
+    """
+    known = rows.dropna(subset="value").reset_index(drop=True)
+    if known.empty and len(rows):
+        names = ", ".join(rows["category"].unique())
+        raise ValueError(
+            "Expected a category with both normal and anomalous test images; got "
+            f"{names}."
+        )
+    return known
 
 
 def resampled(rows: pd.DataFrame, resampling: Resampling = Resampling()) -> np.ndarray:

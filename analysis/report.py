@@ -17,6 +17,7 @@ from typing import Any, overload
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.contrasts import defined
 from analysis.experiments import (
     expect_flow,
     key_columns,
@@ -24,7 +25,7 @@ from analysis.experiments import (
     several_runs,
 )
 from analysis.intervals import Resampling
-from analysis.judgement.conclude import evidence, verdicts
+from analysis.judgement.conclude import evidence, training_rows, verdicts
 from analysis.judgement.measure import training_witness
 from analysis.judgement.plot import plot_evidence
 from analysis.judgement.say import sentence_of
@@ -35,7 +36,7 @@ from analysis.ledger.conclude import (
     ledger_terms,
     transplant_levels,
 )
-from analysis.ledger.measure import measure_ledger
+from analysis.ledger.measure import learnt_before, measure_ledger
 from analysis.ledger.moves import transport
 from analysis.ledger.plot import plot_families, plot_ledger, plot_waterfall
 from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_volume
@@ -46,8 +47,11 @@ from analysis.rows import chosen, of_tables
 from analysis.scoring import Scoring
 from analysis.style import save_figure, slides_beneath
 from analysis.words import counted
+from cl_flow.align.refits import FAMILIES
+from cl_flow.calls import refuse_unknown
 from cl_flow.paths import atomic
 from cl_flow.runs.run import Run
+from cl_flow.scoring.scores import PARTS
 
 THEME = (
     "color: var(--jp-content-font-color1, #222); background: var(--jp-layout-color1, "
@@ -117,11 +121,14 @@ def diagnose(
         of `verdicts`, and the `sentence`.
 
     Raises:
-        ValueError: The recovery is another run's.
+        KeyError: An unknown part, class or family.
+        ValueError: A task that is no earlier one, or the recovery is another run's.
     """
-    asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
     several = several_runs(diagnose, run)
+    asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
     expect_flow(diagnose, *several)
+    for one in several:
+        asked.places(one)
     if isinstance(run, Run):
         return asked.report(run, recovered)
     if recovered is not None:
@@ -146,6 +153,24 @@ class _Asked:
     scoring: Scoring
     resampling: Resampling
 
+    def __post_init__(self) -> None:
+        refuse_unknown("part", self.part, PARTS)
+        refuse_unknown("class", self.given, ("category", None))
+        refuse_unknown("family", self.family, FAMILIES)
+
+    def places(self, run: Run) -> dict[int, int]:
+        """Step at which each task in question was learned, by `learnt_before`."""
+        return learnt_before(run, run[self.after].step, self.tasks)
+
+    def check(self, recovered: pd.DataFrame, run: Run) -> None:
+        """Refuse a recovery that is another run's, or lacks what is to be heard."""
+        if set(recovered["run"]) != {run.name}:
+            names = ", ".join(sorted(set(recovered["run"])))
+            raise ValueError(f"Expected a recovery of {run.name}; got that of {names}.")
+        if self.given is not None and 0 in self.places(run):
+            where = {"strategy": run.strategy, "step": run[self.after].step}
+            training_rows(recovered, where, {run.name}, part=self.part)
+
     @property
     def where(self) -> dict[str, Any]:
         tasks = None if self.tasks is None else tuple(self.tasks)
@@ -165,7 +190,7 @@ class _Asked:
         self, run: Run, measured: pd.DataFrame, recovered: pd.DataFrame | None
     ) -> dict[str, pd.DataFrame]:
         """The verdicts and their evidence, and the recovery where training is tried."""
-        if recovered is None and measured["task"].min() == 0:
+        if recovered is None and defined(measured)["task"].min() == 0:
             recovered = training_witness(
                 run, after=self.after, train=self.train, scoring=self.one_part
             )
@@ -195,11 +220,10 @@ class _Asked:
         return key_columns(rows, run)
 
     def report(self, run: Run, recovered: pd.DataFrame | None) -> "Report":
-        if recovered is not None and set(recovered["run"]) != {run.name}:
-            names = ", ".join(sorted(set(recovered["run"])))
-            raise ValueError(f"Expected a recovery of {run.name}; got that of {names}.")
+        if recovered is not None:
+            self.check(recovered, run)
         measured = measure_ledger(run, scoring=self.every_part, **self.where)
-        first = int(measured["task"].min())
+        first = int(defined(measured)["task"].min())
         family = self.family
         drawn: dict[str, Any] = {"resampling": self.resampling}
         by_category = ledger_terms(measured, family=family, by="category", **drawn)

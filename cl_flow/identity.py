@@ -101,7 +101,7 @@ def completed(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         TypeError: An option that the function does not take, or of another type.
-        ValueError: A number out of its range (`cl_flow.calls.RANGES`).
+        ValueError: A number of ours out of its range (`cl_flow.calls.RANGES`).
 
     Example:
         >>> def train(*, lr: float = 0.1, epochs: int = 4): ...
@@ -116,12 +116,15 @@ def completed(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
         what = f"option of {function.__name__}"
         raise TypeError(sentence_on(what, unknown, taken))
     defaults = {name: parameter.default for name, parameter in taken.items()}
+    # A method of the user's own may mean something else by a name.
+    is_ours = function.__module__.startswith("cl_flow.")
+    ranges = RANGES if is_ours else {}
     out = {}
     for name, value in {**defaults, **options}.items():
         out[name] = typed(value, hints.get(name, type(defaults[name])))
         if name in hints:
             what = f"{function.__name__}({name}=…)"
-            out[name] = fitted(what, out[name], hints[name], RANGES.get(name))
+            out[name] = fitted(what, out[name], hints[name], ranges.get(name))
     return out
 
 

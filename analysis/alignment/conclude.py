@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, resampled
+from analysis.contrasts import contrast, defined, resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
 from analysis.rows import alike, matching
 
@@ -63,13 +63,9 @@ def alignment_table(
         intervals bootstraps over categories.
     """
     old = aligned[aligned["task"] < aligned["task"].max()]
-    rows = matching(
-        old,
-        metric="image_auroc",
-        part=part,
-    ).reset_index(drop=True)
+    rows = defined(matching(old, metric="image_auroc", part=part))
     samples = resampled(rows, resampling)
-    groups = rows.groupby(KEYS, sort=False)
+    groups: Any = rows.groupby(KEYS, sort=False)
     means = {key: samples[group.index].mean(0) for key, group in groups}
     out = [(*key, *_compared(mean, means, resampling)) for key, mean in means.items()]
     columns = [

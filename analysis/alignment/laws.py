@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from analysis.experiments import table
-from cl_flow.align.law_fits import LawOptions, feature_laws, image_patches
+from cl_flow.align.law_fits import (
+    POSITIONS,
+    LawOptions,
+    feature_laws,
+    image_patches,
+)
 from cl_flow.align.laws import PatchLaw
 from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
@@ -58,6 +63,7 @@ def measure_laws(
     """
     chosen = list(run.tasks[0] if category is None else category)
     refuse_unknown("category", chosen, run.features.categories)
+    refuse_unknown("position", position, POSITIONS)
     training = run.features.where(split="train", label=0)
     rows = []
     for name in chosen:

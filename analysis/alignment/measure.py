@@ -30,6 +30,7 @@ from cl_flow.align.law_fits import LawOptions, feature_laws, latent_laws
 from cl_flow.align.laws import ClassLaws
 from cl_flow.align.refits import refit
 from cl_flow.align.statistics.gaussian import GaussianStats
+from cl_flow.calls import refuse_unknown
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.model.mixture import Mixture
@@ -96,6 +97,8 @@ def measure_alignment(
         `center_error`, the distance of the means in units of the class's
         root-mean-square radius, and `symmetric_kl`, in nats per dimension.
     """
+    refuse_unknown("aligner", aligner, (*ALIGNERS, "exemplars"))
+    refuse_unknown("head", head, HEADS)
     _check(run)
     scoring = under_true_class(scoring).sized(run.config.features.image_size)
     bench = _Bench(run, LawOptions(components, position, places), n_draws, seed)

@@ -19,6 +19,7 @@ from analysis.metrics import image_auroc
 from cl_flow.align.draws import mixture_pool
 from cl_flow.align.law_fits import LawOptions, feature_laws, latent_laws
 from cl_flow.align.laws import Patches
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.data.patches import PatchPool
 from cl_flow.devices import pick_device
@@ -70,6 +71,7 @@ def sampler_auc(
         One row per `sampler category level`, with its `value` and the share of draws
         that are `finite`.
     """
+    refuse_unknown("sampler", sampler, SAMPLERS)
     model = run[0].model(pick_device())
     training = run.features.where(split="train", label=0)
     rows = []

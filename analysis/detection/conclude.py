@@ -165,7 +165,8 @@ def final_means(
     for strategy, one in rows.groupby("strategy", sort=False):
         images = one.groupby(["run", "category"], sort=False)
         by_category = images.agg(labels=("label", np.array), scores=("score", np.array))
-        samples = resampled(by_category.reset_index(), resampling)
+        both = by_category["labels"].map(lambda labels: len(set(labels)) == 2)
+        samples = resampled(by_category[both].reset_index(), resampling)
         weights = np.full(len(samples), 1 / len(samples))
         means.append((strategy, *contrast(weights, samples, resampling)))
     return pd.DataFrame(means, columns=["strategy", "value", "low", "high"])

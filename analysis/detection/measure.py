@@ -2,6 +2,7 @@
 
 __all__ = ["evaluate", "forgetting_table", "image_scores", "pixel_wins"]
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -25,6 +26,7 @@ from analysis.scoring import (
 )
 from cl_flow.calls import checked, refuse_unknown
 from cl_flow.runs.run import Run
+from cl_flow.scoring.scores import PARTS
 
 # ---- scores of snapshots
 
@@ -115,7 +117,7 @@ def pixel_wins(
         pairs) and `wins` (ties half).
     """
     frames = []
-    told = under_true_class(scoring)
+    told = dataclasses.replace(under_true_class(scoring), part=part)
     for one in scored(run, told, steps=steps):
         if not is_defined("pixel_auroc", one.test):
             continue
@@ -173,6 +175,7 @@ def forgetting_table(
     refuse_unlike_runs(runs)
     known = {"image_auroc": _image_resamples, "pixel_auroc": _pixel_resamples}
     refuse_unknown("metric of an interval", metric, known)
+    refuse_unknown("part", part, PARTS)
     n = resampling.n_resamples
     samples = [known[metric](run, part, scoring, n) for run in runs]
     per_task = _mean_over_runs(samples)

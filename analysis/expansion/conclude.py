@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, mean_weights, resampled
+from analysis.contrasts import contrast, defined, mean_weights, resampled
 from analysis.intervals import Resampling
 from analysis.rows import alike, matching
 
@@ -31,7 +31,7 @@ def expansion_drops(
         One row per `placement entropy given part added category`, the mean over
         categories included (`category` = "mean"): `before after change low high`.
     """
-    rows = matching(expanded, metric="image_auroc").reset_index(drop=True)
+    rows = defined(matching(expanded, metric="image_auroc"))
     samples = resampled(rows, resampling)
     keys = ["placement", "entropy", "given", "part"]
     out = []
@@ -81,13 +81,8 @@ def expansion_terms(
         One row per `added term`: mean change of image AUROC over categories and runs,
         `value low high`.
     """
-    rows = matching(
-        expanded,
-        metric="image_auroc",
-        entropy="all",
-        given="category",
-        part=part,
-    ).reset_index(drop=True)
+    asked = {"metric": "image_auroc", "entropy": "all", "given": "category"}
+    rows = defined(matching(expanded, part=part, **asked))
     missing = {"tile", "orthogonal"} - set(rows["placement"])
     if missing:
         raise ValueError(

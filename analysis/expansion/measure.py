@@ -17,7 +17,7 @@ from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
-from cl_flow.model.placement import smallest_distance
+from cl_flow.model.placement import PLACEMENTS, smallest_distance
 from cl_flow.progress import Bar
 from cl_flow.runs.run import Run
 from cl_flow.scoring.latents import encode
@@ -55,6 +55,7 @@ def measure_expansion(
         `value`, the `smallest_distance` of two centers over all levels, and for image
         metrics the `labels` and `scores` of the images. `added` counts the new classes.
     """
+    refuse_unknown("placement of new centers", placement, PLACEMENTS)
     refuse_unknown("entropy", entropy, ENTROPIES)
     if scoring.entropy != "all":
         raise ValueError(

@@ -1,6 +1,13 @@
 """Conclusions from all witnesses: shares of a drop, and the verdict on it."""
 
-__all__ = ["SILENT", "WITNESSES", "evidence", "first_step_shares", "verdicts"]
+__all__ = [
+    "SILENT",
+    "WITNESSES",
+    "evidence",
+    "first_step_shares",
+    "training_rows",
+    "verdicts",
+]
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -8,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import resampled, sample_interval
+from analysis.contrasts import defined, resampled, sample_interval
 from analysis.intervals import Interval, Resampling
 from analysis.judgement.rule import MOST, PART, SURE, words_of
 from analysis.ledger.conclude import term_samples
@@ -212,7 +219,7 @@ def first_step_shares(
         One row per `strategy step shots lr n_steps term`: `value low high`, in image
         AUROC.
     """
-    rows = chosen(measured, metric="image_auroc", part=part).reset_index(drop=True)
+    rows = defined(chosen(measured, metric="image_auroc", part=part))
     samples = resampled(rows, resampling)
     out = []
     for key, one in rows.groupby(FIRST_STEPS, sort=False):
@@ -256,7 +263,7 @@ def _cases(
         if recovered is not None and task == 0 and given == "category":
             where = {name: named[name] for name in named if name != "task"}
             runs = set(rows["run"]) if "run" in rows else set()
-            trained = _of_training(recovered, where, runs)
+            trained = training_rows(recovered, where, runs, part=part)
             case = _with_training(case, trained, part, resampling)
         yield tuple(named.values()), case
 
@@ -285,13 +292,24 @@ def _of_ledger(terms: Mapping[str, np.ndarray]) -> Case:
     return Case(drop, shares)
 
 
-def _of_training(
-    recovered: pd.DataFrame, where: Mapping[str, object], runs: set[str]
+def training_rows(
+    recovered: pd.DataFrame,
+    where: Mapping[str, object],
+    runs: set[str],
+    *,
+    part: str,
 ) -> pd.DataFrame:
     """The rows of a recovery that speak for a case: both updated, on most images.
 
+    Args:
+        recovered: A table of `measure_recovery`.
+        where: Values of the columns that tell cases apart.
+        runs: Names of the runs that the case is of.
+        part: Score part.
+
     Raises:
-        ValueError: There are none, no control beside them, or they are of other runs.
+        ValueError: There are none, none of the part, no control beside them, or they
+            are of other runs.
     """
     rows = matching(recovered, **where)
     asked = ", ".join(f"{name}={value!r}" for name, value in where.items())
@@ -309,7 +327,7 @@ def _of_training(
             f"'forgotten' and {' or '.join(map(repr, CONTROLS[:2]))}; got "
             f"{', '.join(sorted(probes)) or 'no rows'}."
         )
-    rows = at_rate(rows)
+    rows = at_rate(chosen(rows, part=part))
     return rows[rows["shots"].isin([0, rows["shots"].max()])]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.experiments import expect_flow, table
-from analysis.ledger.illnesses import ILLNESSES, harmed
+from analysis.ledger.illnesses import ILLNESSES, harmed, refuse_illness
 from analysis.recovery.measure import (
     COLUMNS,
     Trial,
@@ -22,6 +22,7 @@ from analysis.recovery.measure import (
     measure_recovery,
     never_learned_config,
     recovery_curve,
+    refuse_steps,
 )
 from analysis.scoring import Scoring, measure, under_true_class
 from cl_flow.calls import checked
@@ -143,6 +144,8 @@ def planted_recovery(
         The columns of `measure_recovery`, and `illness`; the probes are `learned`
         (healthy), `forgotten` (ill) and `untrained`.
     """
+    refuse_illness(illness)
+    refuse_steps(steps)
     healthy = run[step].model(pick_device())
     task = run[step].step
     names = tuple(n for n in run.tasks[task] if n in healthy.categories)

@@ -10,11 +10,12 @@ __all__ = [
 ]
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import resampled, sample_interval
+from analysis.contrasts import defined, resampled, sample_interval
 from analysis.intervals import Interval, Resampling
 from analysis.ledger.attribution import (
     PLAYERS,
@@ -203,7 +204,7 @@ def transplant_levels(
         One row per `strategy step part side centers blocks`: `value low high`.
     """
     rows = hybrids if task is None else chosen(hybrids, task=task)
-    rows = chosen(rows, metric="image_auroc").reset_index(drop=True)
+    rows = defined(chosen(rows, metric="image_auroc"))
     samples = resampled(rows, resampling)
     keys = ["strategy", "step", "part", "side", "centers", "blocks"]
     groups = rows.groupby(keys, sort=False)
@@ -240,10 +241,11 @@ def _groups(
     resampling: Resampling,
 ) -> Iterator[tuple[tuple, dict[State, Samples]]]:
     """Mean AUROC in each state and in resamples of the images, group by group."""
-    rows = matching(measured, metric="image_auroc").reset_index(drop=True)
+    rows = defined(matching(measured, metric="image_auroc"))
     samples = resampled(rows, resampling)
-    for key, group in rows.groupby(_keys(measured, by), sort=False):
-        states = group.groupby(["flow", "centers", "mask"], sort=False)
+    groups: Any = rows.groupby(_keys(measured, by), sort=False)
+    for key, group in groups:
+        states: Any = group.groupby(["flow", "centers", "mask"], sort=False)
         yield key, {state: samples[one.index].mean(0) for state, one in states}
 
 

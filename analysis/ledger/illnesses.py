@@ -3,7 +3,7 @@
 To see whether the ledger finds what was done.
 """
 
-__all__ = ["ILLNESSES", "harmed", "planted"]
+__all__ = ["ILLNESSES", "harmed", "planted", "refuse_illness"]
 
 import copy
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from analysis.experiments import table
 from analysis.ledger.measure import counterfactuals
 from analysis.scoring import Scoring, under_true_class
 from cl_flow.align.refits import FAMILIES
+from cl_flow.calls import refuse_unknown
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.progress import Bar
@@ -140,6 +141,16 @@ def harmed(model: FlowModel, illness: str, *, seed: int = 0) -> FlowModel:
     return model
 
 
+def refuse_illness(illness: Sequence[str]) -> None:
+    """Refuse illnesses that are not known, alone or joined by `+`.
+
+    Raises:
+        KeyError: As `cl_flow.calls.refuse_unknown`.
+    """
+    names = [name for several in illness for name in several.split("+")]
+    refuse_unknown("illness", names, ILLNESSES)
+
+
 def _shrunk(raw: Tensor, factor: float) -> Tensor:
     """The parameter whose softplus (β = ½) is `factor` times as large."""
     return 2 * torch.expm1(factor * torch.log1p(torch.exp(raw / 2))).log()
@@ -175,6 +186,8 @@ def planted(
     Returns:
         The columns of `ledger`, and `illness`.
     """
+    refuse_illness(illness)
+    refuse_unknown("family", family, FAMILIES)
     model = run[step].model(pick_device())
     task = run[step].step
     names = [name for name in run.tasks[task] if name in model.categories]

@@ -23,6 +23,7 @@ from analysis.ledger.attribution import PLAYERS
 from analysis.ledger.swaps import swap
 from analysis.scoring import Scoring, measure
 from cl_flow.align.refits import FAMILIES, refit
+from cl_flow.calls import refuse_unknown
 from cl_flow.data.features import Features, union
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -70,11 +71,12 @@ def measure_ledger(
         is `old` (when the task had just been learned), `new`, or `untrained`; `centers`
         and `mask` are `old` or `new`, `centers` also the family of a refit.
     """
+    refuse_unknown("family", family, FAMILIES)
     after = run[after].step
+    places = learnt_before(run, after, tasks)
     new = run[after].model(pick_device())
     scoring = scoring.sized(run.config.features.image_size)
     frames = []
-    places = learnt_before(run, after, tasks)
     title = f"ledger of {run.name}"
     for task, step in Bar(places.items(), desc=title, unit="task"):
         old = run[step].model(pick_device())

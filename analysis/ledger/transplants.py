@@ -13,6 +13,8 @@ from analysis.experiments import table
 from analysis.ledger.measure import learnt_before, refit_centers, task_images
 from analysis.ledger.swaps import swap
 from analysis.scoring import Scoring, measure, under_true_class
+from cl_flow.align.refits import FAMILIES
+from cl_flow.calls import refuse_unknown
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.progress import Bar
@@ -61,6 +63,8 @@ def transplant(
         `value`, `labels` and `scores`. Only the classes that the old model knows
         compete.
     """
+    refuse_unknown("side", side, SIDES)
+    refuse_unknown("centers", centers, ("old", *FAMILIES))
     after = run[after].step
     new = run[after].model(pick_device())
     scoring = under_true_class(scoring).sized(run.config.features.image_size)

@@ -5,6 +5,7 @@ They hold each category's features as a Gaussian, or as a coreset of neighbours.
 
 __all__ = ["DETECTORS", "baselines"]
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from analysis.experiments import of_any_model, table
-from analysis.scoring import METRICS, Scoring, true_masks
+from analysis.scoring import METRICS, Scoring, is_defined, true_masks
 from cl_flow.align import GaussianStats
 from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features
@@ -187,7 +188,9 @@ def _test(
     scores = maps.flatten(1).amax(1).numpy()
     values = {}
     for name in scoring.metric:
-        if name.startswith("image"):
+        if not is_defined(name, test):
+            values[name] = math.nan
+        elif name.startswith("image"):
             values[name] = METRICS[name](labels, scores)
         else:
             values[name] = METRICS[name](masks, maps.numpy())

@@ -17,6 +17,7 @@ from analysis.methods.conclude import COMPARED, against_reference, over_seeds
 from analysis.methods.costs import kept_bytes, method_name, step_cost
 from analysis.rows import of_tables
 from analysis.scoring import Scoring
+from cl_flow.calls import refuse_unknown
 from cl_flow.runs.run import Run
 
 Key = tuple[str, str, int]  # method, strategy, seed
@@ -90,6 +91,9 @@ def contrast_methods(
         One row per `method metric` with `value low high seeds`, of method minus
         reference.
     """
+    runs = several_runs(contrast_methods, runs)
+    others = [] if baselines is None else list(baselines["strategy"].unique())
+    refuse_unknown("method", against, [*map(method_name, runs), *others])
     rows = per_seed(
         runs, baselines=baselines, part=part, scoring=scoring, time_steps=False
     )

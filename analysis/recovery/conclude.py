@@ -16,7 +16,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, mean_weights, resampled, sample_interval
+from analysis.contrasts import (
+    contrast,
+    defined,
+    mean_weights,
+    resampled,
+    sample_interval,
+)
 from analysis.intervals import Resampling
 from analysis.metrics import image_auroc
 from analysis.rows import alike, matching
@@ -287,11 +293,7 @@ def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.Dat
         One row per `step probe update shots lr task`: image AUROC `all first_half
         second_half`, means over categories and runs.
     """
-    rows = matching(
-        recovered,
-        metric="image_auroc",
-        part=part,
-    )
+    rows = defined(matching(recovered, metric="image_auroc", part=part))
     last = rows.groupby(KEYS)["n_steps"].transform("max")
     rows = rows[rows["n_steps"] == last].rename(columns={"value": "all"})
     halves = []
@@ -386,11 +388,7 @@ def image_counts(
     resampling: Resampling,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows of image AUROC, and their resamples."""
-    rows = matching(
-        recovered,
-        metric="image_auroc",
-        part=part,
-    ).reset_index(drop=True)
+    rows = defined(matching(recovered, metric="image_auroc", part=part))
     if rows.empty:
         raise ValueError(
             f"Expected rows with metric='image_auroc' and part={part!r}; got none in "

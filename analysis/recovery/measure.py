@@ -12,6 +12,7 @@ __all__ = [
     "never_learned_config",
     "measure_recovery",
     "recovery_curve",
+    "refuse_steps",
     "retrain_",
     "step_meanings",
     "step_rates",
@@ -187,8 +188,12 @@ def measure_recovery(
         its `value` and, for image metrics, the `labels` and `scores` of the images. The
         probe `learned` is the first task just learned, at no rate (0).
     """
+    refuse_unknown("probe", probe, PROBES)
+    refuse_unknown("update", update, UPDATES)
+    refuse_steps(steps)
     places = _places(run, after)
     rates = _numbers(run, lr)
+    _refuse_shots(run, probe, places, shots)
     scoring = under_true_class(scoring).sized(run.config.features.image_size)
     first = run[0].model(pick_device())
     learned = measure(first, run.features, run.tasks[0], scoring=scoring)
@@ -232,6 +237,29 @@ def _places(run: Run, after: Sequence[int]) -> list[int]:
             f"steps after the first; got {run.name} and steps {places}."
         )
     return places
+
+
+def refuse_steps(steps: Sequence[int]) -> None:
+    """Refuse numbers of optimizer steps below 0.
+
+    Raises:
+        ValueError: One of them is.
+    """
+    if min(steps) < 0:
+        raise ValueError(
+            f"Expected numbers of optimizer steps of 0 or more; got {min(steps)}."
+        )
+
+
+def _refuse_shots(
+    run: Run, probe: Sequence[str], places: Sequence[int], shots: Sequence[int]
+) -> None:
+    """Refuse more images of a category than those who are trained on it have."""
+    taught = set(run.tasks[0])
+    if "sham" in probe:
+        taught.update(*(run.tasks[step] for step in places))
+    for n in shots:
+        few_shots(run.features, sorted(taught), n)
 
 
 def _numbers(run: Run, lr: Sequence[str | float]) -> list[float]:

@@ -5,7 +5,7 @@ __all__ = ["forgetting_finding", "relative_forgetting"]
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, mean_weights, resampled
+from analysis.contrasts import contrast, defined, mean_weights, resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
 from analysis.rows import alike, chosen
 
@@ -72,7 +72,7 @@ def forgetting_finding(
 def _ratios(
     measured: pd.DataFrame, keys: list[str], part: str, resampling: Resampling
 ) -> pd.DataFrame:
-    rows = chosen(measured, metric="image_auroc", part=part).reset_index(drop=True)
+    rows = defined(chosen(measured, metric="image_auroc", part=part))
     samples = resampled(rows, resampling)
     out = []
     for key, one in rows.groupby(keys, sort=False):

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, mean_weights, resampled, resampled_means
+from analysis.contrasts import (
+    contrast,
+    defined,
+    mean_weights,
+    resampled,
+    resampled_means,
+)
 from analysis.intervals import Resampling, percentile_interval
 from analysis.rows import alike, chosen
 
@@ -119,7 +125,7 @@ def _lines(
     for metric, rows in measured.groupby("metric", sort=False):
         if metric not in LOSSES:
             continue
-        rows = rows.reset_index(drop=True)
+        rows = defined(rows)
         draw = resampled_means if metric == "nll" else resampled
         samples = draw(rows, resampling)
         for key, one in rows.groupby(keys, sort=False):

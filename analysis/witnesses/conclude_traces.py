@@ -5,7 +5,7 @@ __all__ = ["trace_leads"]
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast, resampled
+from analysis.contrasts import contrast, defined, resampled
 from analysis.intervals import Interval, Resampling, percentile_interval
 from analysis.rows import alike, matching
 
@@ -83,7 +83,7 @@ def _half(tested: pd.DataFrame, resampling: Resampling) -> Interval:
 
     A drop counts where its interval lies above 0.
     """
-    tested = tested.reset_index(drop=True)
+    tested = defined(tested)
     samples = resampled(tested, resampling)
     groups = tested.groupby("n_steps")  # in ascending order
     steps = np.array(list(groups.groups))

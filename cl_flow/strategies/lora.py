@@ -5,6 +5,7 @@ The flow is that of the first task.
 
 __all__ = ["DECOFLOW", "LoRA"]
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -97,7 +98,7 @@ class LoRA(Strategy):
         super().__init__()
         if rank < 1:
             raise ValueError(f"Expected a rank of 1 or more; got {rank}.")
-        if couplings < 0 or tail < 0 or not 0 < tail_share <= 1:
+        if couplings < 0 or not (0 <= tail < math.inf and 0 < tail_share <= 1):
             raise ValueError(
                 "Expected couplings and tail of 0 or more, and a tail_share above 0, "
                 f"1 at most; got {couplings}, {tail} and {tail_share}."

@@ -85,6 +85,15 @@ def test_options_are_completed_by_the_methods_own_defaults():
     assert type(whole["strength"]) is float and type(whole["kept"]) is int
 
 
+def test_options_of_a_method_of_ones_own_are_in_no_range_of_ours():
+    class Mine:
+        def __init__(self, *, rate: float = -1.0, n: int = 0, k: int = -3) -> None: ...
+
+    whole = {"rate": -2.0, "n": -1, "k": 0}
+    assert completed(Mine, whole) == whole
+    assert completed(Mine, {}) == {"rate": -1.0, "n": 0, "k": -3}
+
+
 def test_an_unknown_option_is_named_beside_the_known_ones():
     with pytest.raises(
         TypeError, match="Unknown option of Method 'force'.*known: strength, kept"

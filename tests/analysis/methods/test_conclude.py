@@ -159,7 +159,7 @@ def test_contrasts_pair_the_seeds(runs, others, compared):
     assert image["single"] == pytest.approx(
         means.loc["single", "value"] - means.loc["finetune", "value"]
     )
-    with pytest.raises(ValueError, match="method='tuned'; there are: .*finetune"):
+    with pytest.raises(KeyError, match="Unknown method 'tuned'; known: .*finetune"):
         contrast_methods(runs, against="tuned")
 
 

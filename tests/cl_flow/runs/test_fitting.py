@@ -22,6 +22,7 @@ from cl_flow.paths import PARTIAL
 from cl_flow.runs.fitting import fit_all
 from cl_flow.runs.processes import images_to_see
 from cl_flow.strategies import Strategy
+from cl_flow.strategies.lora import DECOFLOW
 
 STRATEGY_NAMES = sorted(STRATEGIES)
 # Model and strategy of every run that can be.
@@ -56,17 +57,39 @@ def test_a_second_fit_returns_the_run_on_disk(tiny, tmp_path, model, strategy):
     } == before
 
 
+# What the strategies' defaults leave out, and changes from task to task.
+OPTIONS = {"lora": DECOFLOW, "gradient_mixture": {"objective": "annealed_max"}}
+
+
 @pytest.mark.parametrize(("model", "strategy"), KINDS)
 def test_an_interrupted_run_continues_to_the_same_bytes(
     tiny, tmp_path, model, strategy, monkeypatch
 ):
     config = tiny.replace(strategy=strategy, model=model)
     whole = fit(config, folder=tmp_path / "whole", progress=False)
+    cut_and_continued(whole, len(whole) - 1, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("n_whole", [1, 2])
+@pytest.mark.parametrize("strategy", OPTIONS)
+def test_so_does_one_of_three_tasks_cut_after_any(
+    tiny, tmp_path, strategy, n_whole, monkeypatch
+):
+    stream = dataclasses.replace(tiny.stream, split=2)
+    config = tiny.replace(strategy=strategy, options=OPTIONS[strategy], stream=stream)
+    whole = fit(config, folder=tmp_path / "whole", progress=False)
+    assert len(whole) == 3
+    cut_and_continued(whole, n_whole, tmp_path, monkeypatch)
+
+
+def cut_and_continued(whole: Run, n_whole: int, tmp_path, monkeypatch) -> None:
+    """Train a run again, interrupt it within a task, and continue it."""
+    config = whole.config
     module = importlib.import_module("cl_flow.runs.continual")
     trained, train = [], module.train
 
     def interrupted(model, data, *args, **kwargs):
-        if len(trained) == len(whole) - 1:
+        if len(trained) == n_whole:
             short = dataclasses.replace(config.training, epochs=1)
             train(model, data, short, progress=False)
             raise KeyboardInterrupt
@@ -77,7 +100,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         fit(config, folder=tmp_path / "cut", progress=False)
     run = Run.at(config, folder=tmp_path / "cut")
-    assert not run.is_complete and len(run) == len(whole) - 1
+    assert not run.is_complete and len(run) == n_whole
     monkeypatch.setattr(module, "train", train)
     assert digests(fit(config, folder=tmp_path / "cut", progress=False)) == digests(
         whole

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -15,11 +16,13 @@ import torch
 from analysis.scoring import Scoring
 from cl_flow import STRATEGIES, FlowModel, Run, RunConfig, fit, make_stream
 from cl_flow.align import GaussianStats
+from cl_flow.calls import kinds_of
 from cl_flow.data.patches import Batch, PatchPool, stored
 from cl_flow.model.class_views import views
+from cl_flow.runs.config import new_strategy
 from cl_flow.runs.continual import learn
 from cl_flow.strategies import Strategy
-from cl_flow.strategies.lora import DECOFLOW
+from cl_flow.strategies.lora import BIASES, DECOFLOW
 from cl_flow.strategies.shared.balance import balanced_share
 from cl_flow.strategies.shared.old_model import frozen, per_image_fisher
 
@@ -395,6 +398,28 @@ def test_an_adapter_has_its_rank(tiny, stream):
     assert torch.linalg.matrix_rank(change).item() == 2
 
 
+@pytest.mark.parametrize("options", [{}, DECOFLOW])
+def test_an_adapter_learns_and_what_it_adapts_does_not(tiny, stream, options):
+    """Of the flow's own parameters none moves but biases that are asked for; whatever
+    is added to it does.
+    """
+    strategy, model = after_first(STRATEGIES["lora"](**options), tiny, stream)
+    begun = copy.deepcopy((strategy, model))
+    config = tiny.replace(train=dataclasses.replace(tiny.train, weight_decay=0.0))
+    model, _ = learn(model, strategy, stream[1], config)
+    strategy, start = begun
+    strategy.prepare(strategy.grow(start, stream[1]), stream[1], {})
+    before, after = (dict(one.named_parameters()) for one in (start, model))
+    assert before.keys() == after.keys()
+    added = (".0.up", ".0.down", ".before.", ".after.")
+    wanted = (*added, *(BIASES if options else ()))
+    names = [name for name in before if ".mixture." not in name]
+    moved = {name for name in names if not torch.equal(before[name], after[name])}
+    learning = {name for name in names if any(part in name for part in wanted)}
+    assert moved == {name for name in learning if before[name].requires_grad}
+    assert moved and moved < set(names)
+
+
 @pytest.mark.parametrize("name", ["biases", "align", "couplings", "tail"])
 def test_each_part_of_decoflow_is_learned_and_only_where_asked_for(tiny, stream, name):
     def names(options) -> set[str]:
@@ -706,6 +731,29 @@ def test_a_class_prior_tells_classes_apart_without_centers(tiny, tmp_path):
 def test_wrong_options_are_named(make, message):
     with pytest.raises((KeyError, ValueError), match=message):
         make()
+
+
+def numbers() -> list[tuple[str, str]]:
+    """Every option of every strategy that is a number."""
+    found = []
+    for name in NAMES:
+        for option, hint in get_type_hints(STRATEGIES[name].__init__).items():
+            if {int, float} & set(kinds_of(hint)):
+                found.append((name, option))
+    return found
+
+
+@pytest.mark.parametrize(("name", "option"), numbers())
+@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf])
+def test_no_number_of_a_strategy_is_negative_or_none_at_all(tiny, name, option, wrong):
+    config = tiny.replace(strategy=name, options={option: wrong})
+    with pytest.raises((TypeError, ValueError), match=r"^Expected .*; got .*"):
+        new_strategy(config)
+
+
+def test_there_are_numbers_to_hold_to_it():
+    assert len(numbers()) > 40
+    assert {("efc", "strength"), ("adagauss", "momentum")} <= set(numbers())
 
 
 # ---- a method of one's own
