@@ -18,6 +18,7 @@ EXAMPLES = {
     ("data", "look"): "cl-flow data look slides-lite --root ~/photographs",
     ("data", "fetch"): "cl-flow data fetch",
     ("fit",): "cl-flow fit synthetic ewc --option strength=1e6 --seeds 3",
+    ("import-hgad",): "cl-flow import-hgad logs --task bottle,cable --task grid,pill",
     ("evaluate",): "cl-flow evaluate synthetic-finetune-s0",
     ("diagnose",): "cl-flow diagnose synthetic-finetune-s0 --save report",
     ("methods",): "cl-flow methods synthetic --seeds 3",
@@ -136,6 +137,27 @@ def _fit(command: argparse.ArgumentParser) -> None:
     _seeds(command, 1)
 
 
+def _import_hgad(command: argparse.ArgumentParser) -> None:
+    words = "folder of HGAD_<dataset>_task_<t>_img.pt, or one above it"
+    command.add_argument("folder", metavar="FOLDER", help=words)
+    words = "name of the dataset; mvtec, or with --root folder, by default"
+    command.add_argument("--dataset", help=words)
+    command.add_argument("--root", help="folder of the images it was trained on")
+    words = "categories of a task, a,b,c; once for each task, in order"
+    command.add_argument("--task", action="append", default=[], help=words)
+    words = "field of FeatureConfig, as name=value; may be repeated"
+    command.add_argument("--feature", action="append", default=[], help=words)
+    words = "field of TrainConfig, as name=value; may be repeated"
+    command.add_argument("--train", action="append", default=[], help=words)
+    words = "clamp of the couplings; config.json tells it, too"
+    command.add_argument("--alpha", type=float, help=words)
+    command.add_argument("--seed", type=int, help="seed of the training")
+    words = "log-scale: published, vendored, or auto, which looks at log p"
+    command.add_argument("--rule", default="auto", help=words)
+    words = "img or pix: the best pass by image or by pixel AUROC"
+    command.add_argument("--best-by", default="img", help=words)
+
+
 def _evaluate(command: argparse.ArgumentParser) -> None:
     _one_run(command)
     _part(command)
@@ -190,6 +212,7 @@ ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
     ("data", "look"): _preset,
     ("data", "fetch"): _fetch,
     ("fit",): _fit,
+    ("import-hgad",): _import_hgad,
     ("evaluate",): _evaluate,
     ("diagnose",): _diagnose,
     ("methods",): _methods,

@@ -6,14 +6,22 @@ What a command needs is imported when it runs, so that `--help` and `doctor` ans
 once, and on a machine where torch does not load.
 """
 
-__all__ = ["Answer", "COMMANDS", "diagnose", "evaluate", "fit", "methods"]
+__all__ = [
+    "Answer",
+    "COMMANDS",
+    "diagnose",
+    "evaluate",
+    "fit",
+    "import_hgad",
+    "methods",
+]
 
 import argparse
 import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,6 +157,33 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def import_hgad(arguments: argparse.Namespace) -> Answer:
+    """Make a run of the checkpoint files of HGAD's public continuation."""
+    from cl_flow import FeatureConfig, Run, TrainConfig
+
+    run = Run.from_hgad(
+        arguments.folder,
+        dataset=arguments.dataset or ("folder" if arguments.root else "mvtec"),
+        root=arguments.root,
+        tasks=[names.split(",") for names in arguments.task] or None,
+        features=_built(FeatureConfig, arguments.feature),
+        alpha=arguments.alpha,
+        train=_built(TrainConfig, arguments.train),
+        seed=arguments.seed,
+        rule=arguments.rule,
+        best_by=arguments.best_by,
+    )
+    facts = {"run": run.name, "source": run.source, "complete": run.is_complete}
+    return Answer(facts, repr(run))
+
+
+def _built(kind: type, options: Sequence[str]) -> Any:
+    """Configuration of name=value, or None where nothing is said."""
+    from cl_flow.runs.config import build_config
+
+    return build_config(kind, dict(map(_option, options))) if options else None
+
+
 def evaluate(arguments: argparse.Namespace) -> Answer:
     """Image and pixel AUROC of each task under a run's last model."""
     from analysis.detection import evaluate as evaluated
@@ -158,7 +193,8 @@ def evaluate(arguments: argparse.Namespace) -> Answer:
     run = _run(arguments)
     table = task_table(evaluated(run), part=arguments.part)
     text = shown(table).to_string(index=False)
-    return dataclasses.replace(Answer.of(table.round(4)), text=f"{run.name}\n{text}")
+    head = "\n".join(filter(None, [run.name, run.source]))
+    return dataclasses.replace(Answer.of(table.round(4)), text=f"{head}\n{text}")
 
 
 def diagnose(arguments: argparse.Namespace) -> Answer:
@@ -169,11 +205,13 @@ def diagnose(arguments: argparse.Namespace) -> Answer:
     report = diagnosed(run, part=arguments.part, train=arguments.train)
     facts = {
         "run": run.name,
+        "source": run.source,
         "verdict": report.verdict,
         "sentence": report.sentence,
         "files": [],
     }
     lines = [f"{run.name}: {report.verdict}", report.sentence]
+    lines += [run.source] if run.source else []
     if arguments.save:
         paths = report.save(arguments.save)
         facts["files"] = [str(path) for path in paths]
@@ -347,6 +385,7 @@ COMMANDS: dict[tuple[str, ...], Callable[[argparse.Namespace], Answer]] = {
     ("data", "look"): data_look,
     ("data", "fetch"): data_fetch,
     ("fit",): fit,
+    ("import-hgad",): import_hgad,
     ("evaluate",): evaluate,
     ("diagnose",): diagnose,
     ("methods",): methods,

@@ -4,13 +4,17 @@ In tables of code `task` and `step` are indices from 0; in sentences, figures an
 that are shown they count from 1.
 """
 
-__all__ = ["COUNTED", "LABELS", "VALUES", "counted", "label_of"]
+__all__ = ["COUNTED", "LABELS", "SOURCES", "VALUES", "counted", "label_of"]
 
 import re
 from typing import Any
 
 # Columns that hold the index of a task.
 COUNTED = ("task", "step")
+
+# Attribute of a table (`DataFrame.attrs`) that pandas hands on: from where its imported
+# runs come, in words.
+SOURCES = "sources"
 
 LABELS = {
     # metrics and parts of the score

@@ -1,6 +1,6 @@
 """Coupling block: an affine coupling conditional on position, then a rotation."""
 
-__all__ = ["Coupling"]
+__all__ = ["CLAMP_RULES", "Coupling"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,13 @@ import torch.nn.functional as F
 from scipy.stats import special_ortho_group
 from torch import Tensor, nn
 
+from cl_flow.calls import refuse_unknown
 from cl_flow.model.kernels import Block
 from cl_flow.model.positions import Positions
+
+# Log-scale of FrEIA's block: as released in 0.2 and in published HGAD, and as in the
+# later copy that the public continuation of HGAD brings along.
+CLAMP_RULES = {"published": "α·tanh(a)", "vendored": "α·tanh(a/α)"}
 
 
 class Coupling(FrEIA.modules.InvertibleModule):
@@ -150,19 +155,32 @@ class Coupling(FrEIA.modules.InvertibleModule):
             rotation=self.rotation,
         )
 
-    def load_all_in_one_(self, state: Mapping[str, Tensor]) -> "Coupling":
+    def load_all_in_one_(
+        self, state: Mapping[str, Tensor], *, rule: str = "published"
+    ) -> "Coupling":
         """Take the weights of a FrEIA `AllInOneBlock`, to compute the same function.
+
+        A block that divides a by α before the tanh is ours with the rows of its last
+        layer that give a divided by α.
 
         Args:
             state: Its `state_dict`.
+            rule: Which log-scale it has, a key of `CLAMP_RULES`.
+
+        Raises:
+            KeyError: Another rule, or a state that lacks a tensor.
         """
+        refuse_unknown("clamp rule", rule, CLAMP_RULES)
         first = state["subnet.0.weight"]
+        divisor = torch.ones_like(state["subnet.2.bias"])
+        if rule == "vendored":
+            divisor[: self.split[1]] = self.clamp
         values = {
             "inner_weight": first[:, : self.split[0]],
             "position_weight": first[:, self.split[0] :],
             "inner_bias": state["subnet.0.bias"],
-            "outer.weight": state["subnet.2.weight"],
-            "outer.bias": state["subnet.2.bias"],
+            "outer.weight": state["subnet.2.weight"] / divisor[:, None],
+            "outer.bias": state["subnet.2.bias"] / divisor,
             "global_scale": state["global_scale"].flatten(),
             "global_offset": state["global_offset"].flatten(),
             "rotation": state["w_perm"],

@@ -147,7 +147,7 @@ def describe_runs(folder: Path | None = None) -> pd.DataFrame:
                 "seed": config["seed_model"],
                 "tasks": len(steps),
                 "complete": (place / "complete").is_file(),
-                "seconds": round(sum(step["seconds"] for step in steps), 1),
+                "seconds": round(sum(step["seconds"] or 0.0 for step in steps), 1),
             }
         except (KeyError, ValueError):
             told = {}

@@ -1,5 +1,6 @@
 """The door: every command answers, in words and in JSON, and refuses in a sentence."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from analysis.studies import PRESETS, Preset
 from cl_flow import Run, fit
 from cl_flow.paths import DATA
 from cl_flow.runs import library
+from tests.checkpoints import write_checkpoints
 
 
 @pytest.fixture
@@ -129,6 +131,30 @@ def test_a_verdict_is_said_and_saved(capsys, run, tmp_path):
     facts = json.loads(said(capsys, *words))
     assert facts["run"] == run.name and facts["verdict"] and facts["sentence"]
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_checkpoints_are_imported_and_diagnosed_from_the_command_line(
+    capsys, tiny, tmp_path
+):
+    flow = dataclasses.replace(tiny.flow, hidden=None)
+    config = tiny.replace(whiten=None, flow=flow)
+    theirs = fit(config, folder=tmp_path / "theirs", progress=False)
+    logs = write_checkpoints(theirs, tmp_path, epochs=(0, 1))
+    features = dataclasses.asdict(config.features)
+    told = {name: json.dumps(value) for name, value in features.items()}
+    given = [("--feature", f"{name}={value}") for name, value in told.items()]
+    tasks = [("--task", ",".join(names)) for names in theirs.tasks]
+    schedule = ("--alpha", "1.9", "--train", "epochs=2", "--rule", "published")
+    words = ("import-hgad", str(logs), "--root", config.root, *schedule)
+    words += tuple(word for pair in (*given, *tasks) for word in pair)
+    facts = json.loads(said(capsys, *words, "--json"))
+    assert facts["complete"] and "last weights of task 2" in facts["source"]
+    report = json.loads(said(capsys, "diagnose", facts["run"], "--json"))
+    assert report["verdict"] and report["source"] == facts["source"]
+    assert facts["source"] in said(capsys, "evaluate", facts["run"])
+    assert cli.main(["import-hgad", str(logs), "--root", config.root]) == 2
+    asked = capsys.readouterr().err
+    assert asked.startswith("cl-flow: Expected tasks=") and "features=" in asked
 
 
 def test_runs_are_shown_with_all_their_facts(capsys, run):
