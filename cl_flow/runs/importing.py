@@ -236,7 +236,9 @@ def _mean_log_p(
 ) -> dict[str, float]:
     """Mean log p(x|y)/D of normal training patches by either log-scale.
 
-    They are the first images of each category of the first task, under its own file.
+    They are the first images of each category of the first task, under its own file. Of
+    a training that was stopped early, the steeper log-scale may have the higher one
+    though it is not the file's.
 
     Raises:
         ValueError: Neither is clearly higher.
@@ -333,4 +335,5 @@ def source_of(facts: Mapping[str, Any]) -> str:
     else:
         weights = best
     scale = CLAMP_RULES[imported["rule"]]
-    return f"imported from HGAD's checkpoints: {weights}; log-scale {scale}"
+    how = "by its log p" if imported["log_p"] else "as was said"
+    return f"imported from checkpoints of HGAD: {weights}; log-scale {scale} {how}"
