@@ -1,6 +1,6 @@
 """Coupling block: an affine coupling conditional on position, then a rotation."""
 
-__all__ = ["CLAMP_RULES", "Coupling"]
+__all__ = ["Coupling"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,8 @@ import torch.nn.functional as F
 from scipy.stats import special_ortho_group
 from torch import Tensor, nn
 
-from cl_flow.calls import refuse_unknown
 from cl_flow.model.kernels import Block
 from cl_flow.model.positions import Positions
-
-# Log-scale of FrEIA's block: as released in 0.2 and in published HGAD, and as in the
-# later copy that the public continuation of HGAD brings along.
-CLAMP_RULES = {"published": "α·tanh(a)", "vendored": "α·tanh(a/α)"}
 
 
 class Coupling(FrEIA.modules.InvertibleModule):
@@ -156,24 +151,19 @@ class Coupling(FrEIA.modules.InvertibleModule):
         )
 
     def load_all_in_one_(
-        self, state: Mapping[str, Tensor], *, rule: str = "published"
+        self, state: Mapping[str, Tensor], *, divided: bool = False
     ) -> "Coupling":
         """Take the weights of a FrEIA `AllInOneBlock`, to compute the same function.
 
-        A block that divides a by α before the tanh is ours with the rows of its last
-        layer that give a divided by α.
-
         Args:
             state: Its `state_dict`.
-            rule: Which log-scale it has, a key of `CLAMP_RULES`.
-
-        Raises:
-            KeyError: Another rule, or a state that lacks a tensor.
+            divided: Whether its log-scale is α tanh(a/α), as FrEIA has it since August
+                2023, not α tanh a. It is ours when those rows of the last layer that
+                give a are divided by α.
         """
-        refuse_unknown("clamp rule", rule, CLAMP_RULES)
         first = state["subnet.0.weight"]
         divisor = torch.ones_like(state["subnet.2.bias"])
-        if rule == "vendored":
+        if divided:
             divisor[: self.split[1]] = self.clamp
         values = {
             "inner_weight": first[:, : self.split[0]],

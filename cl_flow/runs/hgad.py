@@ -7,6 +7,7 @@ References:
 
 __all__ = [
     "BEST_BY",
+    "CLAMP_RULES",
     "Checkpoint",
     "Settings",
     "checkpoint_paths",
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -35,6 +36,9 @@ from cl_flow.training.config import TrainConfig
 
 # In a file's name -> the metric on the task's test images that its pass was best by.
 BEST_BY = {"img": "image AUROC", "pix": "pixel AUROC"}
+# Log-scale of a block: in published HGAD and FrEIA 0.2, as ours, and in the later copy
+# of FrEIA that the continuation brings along.
+CLAMP_RULES = {"published": "α·tanh(a)", "vendored": "α·tanh(a/α)"}
 FILE = re.compile(r"HGAD_(.+)_task_(\d+)_(img|pix)\.pt")
 BLOCK = re.compile(r"module_list\.(\d+)\.(.+)")
 # Our name of a mixture's parameter -> theirs.
@@ -292,14 +296,14 @@ def model_of(
         grids: (height, width) of each level.
         tasks: The categories of each expansion so far.
         seed: Of the training that it is from.
-        rule: Which log-scale it has, a key of `cl_flow.model.coupling.CLAMP_RULES`.
+        rule: Which log-scale it has, a key of `CLAMP_RULES`.
     """
     model = FlowModel(checkpoint.dims, grids, config, seed=seed)
     sizes = [len(names) for names in tasks]
     flows = zip(model.levels, checkpoint.flows, checkpoint.mixtures, strict=True)
     for level, blocks, mixture in flows:
         for ours, state in zip(level.flow, blocks, strict=True):
-            ours.load_all_in_one_(state, rule=rule)
+            cast(Any, ours).load_all_in_one_(state, divided=rule == "vendored")
         level.mixture = level.mixture.allocate_(sizes).replace(**mixture)
     model.categories = tuple(name for names in tasks for name in names)
     return model.eval()

@@ -17,12 +17,12 @@ from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.features import Features
 from cl_flow.data.streams import StreamConfig
 from cl_flow.identity import digest_of
-from cl_flow.model.coupling import CLAMP_RULES
 from cl_flow.model.flow import FlowModel
 from cl_flow.runs.beginning import first_facts, run_features, write_json
 from cl_flow.runs.config import RunConfig, load_samples
 from cl_flow.runs.hgad import (
     BEST_BY,
+    CLAMP_RULES,
     Checkpoint,
     Settings,
     checkpoint_paths,

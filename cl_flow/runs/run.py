@@ -127,7 +127,7 @@ class Run:
                 learns no further task.
             seed: Of the training.
             rule: Log-scale of the couplings, a key of
-                `cl_flow.model.coupling.CLAMP_RULES`; `"auto"` takes the one that gives
+                `cl_flow.runs.hgad.CLAMP_RULES`; `"auto"` takes the one that gives
                 normal training patches the higher mean log p, which a training that
                 was stopped early may have under the other: say it where you know.
             best_by: `"img"` or `"pix"`: the file of the best image or pixel AUROC.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from cl_flow.model.coupling import CLAMP_RULES, Coupling
+from cl_flow.model.coupling import Coupling
 from cl_flow.model.flow import FlowConfig, FlowModel, Level, trainable
 from cl_flow.model.kernels import FusedAdam, plain_formulas
 from cl_flow.model.losses import hgad_losses, hgad_total
@@ -44,10 +44,10 @@ class Vendored(FrEIA.modules.AllInOneBlock):
         return super()._affine(x, a, rev)
 
 
-BLOCKS = {"published": FrEIA.modules.AllInOneBlock, "vendored": Vendored}
+BLOCKS = {False: FrEIA.modules.AllInOneBlock, True: Vendored}
 
 
-@pytest.fixture(params=CLAMP_RULES)
+@pytest.fixture(params=BLOCKS, ids=["published", "vendored"])
 def pair(request) -> tuple[FrEIA.modules.AllInOneBlock, Coupling]:
     """FrEIA's block and ours, with the same weights (13 channels: an odd split)."""
     theirs = BLOCKS[request.param](
@@ -62,7 +62,7 @@ def pair(request) -> tuple[FrEIA.modules.AllInOneBlock, Coupling]:
     theirs.w_perm.data = torch.linalg.qr(theirs.w_perm.data)[0]
     theirs.w_perm_inv.data = theirs.w_perm.data.T.contiguous()
     ours = Coupling([(13,)], [(8,)], hidden=None, clamp=1.9, seed=0)
-    return theirs, ours.load_all_in_one_(theirs.state_dict(), rule=request.param)
+    return theirs, ours.load_all_in_one_(theirs.state_dict(), divided=request.param)
 
 
 def test_coupling_is_freias_block(pair):

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from cl_flow.data.features import Features
-from cl_flow.model.coupling import CLAMP_RULES
 from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.runs.hgad import (
+    CLAMP_RULES,
     checkpoint_paths,
     find_settings,
     model_of,

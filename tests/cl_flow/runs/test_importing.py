@@ -14,8 +14,8 @@ from analysis.detection import forgetting_table, r_matrix, task_table
 from analysis.judgement.measure import control_seconds
 from analysis.rows import refuse_unlike
 from cl_flow import Run, RunConfig, fit
-from cl_flow.model.coupling import CLAMP_RULES
 from cl_flow.model.losses import LossConfig
+from cl_flow.runs.hgad import CLAMP_RULES
 from cl_flow.runs.library import describe_runs
 from cl_flow.runs.snapshot import Snapshot
 from tests.checkpoints import write_checkpoints
