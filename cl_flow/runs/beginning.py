@@ -1,12 +1,20 @@
 """Beginning of a run: its features, and the facts of a run.json without tasks."""
 
-__all__ = ["begin", "first_facts", "run_features", "write_json"]
+__all__ = [
+    "begin",
+    "first_facts",
+    "run_features",
+    "whole_or_nothing",
+    "write_json",
+]
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +45,23 @@ def begin(config: RunConfig, runs: Path) -> Path:
     place = free_place(config, runs)
     write_json(place / "run.json", first_facts(config))
     return place
+
+
+@contextmanager
+def whole_or_nothing(place: Path) -> Iterator[None]:
+    """Have nothing left of a run whose making fails; run.json is to be written last.
+
+    What a killed making left before is no run, as it lacks that, and is thrown away.
+
+    Args:
+        place: Folder of the run.
+    """
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 def first_facts(config: RunConfig) -> dict[str, Any]:

@@ -4,7 +4,6 @@ __all__ = ["import_checkpoints", "source_of"]
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,12 @@ from cl_flow.data.features import Features
 from cl_flow.data.streams import StreamConfig
 from cl_flow.identity import digest_of
 from cl_flow.model.flow import FlowModel
-from cl_flow.runs.beginning import first_facts, run_features, write_json
+from cl_flow.runs.beginning import (
+    first_facts,
+    run_features,
+    whole_or_nothing,
+    write_json,
+)
 from cl_flow.runs.config import RunConfig, load_samples
 from cl_flow.runs.hgad import (
     BEST_BY,
@@ -142,13 +146,8 @@ def import_checkpoints(
     if known is not None:
         return config, known
     place = free_place(config, runs)
-    # What a killed import left is no run: it has no run.json.
-    shutil.rmtree(place, ignore_errors=True)
-    try:
+    with whole_or_nothing(place):
         _write(place, source, config, features, imported)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
     return config, place
 
 

@@ -25,6 +25,7 @@ from cl_flow.model.flow import FlowModel
 from cl_flow.paths import DATA, atomic
 from cl_flow.runs.beginning import begin, run_features, write_json
 from cl_flow.runs.config import ELSEWHERE, RunConfig, load_samples
+from cl_flow.runs.extending import extend_run
 from cl_flow.runs.fingerprints import (
     changed_since,
     training_fingerprint,
@@ -151,6 +152,45 @@ class Run:
             runs=Path(runs or DATA / "runs"),
         )
         return cls._asked_for(config, place)
+
+    @checked
+    def extend(
+        self,
+        tasks: Sequence[Sequence[str]],
+        *,
+        folder: str | Path | None = None,
+    ) -> "Run":
+        """Run of a longer stream, begun with all that this one has learned.
+
+        `fit(run.extend([("gnu", "yak")]).config)` learns the further tasks alone, from
+        the last snapshot and the strategy's memory on, and can be interrupted as any
+        training can; this run stays. Its bytes are those of a run that learns the
+        longer stream from the beginning.
+
+        Args:
+            tasks: Categories of each further task: such as were left out of the stream,
+                or have come to the folder of the images since.
+            folder: Folder of all runs; the one that this one lies in by default.
+
+        Raises:
+            KeyError: A category without images.
+            ValueError: The run is not complete; its strategy needs to know how many
+                tasks there are (`Strategy.open_ended`); a category is learned already,
+                or named twice; the images, or the weights, that it learned have
+                changed; or its features were whitened with categories left out.
+
+        Returns:
+            The longer run, with this one's tasks learned.
+        """
+        if not self.is_complete:
+            raise ValueError(
+                f"Expected a complete run to extend; got {self!r}. fit(run.config) "
+                "completes it."
+            )
+        runs = Path(folder or self.folder.parent)
+        facts = {**self.facts, "tasks": self.tasks}
+        config, place = extend_run(self.config, facts, self.folder, tasks, runs)
+        return self._asked_for(config, place)
 
     @classmethod
     def _asked_for(cls, config: RunConfig, place: Path) -> "Run":

@@ -38,6 +38,8 @@ class Strategy:
     sees_past: ClassVar[bool] = False  # only an upper bound may
     # Whether the model of a task has the classes of earlier ones, too.
     keeps_classes: ClassVar[bool] = True
+    # Whether what it learns of a task does not depend on how many follow.
+    open_ended: ClassVar[bool] = True
     # Whether a GPU may record `penalty` once and replay it: it neither waits for the
     # device, as `.item()` does, nor draws numbers, nor keeps state in Python, and
     # `watch` gives the model no other tensors. Who has neither hook need not say so.

@@ -11,6 +11,8 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 class Joint(Strategy):
     """One task that holds every category: HGAD as published."""
 
+    open_ended = False
+
     def arrange(self, stream: list[Task]) -> list[Task]:
         categories = tuple(name for task in stream for name in task.categories)
         return [Task(0, categories, union([task.features for task in stream]))]
