@@ -22,9 +22,11 @@ EXAMPLES = {
     ("evaluate",): "cl-flow evaluate synthetic-finetune-s0",
     ("diagnose",): "cl-flow diagnose synthetic-finetune-s0 --save report",
     ("methods",): "cl-flow methods synthetic --seeds 3",
+    ("orders",): "cl-flow orders synthetic --order alphabetical --order random",
     ("claims",): "cl-flow claims synthetic ~/photographs",
     ("runs", "list"): "cl-flow runs list --json",
     ("runs", "show"): "cl-flow runs show synthetic-finetune-s0",
+    ("runs", "extend"): "cl-flow runs extend photos-finetune-s0 --task gnu,yak",
     ("runs", "size"): "cl-flow runs size",
     ("runs", "prune"): "cl-flow runs prune --unfinished --yes",
     ("doctor",): "cl-flow doctor --json",
@@ -133,8 +135,34 @@ def _fit(command: argparse.ArgumentParser) -> None:
     command.add_argument("strategy", nargs="*", help=words)
     words = "option of the strategy, as name=value; may be repeated"
     command.add_argument("--option", action="append", default=[], help=words)
-    command.add_argument("--device", help="cpu, cuda, ...; the GPU when there is one")
+    _device(command)
+    words = "categories per task by name: 14-1, 10-5, 10-1x5, 3x5, 1x15"
+    command.add_argument("--split", help=words)
+    words = "order of the categories: alphabetical, random or textures_first"
+    command.add_argument("--order", dest="order_of", metavar="ORDER", help=words)
     _seeds(command, 1)
+
+
+def _device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", help="cpu, cuda, ...; the GPU when there is one")
+
+
+def _orders(command: argparse.ArgumentParser) -> None:
+    _preset(command)
+    words = "an order, such as easy_to_hard or 'random 1'; once for each"
+    command.add_argument("--order", action="append", required=True, help=words)
+    words = "a strategy; once for each. finetune, replay, feature_gaussian by default"
+    command.add_argument("--method", action="append", help=words)
+    words = "metric that they are ranked by"
+    command.add_argument("--metric", default="image_auroc", help=words)
+    _seeds(command, 2)
+
+
+def _extend(command: argparse.ArgumentParser) -> None:
+    _one_run(command)
+    words = "categories of a further task, a,b,c; once for each task, in order"
+    command.add_argument("--task", action="append", required=True, help=words)
+    _device(command)
 
 
 def _import_hgad(command: argparse.ArgumentParser) -> None:
@@ -189,7 +217,7 @@ def _prune(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tables", action="store_true", help=words)
     words = "runs that have not learned every task"
     command.add_argument("--unfinished", action="store_true", help=words)
-    command.add_argument("--yes", action="store_true", help="delete, not only say")
+    command.add_argument("--yes", action="store_true", help="delete without asking")
 
 
 def _bench(command: argparse.ArgumentParser) -> None:
@@ -216,8 +244,10 @@ ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
     ("evaluate",): _evaluate,
     ("diagnose",): _diagnose,
     ("methods",): _methods,
+    ("orders",): _orders,
     ("claims",): _claims,
     ("runs", "show"): _one_run,
+    ("runs", "extend"): _extend,
     ("runs", "prune"): _prune,
     ("bench",): _bench,
     ("gallery",): _gallery,

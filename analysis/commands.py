@@ -62,7 +62,20 @@ class Answer:
 def _plan(arguments: argparse.Namespace) -> Any:
     from analysis.studies import study
 
-    return study(arguments.preset, root=arguments.root, seeds=arguments.seeds)
+    stream = None
+    if getattr(arguments, "split", None) or getattr(arguments, "order_of", None):
+        stream = _stream(arguments)
+    return study(
+        arguments.preset, root=arguments.root, seeds=arguments.seeds, stream=stream
+    )
+
+
+def _stream(arguments: argparse.Namespace) -> Any:
+    """Stream of a named split, a named order, or both."""
+    from cl_flow import StreamConfig
+
+    named = {"split": arguments.split, "order": arguments.order_of}
+    return StreamConfig(**{name: value for name, value in named.items() if value})
 
 
 def _run(arguments: argparse.Namespace) -> "Run":
@@ -252,7 +265,7 @@ def claims(arguments: argparse.Namespace) -> Answer:
 
 
 def runs_list(arguments: argparse.Namespace) -> Answer:
-    """All runs, with what they learned."""
+    """All runs: what they learned and differ in, their size and age."""
     from cl_flow.runs.library import describe_runs
 
     return Answer.of(describe_runs())
@@ -273,21 +286,46 @@ def runs_size(arguments: argparse.Namespace) -> Answer:
 
 
 def runs_prune(arguments: argparse.Namespace) -> Answer:
-    """Delete cached tables or unfinished runs; without --yes, only say which."""
+    """Delete cached tables, or runs, once you agree; else only say which."""
     from cl_flow.runs.library import prunable, prune
 
     chosen = prunable(
         tables=arguments.tables, unfinished=arguments.unfinished, names=arguments.run
     )
     n_bytes = sum(size for _, size in chosen)
-    verb = "Deleted" if arguments.yes else "Would delete (say --yes)"
-    if arguments.yes:
+    names = "".join(f"\n  {path}" for path, _ in chosen)
+    amount = f"{len(chosen)} folders, {n_bytes / 1e6:.1f} MB"
+    question = f"{names.lstrip()}\nDelete {amount}?"
+    is_wanted = arguments.yes or (bool(chosen) and _agreed(question))
+    verb = "Deleted" if is_wanted else "Would delete (say --yes)"
+    if is_wanted:
         prune([path for path, _ in chosen])
-    facts = {"deleted": arguments.yes, "bytes": n_bytes}
+    facts = {"deleted": is_wanted, "bytes": n_bytes}
     facts["paths"] = [str(path) for path, _ in chosen]
-    lines = [f"{verb} {len(chosen)} folders, {n_bytes / 1e6:.1f} MB."]
-    lines += [f"  {path}" for path, _ in chosen]
-    return Answer(facts, "\n".join(lines))
+    return Answer(facts, f"{verb} {amount}.{names}")
+
+
+def runs_extend(arguments: argparse.Namespace) -> Answer:
+    """Learn categories that have arrived since, after all of a complete run."""
+    from cl_flow.runs import fit
+
+    tasks = [names.split(",") for names in arguments.task]
+    longer = _run(arguments).extend(tasks)
+    return _listed([fit(longer.config, device=arguments.device)])
+
+
+def orders(arguments: argparse.Namespace) -> Answer:
+    """How far the ranking of methods is the doing of the categories' order."""
+    from analysis.orders import order_study, order_table, summarise_orders
+    from analysis.orders.measure import METHODS
+    from analysis.pages import shown
+
+    methods = arguments.method or METHODS
+    measured = order_study(_plan(arguments), arguments.order, methods=methods)
+    table = order_table(measured, metric=arguments.metric)
+    said = summarise_orders(measured, metric=arguments.metric)
+    text = f"{shown(table).to_string(index=False)}\n{said}"
+    return dataclasses.replace(Answer.of(table.round(4)), text=text)
 
 
 def _listed(runs: "Iterable[Run]") -> Answer:
@@ -389,9 +427,11 @@ COMMANDS: dict[tuple[str, ...], Callable[[argparse.Namespace], Answer]] = {
     ("evaluate",): evaluate,
     ("diagnose",): diagnose,
     ("methods",): methods,
+    ("orders",): orders,
     ("claims",): claims,
     ("runs", "list"): runs_list,
     ("runs", "show"): runs_show,
+    ("runs", "extend"): runs_extend,
     ("runs", "size"): runs_size,
     ("runs", "prune"): runs_prune,
     ("doctor",): doctor,

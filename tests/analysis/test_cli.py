@@ -12,7 +12,7 @@ import pytest
 from analysis import cli
 from analysis.commands import COMMANDS
 from analysis.studies import PRESETS, Preset
-from cl_flow import Run, fit
+from cl_flow import Run, StreamConfig, fit
 from cl_flow.paths import DATA
 from cl_flow.runs import library
 from tests.checkpoints import write_checkpoints
@@ -175,6 +175,41 @@ def test_pruning_says_first_and_deletes_when_told(capsys, tiny):
     assert "Would delete" in text and begun.folder.is_dir()
     facts = json.loads(said(capsys, "runs", "prune", "--unfinished", "--yes", "--json"))
     assert str(begun.folder) in facts["paths"] and not begun.folder.exists()
+
+
+def test_pruning_asks_who_sits_at_a_terminal(capsys, tiny, monkeypatch):
+    begun = Run.at(tiny.replace(seed=8))
+    for answer, there in (("", True), ("n", True), ("y", False)):
+        person = SimpleNamespace(isatty=lambda: True, readline=lambda said=answer: said)
+        monkeypatch.setattr("sys.stdin", person)
+        facts = json.loads(said(capsys, "runs", "prune", begun.name, "--json"))
+        assert facts["deleted"] != there and begun.folder.is_dir() == there
+
+
+def test_a_stream_of_named_split_and_order_is_fitted(capsys, preset, tiny):
+    words = ("fit", preset, "--split", "4-2", "--order", "random", "--json")
+    (row,) = json.loads(said(capsys, *words))
+    stream = StreamConfig(split=(4, 2), order="random")
+    assert row["run"] == tiny.replace(stream=stream).name
+    assert cli.main(["fit", preset, "--order", "easy_to_hard"]) == 2
+    assert "Expected a score of each category" in capsys.readouterr().err
+
+
+def test_orders_are_studied(capsys, preset):
+    words = ("orders", preset, "--order", "alphabetical", "--order", "random 1")
+    words += ("--method", "finetune", "--method", "replay", "--seeds", "1")
+    rows = json.loads(said(capsys, *words, "--json"))
+    assert [row["method"] for row in rows] == ["finetune", "replay"]
+    assert all(row["orders"] == 2 for row in rows)
+    assert "A single seed cannot tell" in said(capsys, *words)
+
+
+def test_a_complete_run_is_extended(capsys, tiny):
+    stream = StreamConfig(split=2, without=("elk", "fox"))
+    run = fit(tiny.replace(stream=stream), progress=False)
+    words = ("runs", "extend", run.name, "--task", "fox,elk", "--json")
+    (row,) = json.loads(said(capsys, *words))
+    assert row["complete"] and row["tasks"] == 3 and row["run"] != run.name
 
 
 def test_a_run_at_work_is_not_pruned(tiny):
