@@ -234,7 +234,8 @@ class Run:
 
         Returns:
             `dataset`, `stream` and the strategy's `options` in words, and as `setup` a
-            digest of all the rest: images, features, flow, training.
+            digest of all the rest: images, features, flow, training, and by what metric
+            passes were chosen where it was imported.
         """
         config = self.config
         facts = self.facts
@@ -242,8 +243,8 @@ class Run:
         stream = rest.pop("stream", {})
         for name in (*ELSEWHERE, "seed_model", "seed_data", "origin"):
             rest.pop(name, None)
-        if config.origin is not None:
-            rest["origin"] = "imported"
+        if "imported" in facts:
+            rest["imported"] = facts["imported"]["best_by"]
         given = facts["options"] or dict(config.options)
         usual = {}
         if config.strategy in STRATEGIES:

@@ -164,6 +164,14 @@ def test_it_is_averaged_with_no_run_that_was_trained_here(ours, theirs):
     assert r_matrix(evaluate(ours)).shape == (2, 2)
 
 
+def test_passes_that_were_chosen_otherwise_are_not_averaged(ours, logs, theirs):
+    options = {"rule": "published", "best_by": "pix"}
+    other = imported(logs, theirs, ours.folder.parent, **options)
+    same = imported(logs, theirs, ours.folder.parent, seed=3)
+    assert same.folder != ours.folder and same.seed == 3
+    assert same.kind == ours.kind and other.kind["setup"] != ours.kind["setup"]
+
+
 def test_it_is_diagnosed(ours):
     assert control_seconds(ours) == float("inf"), "how long theirs took is unknown"
     report = diagnose(ours)
