@@ -28,12 +28,11 @@ from cl_flow.runs.hgad import (
     BEST_BY,
     CLAMP_RULES,
     Checkpoint,
-    Settings,
     checkpoint_paths,
-    find_settings,
     model_of,
     read_checkpoint,
 )
+from cl_flow.runs.hgad_settings import Settings, find_settings
 from cl_flow.runs.library import find_run, free_place
 from cl_flow.runs.snapshot import Snapshot
 from cl_flow.scoring.normality import Certainty, normality_of

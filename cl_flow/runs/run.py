@@ -32,7 +32,7 @@ from cl_flow.runs.fingerprints import (
     weights_fingerprint,
     whole_fingerprint,
 )
-from cl_flow.runs.hgad import Settings
+from cl_flow.runs.hgad_settings import Settings
 from cl_flow.runs.importing import import_checkpoints, source_of
 from cl_flow.runs.library import find_run
 from cl_flow.runs.schema import read_facts
@@ -121,7 +121,8 @@ class Run:
             dataset: Name in `DATASETS` of the images it was trained on.
             root: Their folder; None is `raw/<dataset>` below the data folder.
             tasks: Categories of each task, in order of arrival. Tasks beyond the files
-                are left to be learned here: `fit(run.config)`.
+                are left to be learned here, from the last file's weights on:
+                `fit(run.config)`.
             features: Backbone, with the tag of its weights, image size and scales.
             alpha: Clamp of the couplings.
             train: How each task was trained; without it, nor a `config.json`, the run

@@ -18,10 +18,10 @@ from cl_flow.model.flow import FlowConfig, FlowModel
 from cl_flow.runs.hgad import (
     CLAMP_RULES,
     checkpoint_paths,
-    find_settings,
     model_of,
     read_checkpoint,
 )
+from cl_flow.runs.hgad_settings import find_settings
 from cl_flow.scoring.scores import score
 from cl_flow.training.config import TrainConfig
 from tests.checkpoints import contents
