@@ -153,6 +153,8 @@ def _orders(command: argparse.ArgumentParser) -> None:
     command.add_argument("--order", action="append", required=True, help=words)
     words = "a strategy; once for each. finetune, replay, feature_gaussian by default"
     command.add_argument("--method", action="append", help=words)
+    words = "file of category,score for orders by difficulty; joint AUROC by default"
+    command.add_argument("--scores", metavar="FILE", help=words)
     words = "metric that they are ranked by"
     command.add_argument("--metric", default="image_auroc", help=words)
     _seeds(command, 2)

@@ -319,9 +319,14 @@ def orders(arguments: argparse.Namespace) -> Answer:
     from analysis.orders import order_study, order_table, summarise_orders
     from analysis.orders.measure import METHODS
     from analysis.pages import shown
+    from cl_flow.data.orders import read_scores
 
-    methods = arguments.method or METHODS
-    measured = order_study(_plan(arguments), arguments.order, methods=methods)
+    measured = order_study(
+        _plan(arguments),
+        arguments.order,
+        methods=arguments.method or METHODS,
+        scores=read_scores(arguments.scores) if arguments.scores else None,
+    )
     table = order_table(measured, metric=arguments.metric)
     said = summarise_orders(measured, metric=arguments.metric)
     text = f"{shown(table).to_string(index=False)}\n{said}"

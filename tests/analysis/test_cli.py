@@ -204,6 +204,14 @@ def test_orders_are_studied(capsys, preset):
     assert "A single seed cannot tell" in said(capsys, *words)
 
 
+def test_difficulty_may_come_from_a_file(capsys, preset, tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("ant,0.9\nbee,0.8\n")
+    words = ("orders", preset, "--order", "easy_to_hard", "--scores", str(path))
+    assert cli.main(words) == 2
+    assert "got none of cat, dog, elk, fox" in capsys.readouterr().err
+
+
 def test_a_complete_run_is_extended(capsys, tiny):
     stream = StreamConfig(split=2, without=("elk", "fox"))
     run = fit(tiny.replace(stream=stream), progress=False)
