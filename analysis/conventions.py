@@ -7,8 +7,8 @@ forgotten: NaN as well.
 """
 
 __all__ = [
-    "avg_incremental",
     "DEFINITIONS",
+    "avg_incremental",
     "bwt",
     "compare_conventions",
     "field_names",
