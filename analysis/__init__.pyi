@@ -9,6 +9,7 @@ from . import judgement as judgement
 from . import ledger as ledger
 from . import methods as methods
 from . import metrics as metrics
+from . import orders as orders
 from . import pictures as pictures
 from . import recovery as recovery
 from . import witnesses as witnesses

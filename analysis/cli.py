@@ -18,12 +18,15 @@ EXAMPLES = {
     ("data", "look"): "cl-flow data look slides-lite --root ~/photographs",
     ("data", "fetch"): "cl-flow data fetch",
     ("fit",): "cl-flow fit synthetic ewc --option strength=1e6 --seeds 3",
+    ("import-hgad",): "cl-flow import-hgad logs --task bottle,cable --task grid,pill",
     ("evaluate",): "cl-flow evaluate synthetic-finetune-s0",
     ("diagnose",): "cl-flow diagnose synthetic-finetune-s0 --save report",
     ("methods",): "cl-flow methods synthetic --seeds 3",
+    ("orders",): "cl-flow orders synthetic --order alphabetical --order random",
     ("claims",): "cl-flow claims synthetic ~/photographs",
     ("runs", "list"): "cl-flow runs list --json",
     ("runs", "show"): "cl-flow runs show synthetic-finetune-s0",
+    ("runs", "extend"): "cl-flow runs extend photos-finetune-s0 --task gnu,yak",
     ("runs", "size"): "cl-flow runs size",
     ("runs", "prune"): "cl-flow runs prune --unfinished --yes",
     ("doctor",): "cl-flow doctor --json",
@@ -134,12 +137,61 @@ def _fit(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", default="flow", help=words)
     words = "option of the strategy, as name=value; may be repeated"
     command.add_argument("--option", action="append", default=[], help=words)
-    command.add_argument("--device", help="cpu, cuda, ...; the GPU when there is one")
+    _device(command)
     words = "who trains several runs: processes here, serial, or ray"
     command.add_argument("--engine", default="processes", help=words)
     words = "of a Ray cluster: auto, or host:port; RAY_ADDRESS by default"
     command.add_argument("--address", help=words)
+    words = "categories per task by name: 14-1, 10-5, 10-1x5, 3x5, 1x15"
+    command.add_argument("--split", help=words)
+    words = "order of the categories: alphabetical, random or textures_first"
+    command.add_argument("--order", dest="order_of", metavar="ORDER", help=words)
     _seeds(command, 1)
+
+
+def _device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", help="cpu, cuda, ...; the GPU when there is one")
+
+
+def _orders(command: argparse.ArgumentParser) -> None:
+    _preset(command)
+    words = "an order, such as easy_to_hard or 'random 1'; once for each"
+    command.add_argument("--order", action="append", required=True, help=words)
+    words = "a strategy; once for each. finetune, replay, feature_gaussian by default"
+    command.add_argument("--method", action="append", help=words)
+    words = "file of category,score for orders by difficulty; joint AUROC by default"
+    command.add_argument("--scores", metavar="FILE", help=words)
+    words = "metric that they are ranked by"
+    command.add_argument("--metric", default="image_auroc", help=words)
+    _seeds(command, 2)
+
+
+def _extend(command: argparse.ArgumentParser) -> None:
+    _one_run(command)
+    words = "categories of a further task, a,b,c; once for each task, in order"
+    command.add_argument("--task", action="append", required=True, help=words)
+    _device(command)
+
+
+def _import_hgad(command: argparse.ArgumentParser) -> None:
+    words = "folder of HGAD_<dataset>_task_<t>_img.pt, or one above it"
+    command.add_argument("folder", metavar="FOLDER", help=words)
+    words = "name of the dataset; mvtec, or with --root folder, by default"
+    command.add_argument("--dataset", help=words)
+    command.add_argument("--root", help="folder of the images it was trained on")
+    words = "categories of a task, a,b,c; once for each task, in order"
+    command.add_argument("--task", action="append", default=[], help=words)
+    words = "field of FeatureConfig, as name=value; may be repeated"
+    command.add_argument("--feature", action="append", default=[], help=words)
+    words = "field of TrainConfig, as name=value; may be repeated"
+    command.add_argument("--train", action="append", default=[], help=words)
+    words = "clamp of the couplings; config.json tells it, too"
+    command.add_argument("--alpha", type=float, help=words)
+    command.add_argument("--seed", type=int, help="seed of the training")
+    words = "log-scale: published, vendored, or auto, which looks at log p"
+    command.add_argument("--rule", default="auto", help=words)
+    words = "img or pix: the best pass by image or by pixel AUROC"
+    command.add_argument("--best-by", default="img", help=words)
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
@@ -173,7 +225,7 @@ def _prune(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tables", action="store_true", help=words)
     words = "runs that have not learned every task"
     command.add_argument("--unfinished", action="store_true", help=words)
-    command.add_argument("--yes", action="store_true", help="delete, not only say")
+    command.add_argument("--yes", action="store_true", help="delete without asking")
 
 
 def _bench(command: argparse.ArgumentParser) -> None:
@@ -196,11 +248,14 @@ ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
     ("data", "look"): _preset,
     ("data", "fetch"): _fetch,
     ("fit",): _fit,
+    ("import-hgad",): _import_hgad,
     ("evaluate",): _evaluate,
     ("diagnose",): _diagnose,
     ("methods",): _methods,
+    ("orders",): _orders,
     ("claims",): _claims,
     ("runs", "show"): _one_run,
+    ("runs", "extend"): _extend,
     ("runs", "prune"): _prune,
     ("bench",): _bench,
     ("gallery",): _gallery,

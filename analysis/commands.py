@@ -6,14 +6,22 @@ What a command needs is imported when it runs, so that `--help` and `doctor` ans
 once, and on a machine where torch does not load.
 """
 
-__all__ = ["Answer", "COMMANDS", "diagnose", "evaluate", "fit", "methods"]
+__all__ = [
+    "Answer",
+    "COMMANDS",
+    "diagnose",
+    "evaluate",
+    "fit",
+    "import_hgad",
+    "methods",
+]
 
 import argparse
 import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +62,20 @@ class Answer:
 def _plan(arguments: argparse.Namespace) -> Any:
     from analysis.studies import study
 
-    return study(arguments.preset, root=arguments.root, seeds=arguments.seeds)
+    stream = None
+    if getattr(arguments, "split", None) or getattr(arguments, "order_of", None):
+        stream = _stream(arguments)
+    return study(
+        arguments.preset, root=arguments.root, seeds=arguments.seeds, stream=stream
+    )
+
+
+def _stream(arguments: argparse.Namespace) -> Any:
+    """Stream of a named split, a named order, or both."""
+    from cl_flow import StreamConfig
+
+    named = {"split": arguments.split, "order": arguments.order_of}
+    return StreamConfig(**{name: value for name, value in named.items() if value})
 
 
 def _run(arguments: argparse.Namespace) -> "Run":
@@ -162,6 +183,33 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def import_hgad(arguments: argparse.Namespace) -> Answer:
+    """Make a run of the checkpoint files of HGAD's public continuation."""
+    from cl_flow import FeatureConfig, Run, TrainConfig
+
+    run = Run.from_hgad(
+        arguments.folder,
+        dataset=arguments.dataset or ("folder" if arguments.root else "mvtec"),
+        root=arguments.root,
+        tasks=[names.split(",") for names in arguments.task] or None,
+        features=_built(FeatureConfig, arguments.feature),
+        alpha=arguments.alpha,
+        train=_built(TrainConfig, arguments.train),
+        seed=arguments.seed,
+        rule=arguments.rule,
+        best_by=arguments.best_by,
+    )
+    facts = {"run": run.name, "source": run.source, "complete": run.is_complete}
+    return Answer(facts, repr(run))
+
+
+def _built(kind: type, options: Sequence[str]) -> Any:
+    """Configuration of name=value, or None where nothing is said."""
+    from cl_flow.runs.config import build_config
+
+    return build_config(kind, dict(map(_option, options))) if options else None
+
+
 def evaluate(arguments: argparse.Namespace) -> Answer:
     """Image and pixel AUROC of each task under a run's last model."""
     from analysis.detection import evaluate as evaluated
@@ -171,7 +219,8 @@ def evaluate(arguments: argparse.Namespace) -> Answer:
     run = _run(arguments)
     table = task_table(evaluated(run), part=arguments.part)
     text = shown(table).to_string(index=False)
-    return dataclasses.replace(Answer.of(table.round(4)), text=f"{run.name}\n{text}")
+    head = "\n".join(filter(None, [run.name, run.source]))
+    return dataclasses.replace(Answer.of(table.round(4)), text=f"{head}\n{text}")
 
 
 def diagnose(arguments: argparse.Namespace) -> Answer:
@@ -182,11 +231,13 @@ def diagnose(arguments: argparse.Namespace) -> Answer:
     report = diagnosed(run, part=arguments.part, train=arguments.train)
     facts = {
         "run": run.name,
+        "source": run.source,
         "verdict": report.verdict,
         "sentence": report.sentence,
         "files": [],
     }
     lines = [f"{run.name}: {report.verdict}", report.sentence]
+    lines += [run.source] if run.source else []
     if arguments.save:
         paths = report.save(arguments.save)
         facts["files"] = [str(path) for path in paths]
@@ -227,7 +278,7 @@ def claims(arguments: argparse.Namespace) -> Answer:
 
 
 def runs_list(arguments: argparse.Namespace) -> Answer:
-    """All runs, with what they learned."""
+    """All runs: what they learned and differ in, their size and age."""
     from cl_flow.runs.library import describe_runs
 
     return Answer.of(describe_runs())
@@ -248,21 +299,51 @@ def runs_size(arguments: argparse.Namespace) -> Answer:
 
 
 def runs_prune(arguments: argparse.Namespace) -> Answer:
-    """Delete cached tables or unfinished runs; without --yes, only say which."""
+    """Delete cached tables, or runs, once you agree; else only say which."""
     from cl_flow.runs.library import prunable, prune
 
     chosen = prunable(
         tables=arguments.tables, unfinished=arguments.unfinished, names=arguments.run
     )
     n_bytes = sum(size for _, size in chosen)
-    verb = "Deleted" if arguments.yes else "Would delete (say --yes)"
-    if arguments.yes:
+    names = "".join(f"\n  {path}" for path, _ in chosen)
+    amount = f"{len(chosen)} folders, {n_bytes / 1e6:.1f} MB"
+    question = f"{names.lstrip()}\nDelete {amount}?"
+    is_wanted = arguments.yes or (bool(chosen) and _agreed(question))
+    verb = "Deleted" if is_wanted else "Would delete (say --yes)"
+    if is_wanted:
         prune([path for path, _ in chosen])
-    facts = {"deleted": arguments.yes, "bytes": n_bytes}
+    facts = {"deleted": is_wanted, "bytes": n_bytes}
     facts["paths"] = [str(path) for path, _ in chosen]
-    lines = [f"{verb} {len(chosen)} folders, {n_bytes / 1e6:.1f} MB."]
-    lines += [f"  {path}" for path, _ in chosen]
-    return Answer(facts, "\n".join(lines))
+    return Answer(facts, f"{verb} {amount}.{names}")
+
+
+def runs_extend(arguments: argparse.Namespace) -> Answer:
+    """Learn categories that have arrived since, after all of a complete run."""
+    from cl_flow.runs import fit
+
+    tasks = [names.split(",") for names in arguments.task]
+    longer = _run(arguments).extend(tasks)
+    return _listed([fit(longer.config, device=arguments.device)])
+
+
+def orders(arguments: argparse.Namespace) -> Answer:
+    """How far the ranking of methods is the doing of the categories' order."""
+    from analysis.orders import order_study, order_table, summarise_orders
+    from analysis.orders.measure import METHODS
+    from analysis.pages import shown
+    from cl_flow.data.orders import read_scores
+
+    measured = order_study(
+        _plan(arguments),
+        arguments.order,
+        methods=arguments.method or METHODS,
+        scores=read_scores(arguments.scores) if arguments.scores else None,
+    )
+    table = order_table(measured, metric=arguments.metric)
+    said = summarise_orders(measured, metric=arguments.metric)
+    text = f"{shown(table).to_string(index=False)}\n{said}"
+    return dataclasses.replace(Answer.of(table.round(4)), text=text)
 
 
 def _listed(runs: "Iterable[Run]") -> Answer:
@@ -360,12 +441,15 @@ COMMANDS: dict[tuple[str, ...], Callable[[argparse.Namespace], Answer]] = {
     ("data", "look"): data_look,
     ("data", "fetch"): data_fetch,
     ("fit",): fit,
+    ("import-hgad",): import_hgad,
     ("evaluate",): evaluate,
     ("diagnose",): diagnose,
     ("methods",): methods,
+    ("orders",): orders,
     ("claims",): claims,
     ("runs", "list"): runs_list,
     ("runs", "show"): runs_show,
+    ("runs", "extend"): runs_extend,
     ("runs", "size"): runs_size,
     ("runs", "prune"): runs_prune,
     ("doctor",): doctor,

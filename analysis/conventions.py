@@ -7,9 +7,11 @@ forgotten: NaN as well.
 """
 
 __all__ = [
+    "DEFINITIONS",
     "avg_incremental",
     "bwt",
     "compare_conventions",
+    "field_names",
     "final_mean",
     "forgetting",
     "fwt",
@@ -17,6 +19,8 @@ __all__ = [
     "joint_gap",
     "learning_score",
 ]
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -141,7 +145,25 @@ def fwt(R: ArrayLike, baseline: ArrayLike) -> float:
     return _mean(np.diagonal(R, offset=1) - _per_task(baseline, R, "baseline")[1:])
 
 
-def compare_conventions(R: ArrayLike, joint: ArrayLike | None = None) -> pd.DataFrame:
+def field_names(R: ArrayLike) -> dict[str, float]:
+    """Return ACC, FM and BWT, the three that tables in the field have.
+
+    ACC is `final_mean`, as GEM has it; FM is `forgetting`; BWT is `bwt`. IUF's ACC is
+    another (`avg_incremental`): `compare_conventions` shows both.
+
+    Args:
+        R: Metric on task j after step t, (T, T).
+
+    Example:
+        >>> field_names([[0.75, 0.5], [0.5, 0.875]])
+        {'ACC': 0.6875, 'FM': 0.25, 'BWT': -0.25}
+    """
+    return {"ACC": final_mean(R), "FM": forgetting(R), "BWT": bwt(R)}
+
+
+def compare_conventions(
+    R: ArrayLike | Mapping[str, ArrayLike], joint: ArrayLike | None = None
+) -> pd.DataFrame:
     """Return every summary of R side by side.
 
     They include the different quantities published as "forgetting" or "FM".
@@ -151,13 +173,22 @@ def compare_conventions(R: ArrayLike, joint: ArrayLike | None = None) -> pd.Data
     all three may be compared.
 
     Args:
-        R: Metric on task j after step t, (T, T).
+        R: Metric on task j after step t, (T, T); or one such of each metric by its
+            name.
         joint: The metric of joint training, (T,); adds `intransigence` and `joint_gap`.
+            Of a single metric.
 
     Returns:
         One row per quantity: `name value sign averaged_over formula source`. `source`
-        is empty where no user of that exact formula is known to us.
+        is empty where no user of that exact formula is known to us. Of several metrics
+        one row per metric and quantity, `metric` in front, and last the `definition`
+        of the metric, empty where it is one of your own.
+
+    Raises:
+        ValueError: R is not square, or `joint` is given with several metrics.
     """
+    if isinstance(R, Mapping):
+        return _of_metrics(R, joint)
     rows = [
         (name, value, *CONVENTIONS[name])
         for name, value in _values(_square(R), joint).items()
@@ -167,6 +198,34 @@ def compare_conventions(R: ArrayLike, joint: ArrayLike | None = None) -> pd.Data
     )
 
 
+def _of_metrics(
+    matrices: Mapping[str, ArrayLike], joint: ArrayLike | None
+) -> pd.DataFrame:
+    if joint is not None or not matrices:
+        raise ValueError(
+            "Expected joint=… with R of one metric, and one metric or more; got "
+            f"{', '.join(matrices) or 'none'}."
+        )
+    frames = []
+    for metric, R in matrices.items():
+        rows = compare_conventions(R)
+        rows.insert(0, "metric", metric)
+        frames.append(rows.assign(definition=DEFINITIONS.get(metric, "")))
+    return pd.concat(frames, ignore_index=True)
+
+
+# Metric -> what it is, beside which its values stand.
+DEFINITIONS = {
+    "image_auroc": "share of pairs in which an anomalous image outscores a normal one",
+    "image_ap": "area under precision over recall of images",
+    "image_f1": "largest F1 of images over thresholds, chosen on the test images",
+    "pixel_auroc": "as image AUROC, of all pixels together",
+    "pixel_ap": "area under precision over recall of all pixels together",
+    "aupro": "mean overlap with each defect, over false positive rates up to 0.3",
+    "pixel_f1": "largest F1 over thresholds of all pixels together; their Dice, too",
+    "pixel_iou": "TP / (TP + FP + FN) of all pixels together at the F1-max threshold",
+    "pixel_dice": "mean over defective images of 2 TP / (2 TP + FP + FN) there",
+}
 HIGHER = "higher = better"
 GAIN = "negative = loss"
 LOSS = "positive = loss"

@@ -70,6 +70,35 @@ def _pixel_ap(masks: np.ndarray, maps: Tensor) -> float:
     return (n_true.double() / (n_true + false.at_or_above)).mean().item()
 
 
+def _best_f1(masks: np.ndarray, maps: Tensor) -> tuple[float, Tensor]:
+    false = _FalseAlarms(masks, maps)
+    ascending = false.positives.sort().values
+    n_true = len(ascending) - torch.searchsorted(ascending, false.positives)
+    f1 = 2 * n_true.double() / (len(ascending) + n_true + false.at_or_above)
+    # Of thresholds that are as good, the lowest.
+    best = f1.max()
+    return best.item(), false.positives[f1 == best].min()
+
+
+def _pixel_f1(masks: np.ndarray, maps: Tensor) -> float:
+    return _best_f1(masks, maps)[0]
+
+
+def _pixel_iou(masks: np.ndarray, maps: Tensor) -> float:
+    best, _ = _best_f1(masks, maps)
+    return best / (2 - best)
+
+
+def _pixel_dice(masks: np.ndarray, maps: Tensor) -> float:
+    _, threshold = _best_f1(masks, maps)
+    is_ill = masks.any((1, 2))
+    defective = torch.from_numpy(masks[is_ill]).to(maps.device)
+    found = maps[torch.from_numpy(is_ill).to(maps.device)] >= threshold
+    both = (defective & found).sum((1, 2)).double()
+    sizes = defective.sum((1, 2)) + found.sum((1, 2))
+    return (2 * both / sizes).mean().item()
+
+
 def _aupro(masks: np.ndarray, maps: Tensor, *, max_fpr: float = 0.3) -> float:
     false = _FalseAlarms(masks, maps)
     labelled: Any = ndimage.label(masks, metrics.SAME_IMAGE_8_NEIGHBOURS)
@@ -88,5 +117,8 @@ def _aupro(masks: np.ndarray, maps: Tensor, *, max_fpr: float = 0.3) -> float:
 ON_DEVICE: dict[Callable[..., float], Callable[..., float]] = {
     metrics.pixel_auroc: _pixel_auroc,
     metrics.pixel_ap: _pixel_ap,
+    metrics.pixel_f1: _pixel_f1,
+    metrics.pixel_iou: _pixel_iou,
+    metrics.pixel_dice: _pixel_dice,
     metrics.aupro: _aupro,
 }

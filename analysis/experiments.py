@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from analysis.rows import refuse_unlike
+from analysis.rows import noting_sources, refuse_unlike
 from analysis.scoring import METRICS, Scoring
 from analysis.source import code_digest, source_digest
 from cl_flow.calls import RANGES, bind, fit_arguments, fitted, refuse_none
@@ -63,7 +63,7 @@ def table(function: Experiment) -> Experiment:
         expect_flow(function, *runs)
         options = _named(signature, bound)
         frames = [key_columns(_cached(function, run, options), run) for run in runs]
-        return pd.concat(frames, ignore_index=True)
+        return noting_sources(pd.concat(frames, ignore_index=True), *frames)
 
     return lifted
 
@@ -130,11 +130,12 @@ def several_runs(function: Callable, runs: Any) -> list[Run]:
 def key_columns(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     """Frame with the columns `run strategy seed dataset stream options setup` in front.
 
-    The last four are texts: in what runs differ beside strategy and seed.
+    The last four are texts: in what runs differ beside strategy and seed. Where the run
+    was imported, the table says so in its attribute `analysis.words.SOURCES`.
     """
     values = {"run": run.name, "strategy": run.strategy, "seed": run.seed, **run.kind}
     keys = pd.DataFrame(values, index=frame.index)
-    return pd.concat([keys, frame], axis=1)
+    return noting_sources(pd.concat([keys, frame], axis=1), run)
 
 
 def refuse_unlike_runs(runs: Iterable[Run], *, options: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Metrics of detection: exact AUROC, average precision and AUPRO.
+"""Metrics of detection: exact AUROC, average precision, AUPRO and the best F1.
 
 Labels are 0 (normal) and 1 (anomalous); a higher score is more anomalous. Every curve
 metric below is a function of the normal scores above and at-or-above each anomalous
@@ -11,9 +11,13 @@ __all__ = [
     "aupro",
     "image_ap",
     "image_auroc",
+    "image_f1",
     "labels_and_scores",
     "pixel_ap",
     "pixel_auroc",
+    "pixel_dice",
+    "pixel_f1",
+    "pixel_iou",
     "share_below",
 ]
 
@@ -82,6 +86,65 @@ def pixel_ap(masks: ArrayLike, maps: ArrayLike) -> float:
         0.8333
     """
     return _average_precision(*_by_class(masks, maps, ndim=3))
+
+
+def image_f1(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Return the largest F1 = 2 TP / (2 TP + FP + FN) over all thresholds.
+
+    It is chosen on the test images themselves: an upper bound, as tables in the field
+    report it. Arguments as for `image_auroc`.
+
+    Example:
+        >>> image_f1([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.8
+    """
+    return _best_f1(*_by_class(labels, scores, ndim=1))[0]
+
+
+def pixel_f1(masks: ArrayLike, maps: ArrayLike) -> float:
+    """Return the largest F1 over all thresholds, of all pixels of all images together.
+
+    It is their Dice coefficient, too. Arguments as for `pixel_auroc`.
+
+    Example:
+        >>> pixel_f1([[[0, 0, 1, 1]]], [[[0.1, 0.4, 0.35, 0.8]]])
+        0.8
+    """
+    return _best_f1(*_by_class(masks, maps, ndim=3))[0]
+
+
+def pixel_iou(masks: ArrayLike, maps: ArrayLike) -> float:
+    """Return TP / (TP + FP + FN) at the threshold of `pixel_f1`.
+
+    Intersection over union of all pixels together, F1 / (2 − F1): no threshold has a
+    larger one.
+    Arguments as for `pixel_auroc`.
+
+    Example:
+        >>> round(pixel_iou([[[0, 0, 1, 1]]], [[[0.1, 0.4, 0.35, 0.8]]]), 4)
+        0.6667
+    """
+    best = pixel_f1(masks, maps)
+    return best / (2 - best)
+
+
+def pixel_dice(masks: ArrayLike, maps: ArrayLike) -> float:
+    """Return the mean Dice coefficient of defective images at that threshold.
+
+    Of each image by itself, so that a small defect counts as a large one does; of all
+    pixels together it would be `pixel_f1`. Arguments as for `pixel_auroc`.
+
+    Example:
+        >>> masks = [[[0, 0, 1, 1]], [[0, 1, 0, 0]]]
+        >>> pixel_dice(masks, [[[0.1, 0.2, 0.7, 0.8]], [[0.1, 0.1, 0.9, 0.1]]])
+        0.5
+    """
+    masks, maps = labels_and_scores(masks, maps, ndim=3)
+    _, threshold = _best_f1(np.sort(maps[masks]), maps[~masks])
+    defective = masks[masks.any((1, 2))]
+    found = maps[masks.any((1, 2))] >= threshold
+    both = (defective & found).sum((1, 2))
+    return float(np.mean(2 * both / (defective.sum((1, 2)) + found.sum((1, 2)))))
 
 
 def aupro(masks: ArrayLike, maps: ArrayLike, *, max_fpr: float = 0.3) -> float:
@@ -198,6 +261,18 @@ def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> float:
     _, false = _false_alarms(positives, negatives)
     true = positives.size - np.searchsorted(positives, positives, side="left")
     return float(np.mean(true / (true + false)))
+
+
+def _best_f1(positives: np.ndarray, negatives: np.ndarray) -> tuple[float, float]:
+    """Return the largest F1, and the lowest threshold that has it.
+
+    Only an anomalous score (P,), ascending, can be one: any other adds false alarms.
+    """
+    _, false = _false_alarms(positives, negatives)
+    true = positives.size - np.searchsorted(positives, positives, side="left")
+    f1 = 2 * true / (positives.size + true + false)
+    best = int(f1.argmax())
+    return float(f1[best]), float(positives[best])
 
 
 def _false_alarms(

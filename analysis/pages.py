@@ -18,7 +18,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 from pandas.io.formats.style import Styler
 
-from analysis.words import COUNTED, counted, label_of
+from analysis.words import COUNTED, SOURCES, counted, label_of
 from cl_flow.calls import checked
 
 WIDEST = 1008  # pixels of a cell of JupyterLab
@@ -47,9 +47,9 @@ def styled(table: pd.DataFrame, *, caption: str = "", digits: int = 3) -> "Page"
     r"""Return a table as a person reads it.
 
     Names are words, tasks count from 1, `low` and `high` stand beside their estimate,
-    and what all rows share stands above. A table that would be wider than a page of
-    JupyterLab has its upper headings, where there are two, in its rows, and intervals
-    in two lines.
+    and what all rows share stands above, as does from where imported runs come. A table
+    that would be wider than a page of JupyterLab has its upper headings, where there
+    are two, in its rows, and intervals in two lines.
 
     Args:
         table: Any table of `analysis`; it stays as it is.
@@ -71,7 +71,8 @@ def styled(table: pd.DataFrame, *, caption: str = "", digits: int = 3) -> "Page"
         text = _stacked(text)
     if _width(text) > WIDEST:
         text = text.replace(TIED, " ", regex=True)  # intervals break in two lines
-    return _page(text, "; ".join(filter(None, [caption, *facts])))
+    sources = table.attrs.get(SOURCES, [])
+    return _page(text, "; ".join(filter(None, [caption, *facts, *sources])))
 
 
 @checked

@@ -43,7 +43,7 @@ from analysis.ledger.plot_moves import plot_transplant, plot_transport, plot_vol
 from analysis.ledger.say import reading_of_refits
 from analysis.ledger.transplants import transplant
 from analysis.pages import styled
-from analysis.rows import chosen, of_tables
+from analysis.rows import chosen, noting_sources, of_tables
 from analysis.scoring import Scoring
 from analysis.style import save_figure, slides_beneath
 from analysis.words import counted
@@ -331,9 +331,11 @@ class Report:
 
     def _repr_html_(self) -> str:
         word = html.escape(self.verdict)
+        source = html.escape(self.run.source)
         sentence = html.escape(self.sentence)
         tables = "".join(
-            _folded(HEADINGS[name], self._shown(name)) for name in HEADINGS
+            _folded(HEADINGS[name], noting_sources(self._shown(name), self.run))
+            for name in HEADINGS
         )
         with slides_beneath():
             pictures = _inline(self._evidence()) + _inline(self._waterfall())
@@ -341,7 +343,8 @@ class Report:
             f'<div style="{THEME}"><p><b>{html.escape(self.run.name)}</b>: '
             f"<b>{word}</b> "
             "<span "
-            f'style="{QUIET}">({html.escape(self.part)})</span></p><p>{sentence}</p>{pictures}{tables}</div>'
+            f'style="{QUIET}">({html.escape(self.part)}) {source}</span></p>'
+            f"<p>{sentence}</p>{pictures}{tables}</div>"
         )
 
     def _shown(self, name: str) -> pd.DataFrame:

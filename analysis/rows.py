@@ -9,6 +9,7 @@ __all__ = [
     "first_and_last",
     "load_reference",
     "matching",
+    "noting_sources",
     "of_tables",
     "refuse_strategies",
     "refuse_unlike",
@@ -26,6 +27,7 @@ import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
 from pandas.errors import UndefinedVariableError
 
+from analysis.words import SOURCES
 from cl_flow.calls import (
     bind,
     checked,
@@ -87,7 +89,8 @@ def _careful(
             refuse(table)
         refuse_none(function, bound)
         try:
-            return function(*bound.args, **bound.kwargs)
+            result = function(*bound.args, **bound.kwargs)
+            return noting_sources(result, *bound.arguments.values())
         except (MissingColumn, KeyError, AttributeError, UndefinedVariableError) as e:
             for name, table in tables.items():
                 column = _missing_column(e, table)
@@ -98,6 +101,28 @@ def _careful(
             raise
 
     return careful
+
+
+def noting_sources(result: R, *origins: object) -> R:
+    """A result that says, if it is a table, from where imported runs come.
+
+    Args:
+        result: Anything; of a table the attribute `analysis.words.SOURCES` is set.
+        *origins: What it is made of: tables and runs tell, other things do not.
+    """
+    told = [source for origin in origins for source in _sources_of(origin)]
+    if told and isinstance(result, pd.DataFrame):
+        own = result.attrs.get(SOURCES, ())
+        result.attrs[SOURCES] = list(dict.fromkeys([*own, *told]))
+    return result
+
+
+def _sources_of(origin: object) -> list[str]:
+    if isinstance(origin, pd.DataFrame):
+        return origin.attrs.get(SOURCES, [])
+    several = origin if isinstance(origin, list | tuple) else [origin]
+    sources = [getattr(one, "source", "") for one in several]
+    return [source for source in sources if source]
 
 
 class MissingColumn(ValueError):

@@ -48,9 +48,13 @@ from cl_flow.scoring.scores import PARTS, Calibration, Scores, calibrate, score
 METRICS: dict[str, Callable[..., float]] = {
     "image_auroc": metrics.image_auroc,
     "image_ap": metrics.image_ap,
+    "image_f1": metrics.image_f1,
     "pixel_auroc": metrics.pixel_auroc,
     "pixel_ap": metrics.pixel_ap,
     "aupro": metrics.aupro,
+    "pixel_f1": metrics.pixel_f1,
+    "pixel_iou": metrics.pixel_iou,
+    "pixel_dice": metrics.pixel_dice,
 }
 AnyScores = Scores | Residuals
 log = logging.getLogger(__name__)

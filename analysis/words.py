@@ -4,13 +4,17 @@ In tables of code `task` and `step` are indices from 0; in sentences, figures an
 that are shown they count from 1.
 """
 
-__all__ = ["COUNTED", "LABELS", "VALUES", "counted", "label_of"]
+__all__ = ["COUNTED", "LABELS", "SOURCES", "VALUES", "counted", "label_of"]
 
 import re
 from typing import Any
 
 # Columns that hold the index of a task.
 COUNTED = ("task", "step")
+
+# Attribute of a table (`DataFrame.attrs`) that pandas hands on: from where its imported
+# runs come, in words.
+SOURCES = "sources"
 
 LABELS = {
     # metrics and parts of the score
@@ -19,6 +23,10 @@ LABELS = {
     "image_ap": "image AP",
     "pixel_ap": "pixel AP",
     "aupro": "AUPRO",
+    "image_f1": "image F1-max",
+    "pixel_f1": "pixel F1-max",
+    "pixel_iou": "pixel IoU",
+    "pixel_dice": "Dice of an image",
     "bwt": "BWT",
     "logp": "likelihood",
     "entropy": "entropy",

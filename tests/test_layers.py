@@ -34,7 +34,7 @@ FLOORS = {
         "studies",
         "detection pictures embedding centers expansion recovery alignment",
         "ledger methods",
-        "witnesses",
+        "witnesses orders",
         "judgement",
         "report claims predecessors explorer patches",
         "commands",

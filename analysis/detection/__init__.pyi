@@ -1,3 +1,5 @@
+from .conclude import category_scores as category_scores
+from .conclude import field_table as field_table
 from .conclude import final_means as final_means
 from .conclude import r_matrix as r_matrix
 from .conclude import summary as summary

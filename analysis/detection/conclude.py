@@ -1,6 +1,14 @@
 """Conclusions on detection: matrices and tables from scores."""
 
-__all__ = ["final_means", "forgetting_row", "r_matrix", "summary", "task_table"]
+__all__ = [
+    "category_scores",
+    "field_table",
+    "final_means",
+    "forgetting_row",
+    "r_matrix",
+    "summary",
+    "task_table",
+]
 
 from typing import Any
 
@@ -110,6 +118,62 @@ def task_table(
     frame.insert(0, "task", frame.index.astype(str))
     average = frame.mean(numeric_only=True).to_frame().T
     return pd.concat([frame, average.assign(task="average")], ignore_index=True)
+
+
+@alike
+def field_table(
+    evaluated: pd.DataFrame,
+    *,
+    part: str = "product",
+    given: str = "category",
+) -> pd.DataFrame:
+    """ACC, FM and BWT of every metric that was measured, as tables in the field.
+
+    How to read it: FM is positive and BWT negative for a loss; metrics of F1 and below
+    choose their threshold on the test images.
+    `analysis.conventions.compare_conventions` has the other quantities of these names.
+
+    Args:
+        evaluated: A table of `evaluate`, of runs of one strategy.
+        part: Score part.
+        given: `"category"` or `"None"`.
+
+    Returns:
+        One row per metric: `metric ACC FM BWT definition`.
+    """
+    rows = []
+    for metric in evaluated["metric"].unique():
+        R = r_matrix(evaluated, metric=metric, part=part, given=given)
+        definition = conventions.DEFINITIONS.get(metric, "")
+        values = conventions.field_names(R)
+        rows.append({"metric": metric, **values, "definition": definition})
+    return pd.DataFrame(rows)
+
+
+@alike
+def category_scores(
+    evaluated: pd.DataFrame,
+    *,
+    metric: str = "image_auroc",
+    part: str = "product",
+    given: str = "category",
+) -> dict[str, float]:
+    """Metric of each category under the last model, mean over runs.
+
+    Of joint training it says which categories are easy: the `scores` of
+    `cl_flow.data.orders.ORDERS`.
+
+    Args:
+        evaluated: A table of `evaluate`, of runs of one strategy.
+        metric: Which metric.
+        part: Score part.
+        given: `"category"` or `"None"`.
+    """
+    rows = chosen(evaluated, metric=metric, part=part, given=given)
+    refuse_strategies(rows)
+    last = rows.groupby("run")["step"].transform("max")
+    means = rows[rows["step"] == last].groupby("category")["value"].mean()
+    return {str(name): float(value) for name, value in means.items()}
 
 
 @alike

@@ -13,7 +13,7 @@ from analysis import intervals, metrics
 from analysis.detection.conclude import forgetting_row
 from analysis.experiments import of_any_model, refuse_unlike_runs, several_runs, table
 from analysis.intervals import Resampling
-from analysis.rows import chosen
+from analysis.rows import chosen, of_tables
 from analysis.scoring import (
     Scoring,
     is_defined,
@@ -24,7 +24,7 @@ from analysis.scoring import (
     under_true_class,
     value_of,
 )
-from cl_flow.calls import checked, refuse_unknown
+from cl_flow.calls import refuse_unknown
 from cl_flow.runs.run import Run
 from cl_flow.scoring.scores import PARTS
 
@@ -143,7 +143,7 @@ def pixel_wins(
 # ---- what became of each task
 
 
-@checked
+@of_tables
 @of_any_model
 def forgetting_table(
     runs: Run | Iterable[Run],

@@ -9,6 +9,7 @@ __all__ = [
 ]
 
 import logging
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -45,13 +46,14 @@ def control_seconds(run: Run) -> float:
     """How long the control of a run takes to train: the run without its first task.
 
     It is 0 where the control is on disk, else what the run itself took for its later
-    tasks.
+    tasks: infinite where that is not known, as of tasks that were imported.
     """
     expect_flow(control_seconds, run)
     control = Run.find(never_learned_config(run), folder=run.folder.parent)
     if control is not None and control.is_complete:
         return 0.0
-    return sum(step["seconds"] for step in run.facts["steps"][1:])
+    seconds = [step["seconds"] for step in run.facts["steps"][1:]]
+    return math.inf if None in seconds else sum(seconds)
 
 
 @checked

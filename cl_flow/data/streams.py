@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cl_flow.calls import checked
+from cl_flow.calls import checked, sentence_on
 from cl_flow.data.features import Features
+from cl_flow.data.orders import ORDERS, named_split
 from cl_flow.identity import settle
 
 
@@ -22,22 +23,25 @@ class StreamConfig:
     """In which order categories arrive, and how many at a time.
 
     Args:
-        split: Categories per task: a number that repeats (3 is 3-3-3-3-3 for 15), or
-            one number a task ((10, 5), (14, 1)).
-        order: `"alphabetical"`, `"random"`, or the categories themselves, all of them,
-            in order.
+        split: Categories per task: a number that repeats (3 is 3-3-3-3-3 for 15), one
+            number a task ((10, 5), (14, 1)), or the name of such a split (`"14-1"`,
+            `"10-1×5"`; `cl_flow.data.orders.SPLITS`), which becomes its numbers.
+        order: A name in `cl_flow.data.orders.ORDERS` that needs no scores, or the
+            categories themselves, all of them, in order.
         seed: Seeds the random order; nothing else depends on it.
         without: Categories that never arrive. The others keep their tasks, and the
             features their whitening, which is that of the whole stream; a task left
             empty falls out.
     """
 
-    split: int | tuple[int, ...] = 3
+    split: int | str | tuple[int, ...] = 3
     order: str | tuple[str, ...] = "alphabetical"
     seed: int = 0
     without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.split, str):
+            object.__setattr__(self, "split", named_split(self.split))
         settle(self, split=(1, math.inf))
 
 
@@ -95,7 +99,11 @@ def task_order(
     config = config or StreamConfig()
     names = _ordered(sorted(set(categories)), config)
     split = config.split
-    sizes = _repeated(split, len(names)) if isinstance(split, int) else tuple(split)
+    sizes = (
+        _repeated(split, len(names))
+        if isinstance(split, int)
+        else tuple(map(int, split))
+    )
     if sum(sizes) != len(names) or min(sizes, default=0) < 1:
         raise ValueError(
             f"Expected a split of {len(names)} categories into tasks; got {split} = "
@@ -141,17 +149,11 @@ def make_stream(features: Features, config: StreamConfig | None = None) -> list[
 
 
 def _ordered(names: list[str], config: StreamConfig) -> list[str]:
-    if config.order == "alphabetical":
-        return names
-    if config.order == "random":
-        return [
-            names[i] for i in np.random.default_rng(config.seed).permutation(len(names))
-        ]
     if isinstance(config.order, str):
-        raise ValueError(
-            f"Unknown order {config.order!r}; known: alphabetical, random, or a tuple "
-            "of category names."
-        )
+        if config.order not in ORDERS:
+            known = sentence_on("order", config.order, ORDERS)
+            raise ValueError(f"{known} A tuple of category names is one, too.")
+        return list(ORDERS[config.order](names, seed=config.seed))
     if sorted(config.order) != names:
         raise ValueError(
             f"Expected an order that names each category once: {', '.join(names)}; got "

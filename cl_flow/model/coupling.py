@@ -150,19 +150,27 @@ class Coupling(FrEIA.modules.InvertibleModule):
             rotation=self.rotation,
         )
 
-    def load_all_in_one_(self, state: Mapping[str, Tensor]) -> "Coupling":
+    def load_all_in_one_(
+        self, state: Mapping[str, Tensor], *, divided: bool = False
+    ) -> "Coupling":
         """Take the weights of a FrEIA `AllInOneBlock`, to compute the same function.
 
         Args:
             state: Its `state_dict`.
+            divided: Whether its log-scale is α tanh(a/α), as FrEIA has it since August
+                2023, not α tanh a. It is ours when those rows of the last layer that
+                give a are divided by α.
         """
         first = state["subnet.0.weight"]
+        divisor = torch.ones_like(state["subnet.2.bias"])
+        if divided:
+            divisor[: self.split[1]] = self.clamp
         values = {
             "inner_weight": first[:, : self.split[0]],
             "position_weight": first[:, self.split[0] :],
             "inner_bias": state["subnet.0.bias"],
-            "outer.weight": state["subnet.2.weight"],
-            "outer.bias": state["subnet.2.bias"],
+            "outer.weight": state["subnet.2.weight"] / divisor[:, None],
+            "outer.bias": state["subnet.2.bias"] / divisor,
             "global_scale": state["global_scale"].flatten(),
             "global_offset": state["global_offset"].flatten(),
             "rotation": state["w_perm"],

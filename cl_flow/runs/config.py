@@ -55,6 +55,8 @@ class RunConfig:
         iuf: Shape and training of IUF.
         seed_model: Seeds initial weights, permutations and new centers.
         seed_data: Seeds batches.
+        origin: Digest of the checkpoint files that the run was made of
+            (`Run.from_hgad`); None is one that is trained here.
     """
 
     dataset: str = "mvtec"
@@ -72,6 +74,7 @@ class RunConfig:
     model: str = FlowModel.name
     uniad: UniADConfig = field(default_factory=UniADConfig)
     iuf: IUFConfig = field(default_factory=IUFConfig)
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         settle(self, whiten=(2, math.inf))
@@ -91,7 +94,13 @@ class RunConfig:
             )
 
     def replace(self, **changes: Any) -> "RunConfig":
-        """Copy with other values; `seed` sets the seeds of model and data."""
+        """Copy with other values; `seed` sets the seeds of model and data.
+
+        A copy of an imported run's config that differs in more than `root` is that of
+        a run to be trained here.
+        """
+        if set(changes) - {"root", "origin"}:
+            changes = {"origin": None, **changes}
         if "seed" in changes:
             seed = changes.pop("seed")
             changes = {"seed_model": seed, "seed_data": seed, **changes}

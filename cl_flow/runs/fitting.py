@@ -54,12 +54,18 @@ def fit(
 
     Returns:
         The complete run.
+
+    Raises:
+        ValueError: An imported task is to be learned again, or more are to be learned
+            and nobody told how those were.
     """
     strategy = new_strategy(config)
     known = Run.find(config, folder=folder)
     if known is not None and known.is_complete and not overwrite:
         return known
     where = pick_device(device)  # before a run is begun, or what it learned thrown away
+    if config.origin is not None:
+        _refuse_relearning(None if overwrite else known)
     run = Run.at(config, folder=folder) if known is None else known
     with run.lock():
         sweep(run.folder)
@@ -68,6 +74,25 @@ def fit(
         if not run.is_complete:
             learn_stream(run, strategy, where, progress)
     return run
+
+
+def _refuse_relearning(run: Run | None) -> None:
+    """Refuse to train what was imported, or to go on by a schedule that nobody told."""
+    imported = {} if run is None else run.facts["imported"]
+    files = imported.get("files", [])
+    n_whole = 0 if run is None else run.n_whole
+    if not files or n_whole < len(files):
+        raise ValueError(
+            f"Expected the tasks that were imported, whole; got {n_whole} of "
+            f"{len(files) or 'them'}. No training brings them back: "
+            "Run.from_hgad(…) reads their files again."
+        )
+    if not imported["trainable"]:
+        raise ValueError(
+            "Expected to know how the imported tasks were trained, to learn on in the "
+            "same way; got no config.json that says so. Import them with "
+            "train=TrainConfig(…)."
+        )
 
 
 @checked

@@ -11,6 +11,7 @@ __all__ = [
 ]
 
 import shutil
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ from cl_flow.runs.config import RunConfig
 from cl_flow.runs.fingerprints import changed_since, weights_fingerprint
 from cl_flow.runs.schema import read_facts
 from cl_flow.strategies import STRATEGIES
+
+# What a list of runs tells of a config in columns of their own, or by their names.
+TOLD = ["dataset", "root", "strategy", "seed_model", "seed_data"]
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -133,27 +137,53 @@ def describe_runs(folder: Path | None = None) -> pd.DataFrame:
         folder: Folder of all runs; the data folder's `runs` by default.
 
     Returns:
-        `run dataset strategy seed tasks complete seconds`, tasks being those learned;
-        runs that this version cannot read have their name alone.
+        `run dataset strategy seed tasks complete seconds megabytes days differs`: tasks
+        are those learned, days those since the last one, and `differs` tells the
+        settings in which the runs of a dataset are not all alike; runs that this
+        version cannot read have no more than name, size and age.
     """
     rows = []
+    settings = []
     for place in run_folders(folder or DATA / "runs"):
+        told = {"run": place.name, **_on_disk(place)}
         try:
             facts = read_facts(place)
             config, steps = facts["config"], facts["steps"]
-            told = {
+            told |= {
                 "dataset": config["dataset"],
                 "strategy": config["strategy"],
                 "seed": config["seed_model"],
                 "tasks": len(steps),
                 "complete": (place / "complete").is_file(),
-                "seconds": round(sum(step["seconds"] for step in steps), 1),
+                "seconds": round(sum(step["seconds"] or 0.0 for step in steps), 1),
             }
         except (KeyError, ValueError):
-            told = {}
-        rows.append({"run": place.name, **told})
+            config = {}
+        rows.append(told)
+        settings.append(config)
     columns = ["run", "dataset", "strategy", "seed", "tasks", "complete", "seconds"]
-    return pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=[*columns, "megabytes", "days"])
+    return frame.assign(differs=_differences(settings))
+
+
+def _on_disk(place: Path) -> dict[str, float]:
+    """Size of a run, and its age."""
+    seconds = time.time() - (place / "run.json").stat().st_mtime
+    size = _bytes_of(place)
+    return {"megabytes": round(size / 1e6, 2), "days": round(seconds / 86400, 1)}
+
+
+def _differences(settings: Sequence[dict[str, Any]]) -> pd.Series:
+    """In what each run differs from some other of its dataset, in words."""
+    table = pd.json_normalize(list(settings)).map(repr)
+    datasets = [config.get("dataset") for config in settings]
+    out = pd.Series("", index=range(len(settings)))
+    for _, group in table.drop(columns=TOLD, errors="ignore").groupby(datasets):
+        names = [name for name in group if group[name].nunique() > 1]
+        for i, values in group[names].iterrows():
+            known = [f"{name}={value}" for name, value in values.items()]
+            out[i] = ", ".join(one for one in known if not one.endswith("=nan"))
+    return out
 
 
 def run_sizes(folder: Path | None = None) -> pd.DataFrame:

@@ -2,16 +2,12 @@
 
 __all__ = ["Run"]
 
-import dataclasses
 import html
-import json
 import logging
 import shutil
-import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +16,29 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from cl_flow.calls import fitted
-from cl_flow.data.extraction import load_features
+from cl_flow.calls import checked, fitted
+from cl_flow.data.backbones import FeatureConfig
 from cl_flow.data.features import Features
 from cl_flow.data.streams import Task, make_stream, task_order
 from cl_flow.identity import completed, differing, digest_of
 from cl_flow.model.base import Model
 from cl_flow.paths import DATA, atomic
+from cl_flow.runs.beginning import begin, run_features, write_json
 from cl_flow.runs.config import RunConfig, load_samples
+from cl_flow.runs.extending import extend_run
 from cl_flow.runs.fingerprints import (
     changed_since,
     training_fingerprint,
     weights_fingerprint,
     whole_fingerprint,
 )
-from cl_flow.runs.library import find_run, free_place
-from cl_flow.runs.schema import SCHEMA, read_facts
+from cl_flow.runs.hgad_settings import Settings
+from cl_flow.runs.importing import import_checkpoints, source_of
+from cl_flow.runs.library import find_run
+from cl_flow.runs.schema import read_facts
 from cl_flow.runs.snapshot import Snapshot
 from cl_flow.strategies import STRATEGIES
+from cl_flow.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,115 @@ class Run:
             folder: Folder of all runs; the data folder's `runs` by default.
         """
         runs = Path(folder or DATA / "runs")
-        place = find_run(config, runs) or _begin(config, runs)
+        place = find_run(config, runs) or begin(config, runs)
         return cls._asked_for(config, place)
+
+    @classmethod
+    @checked
+    def from_hgad(
+        cls,
+        folder: str | Path,
+        *,
+        dataset: str,
+        root: str | Path | None = None,
+        tasks: Sequence[Sequence[str]] | None = None,
+        features: FeatureConfig | None = None,
+        alpha: float | None = None,
+        train: TrainConfig | None = None,
+        seed: int | None = None,
+        rule: str = "auto",
+        best_by: str = "img",
+        runs: str | Path | None = None,
+    ) -> "Run":
+        """Run made of the checkpoint files of HGAD's public continuation.
+
+        `HGAD_<dataset>_task_<t>_{img,pix}.pt`, one for each task, t from 0; each holds
+        the best pass on the task's *test* images, which is the last one, from which
+        the next task goes on, only where its `epoch` says so: `run.source` tells. The
+        weights are converted exactly, and tensors alone are read of a file. What the
+        files lack is taken from a `config.json` in their folder or the two above it,
+        unless it is given. Imported again, the same files are the same run.
+
+        References:
+            Continual learning for HGAD (pull request, commit a52b51c, 2025)
+            https://github.com/xcyao00/HGAD/pull/5
+
+        Args:
+            folder: Folder of the files, or one above it.
+            dataset: Name in `DATASETS` of the images it was trained on.
+            root: Their folder; None is `raw/<dataset>` below the data folder.
+            tasks: Categories of each task, in order of arrival. Tasks beyond the files
+                are left to be learned here, from the last file's weights on:
+                `fit(run.config)`.
+            features: Backbone, with the tag of its weights, image size and scales.
+            alpha: Clamp of the couplings.
+            train: How each task was trained; without it, nor a `config.json`, the run
+                learns no further task.
+            seed: Of the training.
+            rule: Log-scale of the couplings, a key of
+                `cl_flow.runs.hgad.CLAMP_RULES`; `"auto"` takes the one that gives
+                normal training patches the higher mean log p, which a training that
+                was stopped early may have under the other: say it where you know.
+            best_by: `"img"` or `"pix"`: the file of the best image or pixel AUROC.
+            runs: Folder of all runs; the data folder's `runs` by default.
+
+        Raises:
+            FileNotFoundError: No file, or none of a task before the last.
+            KeyError: An unknown category, dataset, rule or file.
+            ValueError: What the files lack is not given; a file is cut short, another
+                program's, or lacks something; its shapes do not fit the tasks or the
+                features; or its log-scale cannot be told.
+        """
+        config, place = import_checkpoints(
+            Path(folder).expanduser(),
+            dataset=dataset,
+            root=None if root is None else str(root),
+            tasks=tasks,
+            given=Settings(features=features, alpha=alpha, train=train, seed=seed),
+            rule=rule,
+            best_by=best_by,
+            runs=Path(runs or DATA / "runs"),
+        )
+        return cls._asked_for(config, place)
+
+    @checked
+    def extend(
+        self,
+        tasks: Sequence[Sequence[str]],
+        *,
+        folder: str | Path | None = None,
+    ) -> "Run":
+        """Run of a longer stream, begun with all that this one has learned.
+
+        `fit(run.extend([("gnu", "yak")]).config)` learns the further tasks alone, from
+        the last snapshot and the strategy's memory on, and can be interrupted as any
+        training can; this run stays. Its bytes are those of a run that learns the
+        longer stream from the beginning.
+
+        Args:
+            tasks: Categories of each further task: such as were left out of the stream,
+                or have come to the folder of the images since.
+            folder: Folder of all runs; the one that this one lies in by default.
+
+        Raises:
+            KeyError: A category without images.
+            ValueError: The run is not complete; its strategy needs to know how many
+                tasks there are (`Strategy.open_ended`); a category is learned already,
+                or named twice; the images, or the weights, that it learned have
+                changed; or its features were whitened with categories left out.
+
+        Returns:
+            The longer run, with this one's tasks learned.
+        """
+        if not self.is_complete:
+            raise ValueError(
+                f"Expected a complete run to extend; got {self!r}. fit(run.config) "
+                "completes it."
+            )
+        runs = Path(folder or self.folder.parent)
+        facts = {**self.facts, "tasks": self.tasks}
+        config, place = extend_run(self.config, facts, self.folder, tasks, runs)
+        return self._asked_for(config, place)
 
     @classmethod
     def _asked_for(cls, config: RunConfig, place: Path) -> "Run":
@@ -115,6 +223,11 @@ class Run:
         return self.config.seed_model
 
     @property
+    def source(self) -> str:
+        """Where it comes from, in words; empty where it was trained here."""
+        return source_of(self.facts)
+
+    @property
     def kind(self) -> dict[str, str]:
         """In what runs differ beside strategy and seed; what no two differ in is alike.
 
@@ -122,15 +235,18 @@ class Run:
 
         Returns:
             `dataset`, `stream` and the strategy's `options` in words, and as `setup` a
-            digest of all the rest: images, features, flow, training; after the model's
-            name where that is no flow.
+            digest of all the rest: images, features, flow, training, and by what metric
+            passes were chosen where it was imported; after the model's name where that
+            is no flow.
         """
         config = self.config
         facts = self.facts
         rest = differing(config)
         stream = rest.pop("stream", {})
-        for name in (*config.elsewhere, "seed_model", "seed_data"):
+        for name in (*config.elsewhere, "seed_model", "seed_data", "origin"):
             rest.pop(name, None)
+        if "imported" in facts:
+            rest["imported"] = facts["imported"]["best_by"]
         given = facts["options"] or dict(config.options)
         usual = {}
         if config.strategy in STRATEGIES:
@@ -197,7 +313,7 @@ class Run:
                 that it learned.
         """
         self._expect_what_it_learnt()
-        return _features(self.config)
+        return run_features(self.config)
 
     @cached_property
     def tasks(self) -> list[tuple[str, ...]]:
@@ -266,7 +382,9 @@ class Run:
         losses = losses.assign(step=task.index)[columns]
         if task.index:
             before = self.losses
-            losses = pd.concat([before[before["step"] < task.index], losses])
+            before = before[before["step"] < task.index]
+            # Of imported tasks there are none.
+            losses = pd.concat([before, losses]) if len(before) else losses
         with atomic(self.folder / "losses.csv") as path:
             losses.to_csv(path, index=False)
         step = {
@@ -278,7 +396,7 @@ class Run:
         }
         facts = self.facts
         facts["steps"] = [*facts["steps"][: task.index], step]
-        _write_json(self.folder / "run.json", facts)
+        write_json(self.folder / "run.json", facts)
         Snapshot.write(self._snapshot(task.index), model, memory)
 
     def finish(self) -> None:
@@ -293,7 +411,7 @@ class Run:
             path.unlink()
         (self.folder / "losses.csv").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "tables", ignore_errors=True)
-        _write_json(self.folder / "run.json", {**self.facts, "steps": []})
+        write_json(self.folder / "run.json", {**self.facts, "steps": []})
 
     def _snapshot(self, step: int) -> Path:
         return self.folder / f"step-{step:02d}.safetensors"
@@ -302,7 +420,8 @@ class Run:
 
     def __repr__(self) -> str:
         state = "complete" if self.is_complete else "unfinished"
-        return f"Run({self.name}: {len(self)} tasks learned, {state})"
+        source = f"; {self.source}" if self.source else ""
+        return f"Run({self.name}: {len(self)} tasks learned, {state}{source})"
 
     def _repr_html_(self) -> str:
         steps = pd.DataFrame(self.facts["steps"])
@@ -318,58 +437,3 @@ class Run:
 
 def _in_words(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items()) or "default"
-
-
-def _features(config: RunConfig) -> Features:
-    samples = load_samples(config)
-    features = load_features(samples, config.features)
-    if config.whiten is None:
-        return features
-    whole = dataclasses.replace(config.stream, without=())
-    first, *_ = task_order(samples["category"], whole)
-    return features.whitened(config.whiten, fit_on=first)
-
-
-def _begin(config: RunConfig, runs: Path) -> Path:
-    """Folder of a run that has learned nothing yet."""
-    place = free_place(config, runs)
-    facts = {
-        "schema": SCHEMA,
-        "config": config.to_dict(),
-        "options": config.all_options,
-        "data": config.identity()["data"],
-        "weights": weights_fingerprint(config.features),
-        "tasks": task_order(load_samples(config)["category"], config.stream),
-        **_provenance(),
-        "steps": [],
-    }
-    _write_json(place / "run.json", facts)
-    return place
-
-
-def _provenance() -> dict[str, Any]:
-    names = ("torch", "timm", "FrEIA", "numpy")
-    return {
-        "commit": _commit(),
-        "versions": {name: version(name) for name in names},
-        "begun": time.strftime("%FT%T%z"),
-    }
-
-
-def _commit() -> str | None:
-    """Commit of this checkout; none where git, or a checkout, is not there."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1))

@@ -40,6 +40,8 @@ class Strategy:
     keeps_classes: ClassVar[bool] = True
     # Whether it asks nothing of a model that only a flow has.
     any_model: ClassVar[bool] = False
+    # Whether what it learns of a task does not depend on how many follow.
+    open_ended: ClassVar[bool] = True
     # Whether a GPU may record `penalty` once and replay it: it neither waits for the
     # device, as `.item()` does, nor draws numbers, nor keeps state in Python, and
     # `watch` gives the model no other tensors. Who has neither hook need not say so.

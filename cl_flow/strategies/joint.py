@@ -13,6 +13,8 @@ class Joint(Strategy):
 
     any_model = True
 
+    open_ended = False
+
     def arrange(self, stream: list[Task]) -> list[Task]:
         categories = tuple(name for task in stream for name in task.categories)
         return [Task(0, categories, union([task.features for task in stream]))]

@@ -64,6 +64,7 @@ class PackNet(Strategy):
     """
 
     GRID = ({}, {"first": 0.5}, {"first": 0.8})
+    open_ended = False
 
     def __init__(self, *, first: float | None = None) -> None:
         super().__init__()

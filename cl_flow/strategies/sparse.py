@@ -134,6 +134,7 @@ class Sparse(Strategy):
     """
 
     capturable = True
+    open_ended = False
     GRID = ({}, {"growth": "set"}, {"overlap": "frozen"}, {"overlap": "disjoint"})
 
     def __init__(

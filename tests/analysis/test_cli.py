@@ -1,5 +1,6 @@
 """The door: every command answers, in words and in JSON, and refuses in a sentence."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -11,9 +12,10 @@ import pytest
 from analysis import cli
 from analysis.commands import COMMANDS
 from analysis.studies import PRESETS, Preset
-from cl_flow import Run, fit
+from cl_flow import Run, StreamConfig, fit
 from cl_flow.paths import DATA
 from cl_flow.runs import library
+from tests.checkpoints import write_checkpoints
 
 
 @pytest.fixture
@@ -141,6 +143,30 @@ def test_a_verdict_is_said_and_saved(capsys, run, tmp_path):
     assert (tmp_path / "report" / "report.html").is_file()
 
 
+def test_checkpoints_are_imported_and_diagnosed_from_the_command_line(
+    capsys, tiny, tmp_path
+):
+    flow = dataclasses.replace(tiny.flow, hidden=None)
+    config = tiny.replace(whiten=None, flow=flow)
+    theirs = fit(config, folder=tmp_path / "theirs", progress=False)
+    logs = write_checkpoints(theirs, tmp_path, epochs=(0, 1))
+    features = dataclasses.asdict(config.features)
+    told = {name: json.dumps(value) for name, value in features.items()}
+    given = [("--feature", f"{name}={value}") for name, value in told.items()]
+    tasks = [("--task", ",".join(names)) for names in theirs.tasks]
+    schedule = ("--alpha", "1.9", "--train", "epochs=2", "--rule", "published")
+    words = ("import-hgad", str(logs), "--root", config.root, *schedule)
+    words += tuple(word for pair in (*given, *tasks) for word in pair)
+    facts = json.loads(said(capsys, *words, "--json"))
+    assert facts["complete"] and "last weights of task 2" in facts["source"]
+    report = json.loads(said(capsys, "diagnose", facts["run"], "--json"))
+    assert report["verdict"] and report["source"] == facts["source"]
+    assert facts["source"] in said(capsys, "evaluate", facts["run"])
+    assert cli.main(["import-hgad", str(logs), "--root", config.root]) == 2
+    asked = capsys.readouterr().err
+    assert asked.startswith("cl-flow: Expected tasks=") and "features=" in asked
+
+
 def test_runs_are_shown_with_all_their_facts(capsys, run):
     facts = json.loads(said(capsys, "runs", "show", run.name, "--json"))
     assert facts["complete"] and facts["config"] == run.config.to_dict()
@@ -159,6 +185,49 @@ def test_pruning_says_first_and_deletes_when_told(capsys, tiny):
     assert "Would delete" in text and begun.folder.is_dir()
     facts = json.loads(said(capsys, "runs", "prune", "--unfinished", "--yes", "--json"))
     assert str(begun.folder) in facts["paths"] and not begun.folder.exists()
+
+
+def test_pruning_asks_who_sits_at_a_terminal(capsys, tiny, monkeypatch):
+    begun = Run.at(tiny.replace(seed=8))
+    for answer, there in (("", True), ("n", True), ("y", False)):
+        person = SimpleNamespace(isatty=lambda: True, readline=lambda said=answer: said)
+        monkeypatch.setattr("sys.stdin", person)
+        facts = json.loads(said(capsys, "runs", "prune", begun.name, "--json"))
+        assert facts["deleted"] != there and begun.folder.is_dir() == there
+
+
+def test_a_stream_of_named_split_and_order_is_fitted(capsys, preset, tiny):
+    words = ("fit", preset, "--split", "4-2", "--order", "random", "--json")
+    (row,) = json.loads(said(capsys, *words))
+    stream = StreamConfig(split=(4, 2), order="random")
+    assert row["run"] == tiny.replace(stream=stream).name
+    assert cli.main(["fit", preset, "--order", "easy_to_hard"]) == 2
+    assert "Expected a score of each category" in capsys.readouterr().err
+
+
+def test_orders_are_studied(capsys, preset):
+    words = ("orders", preset, "--order", "alphabetical", "--order", "random 1")
+    words += ("--method", "finetune", "--method", "replay", "--seeds", "1")
+    rows = json.loads(said(capsys, *words, "--json"))
+    assert [row["method"] for row in rows] == ["finetune", "replay"]
+    assert all(row["orders"] == 2 for row in rows)
+    assert "A single seed cannot tell" in said(capsys, *words)
+
+
+def test_difficulty_may_come_from_a_file(capsys, preset, tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("ant,0.9\nbee,0.8\n")
+    words = ("orders", preset, "--order", "easy_to_hard", "--scores", str(path))
+    assert cli.main(words) == 2
+    assert "got none of cat, dog, elk, fox" in capsys.readouterr().err
+
+
+def test_a_complete_run_is_extended(capsys, tiny):
+    stream = StreamConfig(split=2, without=("elk", "fox"))
+    run = fit(tiny.replace(stream=stream), progress=False)
+    words = ("runs", "extend", run.name, "--task", "fox,elk", "--json")
+    (row,) = json.loads(said(capsys, *words))
+    assert row["complete"] and row["tasks"] == 3 and row["run"] != run.name
 
 
 def test_a_run_at_work_is_not_pruned(tiny):

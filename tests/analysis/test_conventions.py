@@ -1,12 +1,15 @@
 """Summaries of the R matrix against values computed by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.conventions import (
+    DEFINITIONS,
     avg_incremental,
     bwt,
     compare_conventions,
+    field_names,
     final_mean,
     forgetting,
     fwt,
@@ -14,6 +17,7 @@ from analysis.conventions import (
     joint_gap,
     learning_score,
 )
+from analysis.scoring import METRICS
 
 NAN = float("nan")
 R = [
@@ -115,6 +119,31 @@ def test_the_table_names_its_columns_and_needs_no_joint_training():
     assert table.name.is_unique
     assert not {"intransigence", "joint_gap"} & set(table.name)
     assert table[["sign", "averaged_over", "formula"]].astype(bool).all(axis=None)
+
+
+def test_several_metrics_stand_beside_each_other_with_their_definitions():
+    table = compare_conventions({"image_auroc": LOWER, "mine": R})
+    assert list(table["metric"].unique()) == ["image_auroc", "mine"]
+    alone = compare_conventions(LOWER)
+    first = table[table["metric"] == "image_auroc"]
+    pd.testing.assert_frame_equal(first[alone.columns], alone)
+    assert set(first["definition"]) == {DEFINITIONS["image_auroc"]}
+    assert set(table[table["metric"] == "mine"]["definition"]) == {""}
+    with pytest.raises(ValueError, match="one metric, .*got image_auroc"):
+        compare_conventions({"image_auroc": LOWER}, JOINT)
+    with pytest.raises(ValueError, match="one metric or more; got none"):
+        compare_conventions({})
+
+
+def test_every_metric_has_its_definition():
+    assert set(DEFINITIONS) == set(METRICS)
+
+
+def test_the_fields_names_are_three_of_the_conventions():
+    table = compare_conventions(LOWER).set_index("name")["value"]
+    names = field_names(LOWER)
+    assert names["ACC"] == table["final_mean"] and names["BWT"] == table["bwt"]
+    assert names["FM"] == table["forgetting"]
 
 
 def test_one_task_forgets_nothing_knowable():

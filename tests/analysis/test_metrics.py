@@ -3,9 +3,24 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    jaccard_score,
+    roc_auc_score,
+)
 
-from analysis.metrics import aupro, image_ap, image_auroc, pixel_ap, pixel_auroc
+from analysis.metrics import (
+    aupro,
+    image_ap,
+    image_auroc,
+    image_f1,
+    pixel_ap,
+    pixel_auroc,
+    pixel_dice,
+    pixel_f1,
+    pixel_iou,
+)
 
 
 def images(seed, *, n=60, decimals=None, shift=1.0):
@@ -45,6 +60,35 @@ def test_pixel_metrics_equal_scikit_learn(seed, decimals):
     assert pixel_ap(masks, maps) == pytest.approx(
         average_precision_score(*flat), abs=1e-12
     )
+
+
+@pytest.mark.parametrize("decimals", [None, 1, 0])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_f1_is_that_of_every_threshold_tried(seed, decimals):
+    labels, scores = images(seed, decimals=decimals)
+    tried = [f1_score(labels, scores >= threshold) for threshold in scores]
+    assert image_f1(labels, scores) == pytest.approx(max(tried), abs=1e-12)
+    masks, maps = pixels(seed, decimals=1 if decimals is None else decimals)
+    thresholds = np.unique(maps)
+    truth = masks.ravel()
+    tried = [f1_score(truth, maps.ravel() >= one) for one in thresholds]
+    assert pixel_f1(masks, maps) == pytest.approx(max(tried), abs=1e-12)
+    found = maps >= thresholds[int(np.argmax(tried))]
+    overlap = jaccard_score(truth, found.ravel())
+    assert pixel_iou(masks, maps) == pytest.approx(overlap, abs=1e-12)
+    by_image = [
+        f1_score(mask.ravel(), one.ravel())
+        for mask, one in zip(masks, found)
+        if mask.any()
+    ]
+    assert pixel_dice(masks, maps) == pytest.approx(np.mean(by_image), abs=1e-12)
+
+
+def test_what_is_told_apart_has_an_f1_of_one():
+    masks = np.zeros((2, 4, 4), dtype=bool)
+    masks[0, :2] = True
+    for metric in (pixel_f1, pixel_iou, pixel_dice):
+        assert metric(masks, masks.astype(float)) == 1.0
 
 
 def test_constant_scores_are_chance():

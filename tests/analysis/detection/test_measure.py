@@ -8,13 +8,20 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import analysis.experiments as module
-from analysis.detection.conclude import final_means, r_matrix, summary, task_table
+from analysis.detection.conclude import (
+    category_scores,
+    field_table,
+    final_means,
+    r_matrix,
+    summary,
+    task_table,
+)
 from analysis.detection.measure import evaluate, forgetting_table, image_scores
 from analysis.detection.say import summarise, summarise_forgetting
 from analysis.experiments import table
 from analysis.intervals import Resampling
 from analysis.pictures.measure import examples
-from analysis.rows import beside, load_reference
+from analysis.rows import beside, chosen, load_reference
 from analysis.scoring import METRICS, Scoring
 from cl_flow import Run, fit
 from cl_flow.runs.config import load_samples
@@ -165,6 +172,24 @@ def test_task_table_and_summary(evaluated):
     assert "joint training" in summarise(evaluated) and "1 seed," in summarise(
         evaluated
     )
+
+
+def test_the_fields_table_has_every_metric_with_its_definition(evaluated):
+    rows = evaluated[evaluated["strategy"] == "finetune"]
+    table = field_table(rows).set_index("metric")
+    assert set(table.index) == set(METRICS) and table["definition"].all()
+    R = r_matrix(rows, metric="pixel_iou")
+    assert table.loc["pixel_iou", "ACC"] == pytest.approx(R[-1].mean())
+    assert table.loc["pixel_iou", "BWT"] == pytest.approx(R[-1, 0] - R[0, 0])
+    assert table.loc["pixel_iou", "FM"] == pytest.approx(-table.loc["pixel_iou", "BWT"])
+
+
+def test_scores_of_categories_are_those_of_the_last_model(evaluated):
+    rows = evaluated[evaluated["strategy"] == "finetune"]
+    scores = category_scores(rows, metric="pixel_ap", part="logp")
+    asked = {"metric": "pixel_ap", "part": "logp", "given": "category", "step": 1}
+    own = chosen(rows, **asked, category="dog")["value"]
+    assert len(scores) == 6 and scores["dog"] == pytest.approx(own.mean())
 
 
 def test_published_tables_stand_beside_ours(evaluated):

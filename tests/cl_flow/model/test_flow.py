@@ -35,10 +35,22 @@ def stirred(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.fixture
-def pair() -> tuple[FrEIA.modules.AllInOneBlock, Coupling]:
+class Vendored(FrEIA.modules.AllInOneBlock):
+    """FrEIA's block as its later copies have it: the log-scale is α·tanh(a/α)."""
+
+    def _affine(self, x, a, rev=False):
+        half = x.shape[1]
+        a = torch.cat([a[:, :half] / self.clamp, a[:, half:]], dim=1)
+        return super()._affine(x, a, rev)
+
+
+BLOCKS = {False: FrEIA.modules.AllInOneBlock, True: Vendored}
+
+
+@pytest.fixture(params=BLOCKS, ids=["published", "vendored"])
+def pair(request) -> tuple[FrEIA.modules.AllInOneBlock, Coupling]:
     """FrEIA's block and ours, with the same weights (13 channels: an odd split)."""
-    theirs = FrEIA.modules.AllInOneBlock(
+    theirs = BLOCKS[request.param](
         [(13,)],
         [(8,)],
         subnet_constructor=subnet,
@@ -50,7 +62,7 @@ def pair() -> tuple[FrEIA.modules.AllInOneBlock, Coupling]:
     theirs.w_perm.data = torch.linalg.qr(theirs.w_perm.data)[0]
     theirs.w_perm_inv.data = theirs.w_perm.data.T.contiguous()
     ours = Coupling([(13,)], [(8,)], hidden=None, clamp=1.9, seed=0)
-    return theirs, ours.load_all_in_one_(theirs.state_dict())
+    return theirs, ours.load_all_in_one_(theirs.state_dict(), divided=request.param)
 
 
 def test_coupling_is_freias_block(pair):

@@ -149,6 +149,20 @@ def test_half_a_run_json_says_how_to_go_on(tiny, tmp_path):
         Run(run.folder)
 
 
+def test_a_list_of_runs_says_in_what_they_differ(tiny, tmp_path):
+    same = tiny.replace(seed=1)
+    names = [Run.at(tiny.replace(whiten=8), folder=tmp_path).name]
+    names += [Run.at(config, folder=tmp_path).name for config in (tiny, same)]
+    rows = library.describe_runs(tmp_path).set_index("run").loc[names]
+    assert rows["differs"].tolist() == ["whiten=8", "whiten=12", "whiten=12"]
+    assert (rows["megabytes"] >= 0).all() and (rows["days"] == 0).all()
+    (tmp_path / names[0] / "run.json").write_text("{")
+    rows = library.describe_runs(tmp_path).set_index("run").loc[names]
+    assert rows["differs"].tolist() == ["", "", ""]
+    assert rows["strategy"].isna().tolist() == [True, False, False]
+    assert library.describe_runs(tmp_path / "none").empty
+
+
 def test_run_folders_are_those_with_a_run(tiny, tmp_path):
     run = Run.at(tiny, folder=tmp_path)
     (tmp_path / "else").mkdir()
