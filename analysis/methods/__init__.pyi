@@ -8,8 +8,10 @@ from .detectors import baselines as baselines
 from .measure import compare_methods as compare_methods
 from .measure import contrast_methods as contrast_methods
 from .measure import per_seed as per_seed
+from .measure_curves import measure_curve as measure_curve
 from .plot import plot_bytes as plot_bytes
 from .plot import plot_stability as plot_stability
+from .plot_curves import plot_curve as plot_curve
 from .say import bar_to_clear as bar_to_clear
 from .say import summarise_methods as summarise_methods
 from .suite import fit_few_methods as fit_few_methods

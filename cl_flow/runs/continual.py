@@ -1,6 +1,6 @@
 """Continual loop: task after task, a snapshot of each."""
 
-__all__ = ["learn", "learn_stream"]
+__all__ = ["learn", "learn_stream", "model_before"]
 
 import time
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ def learn_stream(
     if run.config.is_flow:
         _refuse_crowd(sum(sizes) if strategy.keeps_classes else max(sizes), run)
     n_whole = run.n_whole
-    model = _last_model(run, n_whole, strategy, device)
+    model = model_before(run, n_whole, strategy, device)
     for task in stream[n_whole:]:
         begun = time.perf_counter()
         shown: Progress = bool(progress)
@@ -136,7 +136,7 @@ def _tell(
         watcher(step, model)
 
 
-def _last_model(
+def model_before(
     run: Run, n_tasks: int, strategy: Strategy, device: torch.device
 ) -> Model:
     """Model after so many tasks, the strategy's memory restored, or a new one."""

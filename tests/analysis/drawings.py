@@ -509,6 +509,20 @@ def _(stream: Stream) -> None:
     methods.plot_stability(compared())
 
 
+@drawing(methods.plot_curve)
+def _(stream: Stream) -> None:
+    rows = [
+        (method, passes, rate * passes, name, 1 - top / (1 + passes))
+        for method, rate, top in (("joint", 1, 0.5), ("uniad: joint", 6, 0.8))
+        for passes in range(4, 41, 4)
+        for name in ("bottle", "cable")
+    ]
+    columns = ["method", "passes", "seconds", "category", "value"]
+    curves = pd.DataFrame(rows, columns=columns).assign(part="product")
+    curves = curves.assign(run=curves["method"], metric="image_auroc")
+    methods.plot_curve(curves)
+
+
 # ---- judgement
 
 
