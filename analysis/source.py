@@ -20,7 +20,12 @@ PACKAGES = ("analysis", "cl_flow")
 READERS = tuple(
     f"cl_flow.runs.{m}" for m in ("config", "fingerprints", "library", "run")
 )
-MAKERS = ("cl_flow.strategies", "cl_flow.data.datasets")
+MAKERS = (
+    "cl_flow.data.datasets",
+    "cl_flow.runs.extending",
+    "cl_flow.runs.importing",
+    "cl_flow.strategies",
+)
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

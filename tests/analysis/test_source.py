@@ -93,5 +93,6 @@ def test_a_run_on_disk_does_not_change_with_a_strategy_but_training_does():
         return seen
 
     assert "cl_flow.strategies.ewc" not in reached("analysis.detection.measure")
+    assert "cl_flow.runs.importing" not in reached("analysis.detection.measure")
     assert "cl_flow.scoring.normality" in reached("analysis.detection.measure")
     assert "cl_flow.strategies.ewc" in reached("analysis.recovery.measure")
