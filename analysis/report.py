@@ -113,6 +113,12 @@ def diagnose(
 
     Raises:
         ValueError: The recovery is another run's.
+
+    Example:
+        >>> from analysis.judgement import VERDICTS
+        >>> report = diagnose(run, train=False)
+        >>> report.verdict in VERDICTS
+        True
     """
     asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
     if isinstance(run, Run):
@@ -227,6 +233,11 @@ class Report:
         task: Index of the first task that is diagnosed, which the verdict is on.
         part: Score part that verdict and figures are about.
         given: `"category"` or `"None"`.
+
+    Example:
+        >>> report = diagnose(run, train=False)
+        >>> sorted(report.tables)[:3]
+        ['categories', 'evidence', 'families']
     """
 
     run: Run

@@ -69,6 +69,11 @@ def sampler_auc(
     Returns:
         One row per `sampler category level`, with its `value` and the share of draws
         that are `finite`.
+
+    Example:
+        >>> told = sampler_auc(run, sampler=("real", "gaussian"))
+        >>> sorted(set(told["sampler"]))
+        ['gaussian', 'real']
     """
     model = run[0].model(pick_device())
     training = run.features.where(split="train", label=0)

@@ -129,6 +129,11 @@ def evidence(
     Returns:
         One row per `strategy step task witness`: `back` and `kept` with their `_low`
         and `_high`, `says`, and the `control` that the witness is held against.
+
+    Example:
+        >>> from analysis.ledger import measure_ledger
+        >>> evidence(measure_ledger(run))["witness"].tolist()
+        ['competition', 'old centers', 'refit']
     """
     out = []
     cases = _cases(measured, recovered, part, given, family, resampling)
@@ -169,6 +174,11 @@ def verdicts(
         which the rule says `leans`), `leans`, `drop low high`, the witnesses that
         `agree` with what it leans to, and `disagree`, and the `control` that training
         was held against.
+
+    Example:
+        >>> from analysis.ledger import measure_ledger
+        >>> verdicts(measure_ledger(run))["task"].tolist()
+        [0]
     """
     out = []
     cases = _cases(measured, recovered, part, given, family, resampling)
@@ -211,6 +221,12 @@ def first_step_shares(
     Returns:
         One row per `strategy step shots lr n_steps term`: `value low high`, in image
         AUROC.
+
+    Example:
+        >>> from analysis.judgement import measure_first_steps
+        >>> shares = first_step_shares(measure_first_steps(run, n_steps=(1, 3)))
+        >>> sorted(set(shares["term"]))
+        ['flow', 'mixture', 'return', 'together']
     """
     rows = chosen(measured, metric="image_auroc", part=part).reset_index(drop=True)
     samples = resampled(rows, resampling)

@@ -45,6 +45,10 @@ def control_seconds(run: Run) -> float:
 
     It is 0 where the control is on disk, else what the run itself took for its later
     tasks.
+
+    Example:
+        >>> control_seconds(run) < 120
+        True
     """
     control = Run.find(never_learned_config(run), folder=run.folder.parent)
     if control is not None and control.is_complete:
@@ -77,6 +81,10 @@ def training_witness(
     Returns:
         A table of `measure_recovery` with the probe `forgotten` and one control; None
         if no training is wanted.
+
+    Example:
+        >>> sorted(set(training_witness(run, train=True)["probe"]))
+        ['forgotten', 'learned', 'never_learned']
     """
     if train is False:
         return None
@@ -140,6 +148,11 @@ def planted_recovery(
     Returns:
         The columns of `measure_recovery`, and `illness`; the probes are `learned`
         (healthy), `forgotten` (ill) and `untrained`.
+
+    Example:
+        >>> harm = planted_recovery(run, illness=("blocks_reset",), steps=(0, 1))
+        >>> sorted(set(harm["probe"]))
+        ['forgotten', 'learned', 'untrained']
     """
     healthy = run[step].model(pick_device())
     task = run[step].step

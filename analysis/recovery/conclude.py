@@ -43,6 +43,12 @@ def recovery_curves(
 
     Returns:
         One row per `step probe update shots lr task n_steps`: `value low high`.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> curves = recovery_curves(measure_recovery(run, steps=(0, 1, 3)))
+        >>> sorted(set(curves["probe"]))
+        ['forgotten', 'held_out', 'learned', 'never_learned', 'sham', 'untrained']
     """
     rows, samples = image_counts(recovered, part, resampling)
     keys = [*KEYS, "task", "n_steps"]
@@ -72,6 +78,12 @@ def recovery_changes(
     Returns:
         One row per `step probe update shots lr task`: `start end change low high`,
         means over categories and runs.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> changes = recovery_changes(measure_recovery(run, steps=(0, 1, 3)))
+        >>> bool((changes["low"] <= changes["high"]).all())
+        True
     """
     trained = recovered[recovered["probe"] != "learned"]
     rows, samples = image_counts(trained, part, resampling)
@@ -121,6 +133,11 @@ def savings(
     Returns:
         One row per `step update shots lr versus`: `start savings low high`, and
         `matched` with its `_low` and `_high`; means over categories and runs.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> savings(measure_recovery(run, steps=(0, 1, 3)))["versus"].tolist()
+        ['never_learned', 'untrained', 'sham']
     """
     rows, samples = image_counts(matching(recovered, task=0), part, resampling)
     keys = ["step", "update", "shots", "lr"]
@@ -286,6 +303,12 @@ def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.Dat
     Returns:
         One row per `step probe update shots lr task`: image AUROC `all first_half
         second_half`, means over categories and runs.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> halves = recovery_halves(measure_recovery(run, steps=(0, 1, 3)))
+        >>> halves.columns[-3:].tolist()
+        ['all', 'first_half', 'second_half']
     """
     rows = matching(
         recovered,
@@ -337,6 +360,12 @@ def recovery_table(
 
     Returns:
         One row per `stage category`, with a column per metric; means over runs.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> table = recovery_table(measure_recovery(run, steps=(0, 1, 3)))
+        >>> table["stage"].unique().tolist()
+        ['after_task_1', 'after_task_2', 'few_shot']
     """
     rows = matching(
         at_rate(recovered, lr),

@@ -186,6 +186,11 @@ def measure_recovery(
         One row per `step probe update shots lr n_steps task category metric part`, with
         its `value` and, for image metrics, the `labels` and `scores` of the images. The
         probe `learned` is the first task just learned, at no rate (0).
+
+    Example:
+        >>> recovered = measure_recovery(run, steps=(0, 1, 3))
+        >>> sorted(set(recovered["n_steps"]))
+        [0, 1, 3]
     """
     places = _places(run, after)
     rates = _numbers(run, lr)
@@ -346,6 +351,10 @@ def step_rates(run: Run) -> dict[str, float]:
     Returns:
         Rates by the names `peak`, `mean` and `last`: the highest, that of an average
         step, and what the schedule ends with.
+
+    Example:
+        >>> sorted(step_rates(run))
+        ['last', 'mean', 'peak']
     """
     config = run.config.train
     n_images = len(run.features.where(split="train", label=0, category=run.tasks[0]))
@@ -371,6 +380,10 @@ def step_meanings(run: Run, *, shots: int) -> dict[str, int]:
 
     Returns:
         Steps by the names `batch`, `pass` and `meta-epoch`.
+
+    Example:
+        >>> step_meanings(run, shots=5)
+        {'batch': 1, 'pass': 2, 'meta-epoch': 16}
     """
     config = run.config.train
     per_pass = max(1, shots * len(run.tasks[0]) // config.batch_images)

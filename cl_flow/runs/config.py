@@ -49,6 +49,11 @@ class RunConfig:
         train: How each task is trained.
         seed_model: Seeds initial weights, permutations and new centers.
         seed_data: Seeds batches.
+
+    Example:
+        >>> config = RunConfig(strategy="ewc", options={"strength": 10.0})
+        >>> config.replace(seed=1).options
+        {'strength': 10.0}
     """
 
     dataset: str = "mvtec"

@@ -51,6 +51,10 @@ def fit(
 
     Returns:
         The complete run.
+
+    Example:
+        >>> fit(run.config).name == run.name
+        True
     """
     strategy = new_strategy(config)
     known = Run.find(config, folder=folder)
@@ -88,6 +92,11 @@ def fit_all(
     Raises:
         RuntimeError: A training process was ended from outside, or could not import the
             script it was begun in.
+
+    Example:
+        >>> joint = run.config.replace(strategy="joint")
+        >>> [run.strategy for run in fit_all([run.config, joint])]
+        ['finetune', 'joint']
     """
     for config in configs:
         new_strategy(config)  # what it does not take is an error before any begins
