@@ -88,8 +88,9 @@ def plot_growth(
     Example:
         >>> from analysis.alignment import growth, moving_clusters, plot_growth
         >>> points = moving_clusters(90)
-        >>> grown = growth({"sorted": points}, {"igmn": {}}, after=(90,))
-        >>> ax = plot_growth(grown, points, order="sorted", policy="igmn")
+        >>> three = {"online_em": {"n_components": 3}}
+        >>> grown = growth({"sorted": points}, three, after=(90,))
+        >>> ax = plot_growth(grown, points, order="sorted", policy="online_em")
     """
     ax = ax or plt.gca()
     points = np.asarray(points)

@@ -137,7 +137,8 @@ def plot_recovery_cost(
     How to read it: a line that falls is paid for with the newest task;
     what the same steps do to it on its own images is what they do anyway.
 
-    The arguments are those of `plot_recovery`.
+    Args:
+        curves: Of `recovery_curves`; the other arguments are those of `plot_recovery`.
 
     Example:
         >>> from analysis.recovery import measure_recovery, plot_recovery_cost

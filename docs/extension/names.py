@@ -37,14 +37,16 @@ def places() -> dict[str, list[str]]:
 
 def _rooms(face: str) -> list[str]:
     module = importlib.import_module(face)
-    parts = list(pkgutil.iter_modules(module.__path__))
-    shown = [part.name for part in parts if part.ispkg or part.name in module.__all__]
-    shown = [name for name in shown if _is_module(getattr(module, name, None), face)]
-    return [f"{face}.{name}" for name in shown]
+    shown = {name for name in module.__all__ if _is_module(getattr(module, name))}
+    return [
+        f"{face}.{part.name}"
+        for part in pkgutil.iter_modules(module.__path__)
+        if part.ispkg or part.name in shown
+    ]
 
 
-def _is_module(value: Any, face: str) -> bool:
-    return value is None or isinstance(value, ModuleType)
+def _is_module(value: Any) -> bool:
+    return isinstance(value, ModuleType)
 
 
 @functools.cache
@@ -56,7 +58,7 @@ def entries() -> dict[str, Entry]:
         module = importlib.import_module(place)
         for name in names:
             value = getattr(module, name)
-            if not isinstance(value, ModuleType):
+            if not _is_module(value):
                 entry = first.setdefault(id(value), Entry(place, name, value))
                 found[f"{place}.{name}"] = entry
     return found
