@@ -13,7 +13,11 @@ from sphinx.util import logging
 
 log = logging.getLogger(__name__)
 # What docutils does not know, and what says the same.
-SAID = {"−": "-", r"\\big[lr]?": "", r"\\tfrac *(\d)(\d)": r"\\frac{\1}{\2}"}
+SAID = {
+    "−": "-",
+    r"\\(big[lr]?|textstyle)": "",
+    r"\\tfrac *(\d)(\d)": r"\\frac{\1}{\2}",
+}
 
 
 def draw_formulas(app: Sphinx) -> None:

@@ -14,7 +14,9 @@ DPI = 60  # of a picture 12.8 inches wide
 SOURCE = REPOSITORY / "tests" / "analysis" / "drawings.py"
 MADE_UP = (
     "Drawn from small tables that are made up in `tests/analysis/drawings.py`, the "
-    "ones that every plot is tested on: nothing here was measured."
+    "ones that every plot is tested on: nothing here was measured. In the lines that "
+    "make a plot of yours, `run` and `runs` are those of the "
+    "[reference](../reference/index.rst)."
 )
 
 
