@@ -33,6 +33,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 default_role = "code"  # names in backticks, which crosslinks lead home
 nb_execution_mode = "off"  # `make figures` executes, and says so where it fails
+nb_ipywidgets_js = {}  # pictures stand where there is no kernel
 html_math_renderer = "mathml"  # drawn by the browser, without a script
 
 # ---- docstrings
@@ -52,6 +53,7 @@ add_module_names = False
 
 html_theme = "sphinx_book_theme"
 html_title = "cl_flow"
+html_context = {"default_mode": "auto"}
 html_static_path = ["static"]
 html_css_files = ["house.css"]
 html_copy_source = False
