@@ -133,6 +133,10 @@ def _fit(command: argparse.ArgumentParser) -> None:
     words = "option of the strategy, as name=value; may be repeated"
     command.add_argument("--option", action="append", default=[], help=words)
     command.add_argument("--device", help="cpu, cuda, ...; the GPU when there is one")
+    words = "who trains several runs: processes here, serial, or ray"
+    command.add_argument("--engine", default="processes", help=words)
+    words = "of a Ray cluster: auto, or host:port; RAY_ADDRESS by default"
+    command.add_argument("--address", help=words)
     _seeds(command, 1)
 
 

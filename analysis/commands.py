@@ -132,7 +132,20 @@ def fit(arguments: argparse.Namespace) -> Answer:
         for name in strategies
         for seed in plan.seeds
     ]
-    return _listed(fit_all(configs, device=arguments.device))
+    engine, address = arguments.engine, arguments.address
+    watch = _tell_sweep if engine == "ray" and not arguments.json else None
+    runs = fit_all(
+        configs,
+        device=arguments.device,
+        engine=engine,
+        address=address,
+        watch=watch,
+    )
+    return _listed(runs)
+
+
+def _tell_sweep(table: "pd.DataFrame") -> None:
+    tell(table.to_string(index=False))
 
 
 def _option(text: str) -> tuple[str, Any]:

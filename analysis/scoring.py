@@ -10,6 +10,7 @@ __all__ = [
     "short_path",
     "task_of",
     "true_masks",
+    "under_true_class",
     "value_of",
 ]
 
@@ -140,6 +141,21 @@ def _several(value: Any) -> Any:
     return tuple(value) if isinstance(value, Iterable) else value
 
 
+def under_true_class(scoring: Scoring) -> Scoring:
+    """Same scoring under the true class alone.
+
+    Raises:
+        ValueError: A scoring that leaves the true class out, where nothing else is
+            measured.
+    """
+    if "category" not in scoring.given:
+        raise ValueError(
+            "Expected given='category' in a scoring, since this is measured under the "
+            f"true class; got given={scoring.given}. `evaluate` takes given=None."
+        )
+    return dataclasses.replace(scoring, given="category")
+
+
 # ---- one model
 
 
@@ -171,8 +187,11 @@ def measure(
         also holds the `labels` and `scores` (images,) that it was computed from.
 
     Raises:
-        ValueError: Both `known` and a scoring that decides it.
+        ValueError: Both `known` and a scoring that decides it, or a scoring that is
+            told no class where the caller scores under the true one.
     """
+    if given is not None:
+        under_true_class(scoring)
     if known is not None and scoring.known is not None:
         raise ValueError(
             "Expected entropy='all' in a scoring whose classes are decided here; got "

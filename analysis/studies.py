@@ -188,33 +188,44 @@ class Study:
         """The config of one run."""
         return self.base.replace(strategy=strategy, seed=seed, **changes)
 
-    def fit(self, *strategies: str, **changes: Any) -> list[Run]:
-        """The runs of these strategies, every seed, trained where they are missing."""
-        return fit_all(
-            [
-                self.config(name, seed=seed, **changes)
-                for name in strategies
-                for seed in self.seeds
-            ]
-        )
+    def fit(
+        self, *strategies: str, engine: str = "processes", **changes: Any
+    ) -> list[Run]:
+        """The runs of these strategies, every seed, trained where they are missing.
 
-    def fit_grid(self, *strategies: str, **changes: Any) -> list[Run]:
-        """Fit these strategies at every strength of their grid.
+        Args:
+            *strategies: Their names.
+            engine: As of `fit_all`; `"ray"` takes the cluster in RAY_ADDRESS.
+            **changes: Of the config.
+        """
+        configs = [
+            self.config(name, seed=seed, **changes)
+            for name in strategies
+            for seed in self.seeds
+        ]
+        return fit_all(configs, engine=engine)
 
-        Every seed.
+    def fit_grid(
+        self, *strategies: str, engine: str = "processes", **changes: Any
+    ) -> list[Run]:
+        """Fit these strategies at every strength of their grid, every seed.
+
+        Args:
+            *strategies: Their names.
+            engine: As of `fit_all`.
+            **changes: Of the config.
         """
         options = [
             (name, dict(values))
             for name in strategies
             for values in STRATEGIES[name].GRID
         ]
-        return fit_all(
-            [
-                self.config(name, seed=seed, options=o, **changes)
-                for name, o in options
-                for seed in self.seeds
-            ]
-        )
+        configs = [
+            self.config(name, seed=seed, options=o, **changes)
+            for name, o in options
+            for seed in self.seeds
+        ]
+        return fit_all(configs, engine=engine)
 
     def trained(self, *strategies: str, **changes: Any) -> list[Run]:
         """Runs of these strategies that are there and complete.

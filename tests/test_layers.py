@@ -58,6 +58,7 @@ OWNERS = {
         "cl_flow.data.datasets.drawn.synthetic",
     },
     "triton": {"cl_flow.model.kernels.elementwise"},
+    "ray": {"cl_flow.runs.sweeps"},
     "pooch": {"cl_flow.data.datasets.mvtec"},
     "tqdm": {"cl_flow.progress"},
     "umap": {"analysis.embedding.layouts"},

@@ -16,10 +16,36 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 
 
+def run_make(
+    *words: str, folder: Path, **environment: str
+) -> subprocess.CompletedProcess:
+    """Make, as typed in a shell of its own.
+
+    Started by `make test`, the tests inherit what an outer make tells an inner one:
+    its flags and variables, and that it must say which folder it enters.
+    """
+    told = ("MAKE", "MFLAGS", "CL_FLOW_", "PRESET", "ROOT")
+    alone = {k: v for k, v in os.environ.items() if not k.startswith(told)}
+    return subprocess.run(
+        ["make", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**alone, **environment},
+    )
+
+
 def dry(*words: str) -> subprocess.CompletedProcess:
     """What `make figures` would do."""
-    command = ["make", "--dry-run", "figures", *words]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    return run_make("--dry-run", "figures", *words, folder=REPOSITORY)
+
+
+def test_an_outer_make_changes_nothing(monkeypatch):
+    alone = dry().stdout
+    outer = {"MAKELEVEL": "1", "MAKEFLAGS": "w", "PRESET": "smoke", "ROOT": "/"}
+    for name, value in outer.items():
+        monkeypatch.setenv(name, value)
+    assert dry().stdout == alone
 
 
 def test_it_knows_every_preset():
@@ -136,15 +162,8 @@ def made(tmp_path):
     python.chmod(0o755)
 
     def make(*words: str, fails: str = "nothing") -> subprocess.CompletedProcess:
-        command = ["make", *words, "USE_ACTIVE=1", f"PYTHON={python}"]
-        free = {k: v for k, v in os.environ.items() if not k.startswith("CL_FLOW_")}
-        return subprocess.run(
-            command,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env={**free, "FAILS": fails},
-        )
+        words = (*words, "USE_ACTIVE=1", f"PYTHON={python}")
+        return run_make(*words, folder=tmp_path, FAILS=fails)
 
     make("env")
     return make

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from analysis.alignment.conclude import ERRORS
 from analysis.experiments import table
-from analysis.scoring import Scoring, measure, task_of
+from analysis.scoring import Scoring, measure, task_of, under_true_class
 from cl_flow.align.affine import HEADS, frames_of
 from cl_flow.align.aligners import ALIGNERS, KEPT, Evidence
 from cl_flow.align.evidence import carried, gathered, realigned, with_latents
@@ -102,7 +102,7 @@ def measure_alignment(
         ['center_error', 'image_auroc', 'symmetric_kl']
     """
     _check(run)
-    scoring = scoring.sized(run.config.features.image_size)
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     bench = _Bench(run, LawOptions(components, position, places), n_draws, seed)
     as_it_is = [level.mixture for level in bench.last.levels]
     kept = sum(values.nbytes for values in run[-1].memory().values())

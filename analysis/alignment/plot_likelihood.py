@@ -7,9 +7,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from analysis.rows import alike
-from analysis.style import contrast
+from analysis.style import bytes_of, contrast
 
 POSITION_LABELS = {
     "pooled": "wherever it lies",
@@ -49,7 +50,7 @@ def plot_laws(laws: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> A
     keys = ["position", "places", "components"]
     value = laws.groupby(keys, sort=False)["value"].mean()
     per_class = laws.groupby([*keys, "category"], sort=False)["n_bytes"].sum()
-    size = per_class.groupby(keys, sort=False).mean() / 1000
+    size = per_class.groupby(keys, sort=False).mean()
     points = pd.DataFrame({"value": value, "size": size}).reset_index()
     several = points["places"].nunique() > 1
     for (position, places), rows in points.groupby(["position", "places"], sort=False):
@@ -69,9 +70,12 @@ def plot_laws(laws: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> A
                 size=14,
                 color="black" if is_light else "white",
             )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter(lambda n, _: bytes_of(n))
+    ax.minorticks_off()
     ax.set(
-        xscale="log",
-        xlabel="kept of a class / kB",
+        xlabel="bytes kept of a class",
         ylabel="held-out log-likelihood\nper dimension / nats",
     )
     ax.margins(y=0.15)

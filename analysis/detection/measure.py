@@ -2,7 +2,6 @@
 
 __all__ = ["evaluate", "forgetting_table", "image_scores", "pixel_wins"]
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -21,6 +20,7 @@ from analysis.scoring import (
     short_path,
     task_of,
     true_masks,
+    under_true_class,
     value_of,
 )
 from cl_flow.calls import checked, refuse_unknown
@@ -125,7 +125,7 @@ def pixel_wins(
         True
     """
     frames = []
-    told = dataclasses.replace(scoring, given="category")
+    told = under_true_class(scoring)
     for one in scored(run, told, steps=steps):
         if not is_defined("pixel_auroc", one.test):
             continue
@@ -221,7 +221,7 @@ def _image_resamples(
 
     The estimate comes first.
     """
-    told = dataclasses.replace(scoring, given="category")
+    told = under_true_class(scoring)
     rows = chosen(image_scores(run, scoring=told), part=part)
 
     def auroc(step: int, category: str, seed: list[int]) -> np.ndarray:

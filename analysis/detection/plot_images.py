@@ -90,6 +90,7 @@ def plot_scores(
         ylabel="test images",
         title=f"{category}, after task {step + 1}",
     )
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
@@ -204,7 +205,6 @@ def plot_routes(share: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -
         "vmin": 0,
         "vmax": 1,
         "cmap": SEQUENTIAL,
-        "square": True,
         "linewidths": 0.5,
         "cbar_kws": {"label": "share of its normal images"},
         **kwargs,

@@ -13,7 +13,7 @@ from analysis.experiments import table
 from analysis.ledger.moves import moved_images, moves_of
 from analysis.ledger.swaps import swap
 from analysis.recovery.measure import few_shots, retrain_
-from analysis.scoring import Scoring, measure
+from analysis.scoring import Scoring, measure, under_true_class
 from analysis.witnesses.measure_moves import representations
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -59,7 +59,7 @@ def measure_first_steps(
         [['before', 'before'], ['before', 'after'], ['after', 'before'], ['after',
         'after']]
     """
-    scoring = scoring.sized(run.config.features.image_size)
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     names = run.tasks[0]
     frames = []
     for n, before, now in _retrained(run, after, n_steps, shots, lr, seed):

@@ -23,7 +23,7 @@ from analysis.recovery.measure import (
     never_learned_config,
     recovery_curve,
 )
-from analysis.scoring import Scoring, measure
+from analysis.scoring import Scoring, measure, under_true_class
 from cl_flow.calls import checked
 from cl_flow.data.features import Features
 from cl_flow.devices import pick_device
@@ -157,7 +157,7 @@ def planted_recovery(
     healthy = run[step].model(pick_device())
     task = run[step].step
     names = tuple(n for n in run.tasks[task] if n in healthy.categories)
-    scoring = scoring.sized(run.config.features.image_size)
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     found = recovery_of_ill(
         healthy,
         run.features,

@@ -18,7 +18,6 @@ from analysis.judgement.rule import MOST, PART, VERDICTS
 from analysis.rows import alike, chosen, refuse_strategies
 from analysis.style import (
     SEQUENTIAL,
-    dotted_line,
     error_bars,
     legend_beside,
     readable_digits,
@@ -49,7 +48,7 @@ def plot_evidence(
 
     How to read it: a filled point right of the dashed line says that most of the drop
     was kept, by this witness; between the lines it is a part. A hollow point alone on
-    the right was taught.
+    the right was taught. The lines are those of the rule.
 
     Args:
         evidence: Of `evidence`, of one strategy.
@@ -84,8 +83,8 @@ def plot_evidence(
     if rows["kept"].isna().all():
         label += "\n(none: its interval holds 0)"
     ax.axvline(0, color="0.8", zorder=0)
-    dotted_line(ax, x=PART)
-    ax.axvline(MOST, color="0.3", linestyle="--", linewidth=1, zorder=0)
+    for share, name, style in ((PART, "a part", ":"), (MOST, "most of it", "--")):
+        ax.axvline(share, color="0.4", linestyle=style, zorder=0, label=name)
     ax.set_yticks(np.arange(len(rows)), [WITNESSES[name] for name in names])
     ax.set(
         xlim=RANGE,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.experiments import table
 from analysis.ledger.measure import counterfactuals
-from analysis.scoring import Scoring
+from analysis.scoring import Scoring, under_true_class
 from cl_flow.align.refits import FAMILIES
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -185,7 +185,7 @@ def planted(
     model = run[step].model(pick_device())
     task = run[step].step
     names = [name for name in run.tasks[task] if name in model.categories]
-    scoring = scoring.sized(run.config.features.image_size)
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     frames = []
     for name in Bar(illness, desc=f"planting in {run.name}", unit="illness"):
         ill = harmed(model, name, seed=seed)

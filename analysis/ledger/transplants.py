@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.experiments import table
 from analysis.ledger.measure import learnt_before, refit_centers, task_images
 from analysis.ledger.swaps import swap
-from analysis.scoring import Scoring, measure
+from analysis.scoring import Scoring, measure, under_true_class
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
 from cl_flow.progress import Bar
@@ -68,7 +68,7 @@ def transplant(
     """
     after = run[after].step
     new = run[after].model(pick_device())
-    scoring = scoring.sized(run.config.features.image_size)
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     frames = []
     places = learnt_before(run, after, tasks)
     n_hybrids = len(places) * len(side) * (new.config.n_blocks + 1)

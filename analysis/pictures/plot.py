@@ -185,10 +185,16 @@ def _draw_map(
     image = ax.imshow(values, extent=sides, **scale)
     if mask.any():
         ax.contour(mask, levels=[0.5], colors="white", linewidths=1)
-    ax.set_xlabel(f"score {row['score']:.3g}\nAUROC {row['auroc']:.2f}", size=13)
+    told = f"score {_digits(row['score'])}\nAUROC {row['auroc']:.2f}"
+    ax.set_xlabel(told, size=13)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return image
+
+
+def _digits(score: float) -> str:
+    """Three digits, and whole numbers from a hundred on: never a power of ten."""
+    return f"{score:,.0f}" if abs(score) >= 100 else f"{score:.3g}"
 
 
 def _draw_bar(

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.experiments import table
-from analysis.scoring import Scoring, measure, task_of
+from analysis.scoring import Scoring, measure, task_of, under_true_class
 from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features, union
 from cl_flow.devices import pick_device
@@ -194,7 +194,7 @@ def measure_recovery(
     """
     places = _places(run, after)
     rates = _numbers(run, lr)
-    scoring = scoring.sized(run.config.features.image_size)
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     first = run[0].model(pick_device())
     learned = measure(first, run.features, run.tasks[0], scoring=scoring)
     nothing = {"update": "none", "shots": 0, "lr": 0.0, "n_steps": 0}

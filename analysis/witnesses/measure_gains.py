@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.experiments import table
 from analysis.ledger.measure import learnt_before
-from analysis.scoring import Scoring, measure
+from analysis.scoring import Scoring, measure, under_true_class
 from cl_flow.data.features import Features
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -52,7 +52,7 @@ def measure_learning(
     """
     after = run[after].step
     last = run[after].model(pick_device())
-    scoring = scoring.sized(run.config.features.image_size)
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     frames = []
     places = learnt_before(run, after, tasks)
     title = f"learning in {run.name}"

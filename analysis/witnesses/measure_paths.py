@@ -10,7 +10,7 @@ import torch
 
 from analysis.experiments import table
 from analysis.ledger.measure import learnt_before, refit_centers, task_images
-from analysis.scoring import Scoring, measure
+from analysis.scoring import Scoring, measure, under_true_class
 from analysis.witnesses.between import between, match_units
 from cl_flow.align.refits import FAMILIES
 from cl_flow.calls import refuse_unknown
@@ -78,6 +78,7 @@ def measure_path(
         >>> walked["centers"].unique().tolist()
         ['interpolated', 'full']
     """
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     refuse_unknown("order of units", units, UNITS)
     refuse_unknown("centers", centers, ("interpolated", *FAMILIES))
     after = len(run) - 1
@@ -98,7 +99,7 @@ def measure_path(
             points=points,
             centers=centers,
             n_images=n_images,
-            scoring=scoring.sized(run.config.features.image_size),
+            scoring=scoring,
         )
         frames.append(rows.assign(step=after, units=name))
     found = pd.concat(frames, ignore_index=True)

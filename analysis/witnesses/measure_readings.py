@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from analysis.experiments import table
-from analysis.scoring import Scoring, measure
+from analysis.scoring import Scoring, measure, under_true_class
 from cl_flow.align import GaussianStats
 from cl_flow.align.draws import inverted_patches, mixture_pool
 from cl_flow.devices import one_thread, pick_device
@@ -165,7 +165,7 @@ def measure_traces(
     stream = strategy.arrange(run.stream())
     model = before.model(pick_device())
     read = Readings(model, n_draws=n_draws, seed=seed)
-    scoring = scoring.sized(run.config.features.image_size)
+    scoring = under_true_class(scoring).sized(run.config.features.image_size)
     frames = {}
 
     def test(n_steps: int, model: FlowModel) -> None:

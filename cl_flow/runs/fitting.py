@@ -8,9 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 
-from cl_flow.calls import checked
+from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.datasets import DATASETS
 from cl_flow.devices import pick_device
 from cl_flow.paths import sweep
@@ -18,12 +19,14 @@ from cl_flow.runs.config import RunConfig, new_strategy
 from cl_flow.runs.continual import learn_stream
 from cl_flow.runs.processes import fit_in_processes
 from cl_flow.runs.run import Run
+from cl_flow.runs.sweeps import fit_on_ray
 from cl_flow.runs.threads import fit_in_threads
 from cl_flow.strategies import STRATEGIES
 
 # Runs at a time on one GPU, measured by tests/benchmarks/bench_step.py: two of preset
 # `synthetic` take 1.6 times the steps of one a second, four 2.2 times.
 ON_A_GPU = 4
+ENGINES = ("processes", "serial", "ray")
 
 
 @checked
@@ -77,31 +80,59 @@ def fit_all(
     *,
     processes: int | None = None,
     device: str | torch.device | None = None,
+    engine: str = "processes",
+    address: str | None = None,
+    watch: Callable[[pd.DataFrame], None] | None = None,
 ) -> list[Run]:
     """Runs of several configs, in their order, several trained at a time.
 
     On a CPU each has a process of one thread, which wastes nothing: the products in a
     step are too small to be worth splitting. On a GPU each has a thread and a stream of
-    this process.
+    this process. On a Ray cluster each is a task, which goes on at another node if its
+    own is lost; the runs are the same to the byte.
 
     Args:
         configs: What to train.
-        processes: Runs at a time; None is one per core on a CPU, and 4 on a GPU.
+        processes: Runs at a time; None is one per core on a CPU, and 4 on a GPU. A
+            cluster takes as many as it has room for.
         device: None takes the GPU when there is one.
+        engine: Name in `ENGINES`.
+        address: Of a Ray cluster, `"auto"` for the one on this machine; None is the one
+            in the environment variable RAY_ADDRESS, or one begun for this call.
+        watch: Told the sweep on a cluster as a table, in place of a bar, with the
+            columns `cl_flow.runs.sweeps.COLUMNS`.
 
     Raises:
         RuntimeError: A training process was ended from outside, or could not import the
-            script it was begun in.
+            script it was begun in; too many nodes of a cluster were lost.
+        ValueError: What only a cluster takes, or does not take.
 
     Example:
         >>> joint = run.config.replace(strategy="joint")
         >>> [run.strategy for run in fit_all([run.config, joint])]
         ['finetune', 'joint']
     """
+    refuse_unknown("engine", engine, ENGINES)
+    if engine != "ray" and (address is not None or watch is not None):
+        raise ValueError(
+            f"Expected engine='ray' with an address or watch; got engine={engine!r}."
+        )
+    if engine == "ray" and processes is not None:
+        raise ValueError(
+            "Expected as many runs at a time as the cluster has room for; got "
+            f"processes={processes}. `ray start --num-cpus=…` makes it smaller."
+        )
     for config in configs:
         new_strategy(config)  # what it does not take is an error before any begins
-    where = pick_device(device)
     unfinished = [config for config in configs if not _is_complete(config)]
+    if engine == "ray":
+        waiting = [config for config in unfinished if _travels(config)]
+        if waiting:
+            fit_on_ray(fit, waiting, device=device, address=address, watch=watch)
+        return [fit(config) for config in configs]
+    if engine == "serial":
+        return [fit(config, device=device) for config in configs]
+    where = pick_device(device)
     there = partial(fit, device=device)
     if where.type == "cuda":
         n = min(processes or ON_A_GPU, len(unfinished))

@@ -108,6 +108,8 @@ def test_options_of_a_strategy(capsys, preset, tiny):
     (("fit", "tiny-preset", "ewc", "--option", "force=1"), "Unknown option of EWC 'force'"),
     (("fit", "tiny-preset", "ewc", "lwf", "--option", "a=1"), "options for one strate"),
     (("fit", "tiny-preset", "magic"), "Unknown strategy 'magic'; known: "),
+    (("fit", "tiny-preset", "--engine", "dask"), "Unknown engine 'dask'; known: proc"),
+    (("fit", "tiny-preset", "--address", "auto"), "Expected engine='ray' with an addr"),
     (("fit", "nothing"), "Unknown preset 'nothing'; known: "),
     (("evaluate", "no-such-run"), "Expected the folder of a run.*Known: "),
     (("runs", "prune", "no-such-run"), "Expected names of runs; got no-such-run"),

@@ -1,5 +1,10 @@
 """Measurements agree with `evaluate`, and contrasts of them are paired."""
 
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import analysis
 from analysis.contrasts import contrast, resampled
 from analysis.detection.measure import evaluate
 from analysis.intervals import Resampling
@@ -30,6 +36,36 @@ def test_a_measurement_is_what_evaluate_says(run, given, normalise):
     assert [
         image_auroc(*pair) for pair in zip(image["labels"], image["scores"])
     ] == list(image["value"])
+
+
+UNDER_TRUE = re.compile(r"scoring: [^.]*under the true class")
+
+
+def of_the_true_class() -> dict[str, Callable]:
+    """Every function that says that it scores under the true class."""
+    found = {}
+    for module in pkgutil.walk_packages(analysis.__path__, "analysis."):
+        loaded = importlib.import_module(module.name)
+        for name, value in vars(loaded).items():
+            own = inspect.isfunction(value) and value.__module__ == module.name
+            if own and _of_runs(value) and UNDER_TRUE.search(_docstring(value)):
+                found[name] = value
+    return found
+
+
+def _of_runs(function: Callable) -> bool:
+    return next(iter(inspect.signature(function).parameters), "") in ("run", "runs")
+
+
+def _docstring(function: Callable) -> str:
+    return " ".join((function.__doc__ or "").split())
+
+
+@pytest.mark.parametrize("name", sorted(of_the_true_class()))
+def test_what_is_measured_under_the_true_class_is_told_so(run, name):
+    untold = Scoring(metric="image_auroc", given=None)
+    with pytest.raises(ValueError, match="under the true class; got given=\\(None,"):
+        of_the_true_class()[name](run, scoring=untold)
 
 
 def test_the_entropy_of_a_task_is_that_of_a_measurement_among_it(run):

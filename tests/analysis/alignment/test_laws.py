@@ -46,7 +46,8 @@ def test_a_line_per_position_is_drawn_at_its_bytes_and_likelihood(laws):
         rows = laws[laws["position"] == position]
         means = rows.groupby("components")["value"].mean()
         np.testing.assert_allclose(line.get_ydata(), means)
-        size = rows.groupby("components")["n_bytes"].sum() / 3 / 1000
+        size = rows.groupby("components")["n_bytes"].sum() / 3
         np.testing.assert_allclose(line.get_xdata(), size)
     assert [text.get_text() for text in ax.texts] == ["1", "2"] * 2
+    assert "bytes" in ax.get_xlabel() and " " in ax.get_xticklabels()[0].get_text()
     plt.close("all")

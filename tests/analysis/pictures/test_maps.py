@@ -162,6 +162,16 @@ def test_every_image_has_a_row_and_every_step_a_column(run):
     assert bar.get_ylabel() == "normal pixels that score lower"
 
 
+@pytest.mark.parametrize(
+    ("score", "told"), [(0.01234, "0.0123"), (71.64, "71.6"), (1437.2, "1,437")]
+)
+def test_a_score_is_a_number_to_three_digits(run, score, told):
+    maps = measure_maps(run, image="ant", scoring=SMALL).assign(score=score)
+    figure = plot_maps(maps, read_pictures(run, ["ant"]))
+    assert figure.axes[1].get_xlabel().startswith(f"score {told}\n")
+    plt.close(figure)
+
+
 def test_scores_as_they_are_share_one_scale(run):
     maps = measure_maps(run, image="ant", part=("logp", "product"), scoring=SMALL)
     figure = plot_maps(maps, read_pictures(run, ["ant"]), value="map", cmap="gray")
