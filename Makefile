@@ -100,14 +100,14 @@ SOURCES := $(filter-out cl_flow/doctor.py analysis/cli.py analysis/commands.py,\
   $(shell find cl_flow analysis -name '*.py' -o -name '*.mplstyle'))
 ASSETS := $(wildcard data/reference/*.csv)
 
-# The figures that README shows.
+# The figures that README and the first page show.
 GALLERY := 00-maps 00-summary 01-task-curves 02-embedding 03-center-distances 04-parts 05-recovery
 
 COPIES := $(patsubst notebooks/%,lab/%,$(wildcard notebooks/[0-9]*.ipynb))
 
 # ---- targets
 
-.PHONY: help env doctor data figures gallery methods notebooks test test-notebooks lint coverage lowest lab bench gpu lock clean distclean
+.PHONY: help env doctor data figures gallery methods notebooks docs test test-notebooks lint coverage lowest copies lab bench gpu lock clean distclean
 
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -144,6 +144,10 @@ methods: | $(READY) ## Train every method at every strength, 3 seeds or SEEDS; h
 notebooks: $(NOTEBOOKS:.ipynb=.html) ## The executed notebooks as pages to read or send
 	@echo 'pages are up to date: $(EXECUTED)'
 
+docs: $(READY).docs ## Build the site into data/site/html, with the notebooks of PRESET as far as they are executed
+	@PRESET='$(NAME)' $(RUN) -m sphinx --fail-on-warning --keep-going --quiet --jobs auto -d '$(DATA)/site/doctrees' docs '$(DATA)/site/html'
+	@echo 'pages are up to date: $(DATA)/site/html/index.html'
+
 test: | $(READY) ## Run the fast tests
 	$(RUN) -m pytest -m 'not slow'
 
@@ -161,6 +165,8 @@ coverage: | $(READY) ## Run the fast tests, and say which lines they reach
 lowest: ## Install the lowest versions that are allowed into the active environment
 	"$(PYTHON)" -m pip install uv
 	"$(PYTHON)" -m uv pip install --system --resolution lowest-direct -e '.[dev]'
+
+copies: $(COPIES)
 
 lab: $(COPIES) | $(READY) ## Open Jupyter Lab on copies of the notebooks, in lab/, which git does not see
 	@for copy in $(COPIES); do original="notebooks/$${copy#lab/}"; \
@@ -180,7 +186,8 @@ lock: | $(READY) ## Write constraints.txt, the exact versions of today (opt in: 
 	$(RUN) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --output-file constraints.txt
 
 clean: ## Remove figures, executed notebooks and caches; keep features, runs and downloads
-	rm -rf '$(DATA)/executed' '$(DATA)/figures' build dist .pytest_cache .ruff_cache .benchmarks
+	rm -rf '$(DATA)/executed' '$(DATA)/figures' '$(DATA)/site' docs/made docs/gallery docs/reference docs/tutorials \
+	  $(addprefix docs/,$(addsuffix .md,changelog claims contributing data)) build dist .pytest_cache .ruff_cache .benchmarks
 	find cl_flow analysis tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 distclean: clean ## Also remove the environment, features and runs; keep downloads
@@ -200,6 +207,10 @@ $(READY): pyproject.toml
 	$(RUN) -m pip install torch torchvision $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)')
 	$(RUN) -m pip install -e '.[dev]'
 	@mkdir -p $(@D) && touch $@
+
+$(READY).docs: pyproject.toml | $(READY)
+	$(RUN) -m pip install -e '.[docs]'
+	@touch $@
 
 $(ASKED):
 	@mkdir -p $(@D) && rm -f $(@D)/.asked-* && touch $@

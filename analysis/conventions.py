@@ -28,7 +28,12 @@ from numpy.typing import ArrayLike
 
 
 def final_mean(R: ArrayLike) -> float:
-    """Return mean_j R[T, j]: how good the last model is on everything."""
+    """Return mean_j R[T, j]: how good the last model is on everything.
+
+    Example:
+        >>> final_mean([[0.75, 0.5], [0.5, 0.875]])
+        0.6875
+    """
     return _mean(_square(R)[-1])
 
 
@@ -53,6 +58,10 @@ def avg_incremental(R: ArrayLike) -> float:
         iCaRL: Incremental Classifier and Representation Learning (Rebuffi et al.,
         2017),
         https://arxiv.org/abs/1611.07725
+
+    Example:
+        >>> avg_incremental([[0.75, 0.5], [0.5, 0.875]])
+        0.71875
     """
     R = _square(R)
     return _mean([R[t, : t + 1].mean() for t in range(len(R))])
@@ -110,6 +119,10 @@ def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
         Riemannian Walk for Incremental Learning: Understanding Forgetting and
         Intransigence (Chaudhry et al., 2018),
         https://arxiv.org/abs/1801.10112
+
+    Example:
+        >>> intransigence([[0.75, 0.5], [0.5, 0.875]], joint=[0.875, 1.0])
+        0.125
     """
     R = _square(R)
     return _mean(_per_task(joint, R, "joint") - np.diagonal(R))
@@ -119,6 +132,10 @@ def joint_gap(R: ArrayLike, joint: ArrayLike) -> float:
     """Return mean_j joint[j] − R[T, j].
 
     How far the last model is from joint training; arguments as `intransigence`.
+
+    Example:
+        >>> joint_gap([[0.75, 0.5], [0.5, 0.875]], joint=[0.875, 1.0])
+        0.25
     """
     R = _square(R)
     return _mean(_per_task(joint, R, "joint") - R[-1])
@@ -140,6 +157,10 @@ def fwt(R: ArrayLike, baseline: ArrayLike) -> float:
         R: Metric on task j after step t, (T, T).
         baseline: The metric of an untrained model, (T,); 0.5 each for an AUROC by
             chance.
+
+    Example:
+        >>> fwt([[0.75, 0.625], [0.5, 0.875]], baseline=[0.5, 0.5])
+        0.125
     """
     R = _square(R)
     return _mean(np.diagonal(R, offset=1) - _per_task(baseline, R, "baseline")[1:])
@@ -186,6 +207,11 @@ def compare_conventions(
 
     Raises:
         ValueError: R is not square, or `joint` is given with several metrics.
+
+    Example:
+        >>> table = compare_conventions([[0.75, 0.5], [0.5, 0.875]])
+        >>> table.set_index("name")["value"][["bwt", "forgetting"]].tolist()
+        [-0.25, 0.25]
     """
     if isinstance(R, Mapping):
         return _of_metrics(R, joint)

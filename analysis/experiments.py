@@ -44,6 +44,14 @@ def table(function: Experiment) -> Experiment:
     The cache (Parquet, in the run's `tables/`) is keyed by the options that differ from
     their defaults, by the training itself, and by a digest of the code that the
     function depends on: what is stale is computed anew, what is not costs milliseconds.
+
+    Example:
+        >>> @table
+        ... def count_centers(run):
+        ...     rows = [(one.step, len(one.categories)) for one in run]
+        ...     return pd.DataFrame(rows, columns=["step", "centers"])
+        >>> count_centers(runs)[["strategy", "step", "centers"]].to_numpy().tolist()
+        [['finetune', 0, 3], ['finetune', 1, 6], ['joint', 0, 6]]
     """
     signature = inspect.signature(function)
     first = next(iter(signature.parameters))

@@ -57,6 +57,10 @@ def explore(
     Raises:
         ValueError: No run, or runs of other images.
         KeyError: An image that the runs do not have.
+
+    Example:
+        >>> explorer = explore(run, n=1)
+        >>> picture = explorer.figure()
     """
     runs = several_runs(explore, runs)
     scores = image_scores(runs, scoring=scoring)

@@ -73,6 +73,11 @@ def interval_of(row: Any, name: str = "value", *, prefix: str = "") -> Interval:
         row: Of `DataFrame.itertuples`, or any object with these attributes.
         name: Attribute of the estimate.
         prefix: Before the names `low` and `high` of the bounds.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> interval_of(SimpleNamespace(value=0.9, low=0.8, high=1.0))
+        0.900 [0.800, 1.000]
     """
     low = getattr(row, f"{prefix}low")
     high = getattr(row, f"{prefix}high")
@@ -93,6 +98,11 @@ def bootstrap_auroc_samples(
     Equal labels and an equal `random_state` draw the same images: the difference of two
     calls is a paired resample. Use another `random_state` per category where categories
     are to be independent.
+
+    Example:
+        >>> samples = bootstrap_auroc_samples([0, 1, 1], [1, 2, 3], n_resamples=100)
+        >>> samples.shape, float(samples.min())
+        ((100,), 1.0)
     """
     labels, scores = labels_and_scores(labels, scores, ndim=1)
     positives = scores[labels]
@@ -188,6 +198,11 @@ def bootstrap_mean_difference(
     Args:
         categories: `(labels, scores_a, scores_b)` per category; all other arguments are
             those of `paired_bootstrap`.
+
+    Example:
+        >>> labels, better, worse = [0, 0, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1]
+        >>> bootstrap_mean_difference([(labels, better, worse)])
+        1.000 [1.000, 1.000]
     """
     values = []
     samples = []
@@ -212,6 +227,10 @@ def percentile_interval(
     """Return `value` between percentiles of its bootstrap samples.
 
     Those (n_resamples,) that hold `confidence`.
+
+    Example:
+        >>> percentile_interval(0.5, [0.25, 0.5, 0.75], confidence=0.5)
+        0.500 [0.375, 0.625]
     """
     low, high = np.quantile(
         np.asarray(samples), [(1 - confidence) / 2, (1 + confidence) / 2]
@@ -260,6 +279,11 @@ def pixel_wins(masks: ArrayLike, maps: ArrayLike) -> tuple[np.ndarray, np.ndarra
 
     Raises:
         ValueError: As `pixel_auroc`.
+
+    Example:
+        >>> wins, pairs = pixel_wins([[[0, 1]], [[0, 0]]], [[[1.0, 3.0]], [[2.0, 4.0]]])
+        >>> wins.tolist(), pairs.tolist()
+        ([[1.0, 1.0], [0.0, 0.0]], [[1.0, 2.0], [0.0, 0.0]])
     """
     masks, maps = labels_and_scores(masks, maps, ndim=3)
     wins = np.zeros((len(masks), len(masks)))
@@ -298,6 +322,11 @@ def bootstrap_wins_samples(
         n_resamples: Resamples of the images.
         random_state: As in `bootstrap_auroc_samples`: an equal state draws the same
             images.
+
+    Example:
+        >>> wins, pairs = pixel_wins([[[0, 1]], [[0, 0]]], [[[1.0, 3.0]], [[2.0, 4.0]]])
+        >>> bootstrap_wins_samples(wins, pairs, n_resamples=10).shape
+        (10,)
     """
     wins = np.asarray(wins, dtype=float)
     pairs = np.asarray(pairs, dtype=float)

@@ -71,6 +71,11 @@ def pixel_auroc(masks: ArrayLike, maps: ArrayLike) -> float:
     Raises:
         ValueError: As for `image_auroc`; a soft or a 0/255 mask must be binarised
             first.
+
+    Example:
+        >>> masks = [[[0, 0, 1, 1]]]
+        >>> float(pixel_auroc(masks, [[[0.1, 0.4, 0.35, 0.8]]]))
+        0.75
     """
     return _auroc(*_by_class(masks, maps, ndim=3))
 
@@ -221,6 +226,11 @@ def labels_and_scores(
 
     Raises:
         ValueError: As for `image_auroc`.
+
+    Example:
+        >>> labels, scores = labels_and_scores([0, 1], [0.5, 2.0], ndim=1)
+        >>> labels.tolist(), scores.tolist()
+        ([False, True], [0.5, 2.0])
     """
     labels = np.asarray(labels)
     scores = np.asarray(scores)

@@ -59,6 +59,11 @@ def explore_patches(
 
     Raises:
         ValueError: An embedding of another run.
+
+    Example:
+        >>> from analysis.embedding import measure_embedding
+        >>> embedded = measure_embedding(run, method="joint", n_neighbors=5)
+        >>> picture = explore_patches(run, embedded).figure()
     """
     embedded = measure_embedding(run) if embedded is None else embedded
     names = list(embedded["run"].unique())

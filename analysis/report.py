@@ -123,6 +123,12 @@ def diagnose(
     Raises:
         KeyError: An unknown part, class or family.
         ValueError: A task that is no earlier one, or the recovery is another run's.
+
+    Example:
+        >>> from analysis.judgement import VERDICTS
+        >>> report = diagnose(run, train=False)
+        >>> report.verdict in VERDICTS
+        True
     """
     several = several_runs(diagnose, run)
     asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
@@ -257,6 +263,11 @@ class Report:
         task: Index of the first task that is diagnosed, which the verdict is on.
         part: Score part that verdict and figures are about.
         given: `"category"` or `"None"`.
+
+    Example:
+        >>> report = diagnose(run, train=False)
+        >>> sorted(report.tables)[:3]
+        ['categories', 'evidence', 'families']
     """
 
     run: Run

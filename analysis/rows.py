@@ -330,6 +330,10 @@ def load_reference(name: str) -> pd.DataFrame:
     Args:
         name: File name without suffix, such as `slides_task_table` (its README says
             where each comes from).
+
+    Example:
+        >>> load_reference("slides_task_table").columns.tolist()
+        ['task', 'image_auroc', 'pixel_auroc']
     """
     files = {path.stem: path for path in (ASSETS / "reference").glob("*.csv")}
     refuse_unknown("reference", name, sorted(files))

@@ -193,6 +193,11 @@ class Study:
             it in strategy and seed.
         seeds: Seeds of model and data.
         scored: How its preset scores; `scoring` changes it.
+
+    Example:
+        >>> plan = study("synthetic", seeds=2)
+        >>> plan.config("ewc", seed=1, options={"strength": 10.0}).strategy
+        'ewc'
     """
 
     name: str

@@ -107,6 +107,10 @@ def task_color(task: int) -> str:
 
     Okabe and Ito's, safe for the colour-blind, with olive for a yellow that vanishes on
     white; from the ninth on again, each time darker.
+
+    Example:
+        >>> task_color(0)
+        '#0072B2'
     """
     again, place = divmod(int(task), len(TASK_COLORS))
     return _darker(TASK_COLORS[place], 0.6**again)
@@ -336,6 +340,14 @@ def save_figure(
         ValueError: `name` is not a plain file name, JSON cannot hold `facts`, or the
             MANIFEST.json there is not ours.
         filelock.Timeout: Another process keeps the MANIFEST.json locked.
+
+    Example:
+        >>> import tempfile
+        >>> from matplotlib.figure import Figure
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = save_figure(Figure(), "empty", folder, facts={"runs": []})
+        >>> [path.name for path in paths]
+        ['empty.pdf', 'empty.svg', 'empty.png']
     """
     if not name or name.startswith(".") or Path(name).name != name:
         raise ValueError(f"Expected a plain file name without a folder; got {name!r}.")

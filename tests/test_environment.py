@@ -25,7 +25,11 @@ CONDA = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
 PIP = next(entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict))
 REQUIRED = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
 # What `analysis` takes where it is there.
-EXTRA = {Requirement(one).name for one in PROJECT["optional-dependencies"]["explore"]}
+EXTRA = {
+    Requirement(one).name
+    for extra in ("explore", "sweeps")
+    for one in PROJECT["optional-dependencies"][extra]
+}
 
 
 def specifiers(lines: list[str]) -> dict[str, SpecifierSet]:

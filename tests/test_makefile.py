@@ -1,5 +1,6 @@
 """What `make` takes is what the study takes, and what it cannot take it refuses."""
 
+import json
 import os
 import re
 import shutil
@@ -106,6 +107,31 @@ def test_a_style_and_a_size_reach_the_notebooks_and_execute_them_again(tmp_path)
     before = {asked(), asked(*look[:1]), asked(*look[1:]), asked(*look)}
     style.write_text("font.size: 15")
     assert len(before | {asked(*look)}) == 5
+
+
+def test_a_container_prepares_itself_by_make_and_opens_the_first_notebook():
+    facts = json.loads((REPOSITORY / ".devcontainer/devcontainer.json").read_text())
+    prepare = REPOSITORY / facts["postCreateCommand"]
+    (opened,) = facts["customizations"]["codespaces"]["openFiles"]
+    environment = {**os.environ, "MAKEFLAGS": "--dry-run --always-make"}
+    for words in ((), ("USE_ACTIVE=1", "PYTHON=python")):
+        done = subprocess.run(
+            [prepare, *words], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert (
+            "whl/cpu" in done.stdout
+            and f"cp notebooks/{Path(opened).name}" in done.stdout
+        )
+
+
+def test_binder_starts_what_it_is_told_on_the_first_notebook():
+    folder = REPOSITORY / ".binder"
+    assert ".devcontainer/prepare" in (folder / "postBuild").read_text()
+    said = subprocess.run(
+        [folder / "start", "echo", "jupyter-lab"], capture_output=True, text=True
+    ).stdout
+    assert said.startswith("jupyter-lab ") and said.count("00-start-here.ipynb") == 2
 
 
 # ---- what it does, with a stand-in for Python

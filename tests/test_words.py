@@ -28,7 +28,13 @@ TWINS = {
 TWIN = re.compile(rf"(?<![\w-])({'|'.join(TWINS)})(?![\w-])")
 CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "data/README.md"]
-DOCUMENTS += ["data/reference/README.md"]
+DOCUMENTS += ["data/reference/README.md", "docs/start.md", "docs/which.yaml"]
+DOCUMENTS += ["docs/benchmarks.md", "docs/which.md"]
+DOCUMENTS += [
+    str(path.relative_to(REPOSITORY))
+    for folder in ("concepts", "howto")
+    for path in sorted((REPOSITORY / "docs" / folder).glob("*.md"))
+]
 # Modules whose text people read; the others' strings are names and errors.
 SPEAKING = ["say", "plot*", "conclude*", "words", "pages", "claims", "report"]
 SPEAKING += ["commands", "cli"]

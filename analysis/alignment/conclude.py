@@ -61,6 +61,12 @@ def alignment_table(
         gap_low gap_high`, `n_bytes seconds`, and the medians over old categories
         `center_error center_error_low center_error_high` and `symmetric_kl …`, their
         intervals bootstraps over categories.
+
+    Example:
+        >>> from analysis.alignment import measure_alignment
+        >>> aligned = measure_alignment(run, aligner=("sdc", "refit"))
+        >>> sorted(set(alignment_table(aligned)["aligner"]))
+        ['joint', 'none', 'refit', 'sdc']
     """
     old = aligned[aligned["task"] < aligned["task"].max()]
     rows = defined(matching(old, metric="image_auroc", part=part))
@@ -90,7 +96,15 @@ def alignment_table(
 
 @alike
 def without_old_images(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `alignment_table` whose aligners need no old image, the best first."""
+    """Rows of `alignment_table` whose aligners need no old image, the best first.
+
+    Example:
+        >>> from analysis.alignment import measure_alignment
+        >>> aligned = measure_alignment(run, aligner=("sdc", "refit"))
+        >>> table = without_old_images(alignment_table(aligned))
+        >>> sorted(set(table["aligner"]))
+        ['sdc']
+    """
     return table[~table["aligner"].isin(NOT_FREE)]
 
 
@@ -107,6 +121,12 @@ def ladder(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per `strategy rung` that was measured: `image_auroc low high`, `gap
         gap_low gap_high` to joint training, and `n_bytes`.
+
+    Example:
+        >>> from analysis.alignment import measure_alignment
+        >>> aligned = measure_alignment(run, aligner=("sdc", "refit"))
+        >>> ladder(alignment_table(aligned))["rung"].tolist()
+        ['as trained', 'refit, means', 'refit, covariances']
     """
     values = ["image_auroc", "low", "high", "gap", "gap_low", "gap_high", "n_bytes"]
     rungs = []
@@ -131,6 +151,11 @@ def likeness_table(
     Returns:
         One row per `strategy`: `center_error` and `symmetric_kl` with `_low` and
         `_high`, and the mean of `explained`.
+
+    Example:
+        >>> from analysis.alignment import measure_likeness
+        >>> likeness_table(measure_likeness(run))["strategy"].tolist()
+        ['finetune']
     """
     old = likeness[likeness["task"] < likeness["task"].max()]
     out = []

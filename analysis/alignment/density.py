@@ -137,7 +137,12 @@ class IncrementalGaussianMixture(DensityMixin, BaseEstimator):
 def moving_clusters(
     n: int = 600, *, n_clusters: int = 3, shuffled: bool = False, seed: int = 0
 ) -> np.ndarray:
-    """Stream (n, 2) of elongated clusters on a circle, in turn or shuffled."""
+    """Stream (n, 2) of elongated clusters on a circle, in turn or shuffled.
+
+    Example:
+        >>> moving_clusters(90).shape
+        (90, 2)
+    """
     rng = np.random.default_rng(seed)
     places = np.arange(n_clusters)
     angles = 2 * np.pi * places / n_clusters
@@ -177,6 +182,12 @@ def growth(
         standard deviations `major minor` along its axes and the `angle` of the major
         one in degrees; and the `log_likelihood` of the whole stream, a mean over its
         points.
+
+    Example:
+        >>> points = moving_clusters(90)
+        >>> grown = growth({"sorted": points}, {"igmn": {}}, after=(30, 90))
+        >>> sorted(set(grown["n_points"]))
+        [30, 90]
     """
     rows = []
     for order, stream in streams.items():

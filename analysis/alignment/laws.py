@@ -60,6 +60,11 @@ def measure_laws(
     Raises:
         KeyError: An unknown category.
         ValueError: A category of fewer than five images.
+
+    Example:
+        >>> laws = measure_laws(run, components=(1, 2))
+        >>> sorted(set(laws["position"]))
+        ['full', 'pooled']
     """
     chosen = list(run.tasks[0] if category is None else category)
     refuse_unknown("category", chosen, run.features.categories)

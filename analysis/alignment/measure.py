@@ -96,6 +96,11 @@ def measure_alignment(
         flow, per old category and as a mean over levels (`part` is empty):
         `center_error`, the distance of the means in units of the class's
         root-mean-square radius, and `symmetric_kl`, in nats per dimension.
+
+    Example:
+        >>> aligned = measure_alignment(run, aligner=("sdc", "refit"))
+        >>> sorted(set(aligned["metric"]))
+        ['center_error', 'image_auroc', 'symmetric_kl']
     """
     refuse_unknown("aligner", aligner, (*ALIGNERS, "exemplars"))
     refuse_unknown("head", head, HEADS)

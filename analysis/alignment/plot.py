@@ -84,6 +84,13 @@ def plot_growth(
         n_points: After how many points; the last by default.
         legend: Whether to say what points and ellipses are.
         **kwargs: For `Ellipse`.
+
+    Example:
+        >>> from analysis.alignment import growth, moving_clusters, plot_growth
+        >>> points = moving_clusters(90)
+        >>> three = {"online_em": {"n_components": 3}}
+        >>> grown = growth({"sorted": points}, three, after=(90,))
+        >>> ax = plot_growth(grown, points, order="sorted", policy="online_em")
     """
     ax = ax or plt.gca()
     points = np.asarray(points)
@@ -154,6 +161,12 @@ def plot_alignment(
             trained differently are drawn all.
         legend: Whether to name the heads.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.alignment import alignment_table, measure_alignment
+        >>> from analysis.alignment import plot_alignment
+        >>> table = alignment_table(measure_alignment(run, aligner=("sdc", "refit")))
+        >>> ax = plot_alignment(table)
     """
     ax = ax or plt.gca()
     is_reference = [_is_reference(row) for row in table.itertuples()]
@@ -213,6 +226,12 @@ def plot_budget(
         ax: Where to draw; new axes by default.
         legend: Whether to name the heads.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.alignment import alignment_table, measure_alignment
+        >>> from analysis.alignment import plot_budget
+        >>> table = alignment_table(measure_alignment(run, aligner=("sdc", "refit")))
+        >>> ax = plot_budget(table)
     """
     ax = ax or plt.gca()
     rows = table[table["aligner"] != "joint"].sort_values("image_auroc")
@@ -261,6 +280,10 @@ def plot_samplers(
         ax: Where to draw; new axes by default.
         legend: Whether to name the levels.
         **kwargs: For `Axes.scatter`.
+
+    Example:
+        >>> from analysis.alignment import plot_samplers, sampler_auc
+        >>> ax = plot_samplers(sampler_auc(run, sampler=("real", "gaussian")))
     """
     ax = ax or plt.gca()
     names = list(dict.fromkeys(told["sampler"]))

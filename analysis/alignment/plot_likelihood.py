@@ -41,6 +41,10 @@ def plot_laws(laws: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> A
         laws: Of `measure_laws`.
         ax: Where to draw; new axes by default.
         **kwargs: For `Axes.plot`.
+
+    Example:
+        >>> from analysis.alignment import measure_laws, plot_laws
+        >>> ax = plot_laws(measure_laws(run, components=(1, 2)))
     """
     ax = ax or plt.gca()
     keys = ["position", "places", "components"]

@@ -35,6 +35,13 @@ def plot_ladder(
         ax: Where to draw; new axes by default.
         joint: Image AUROC of joint training on the same tasks.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.alignment import alignment_table, ladder, measure_alignment
+        >>> from analysis.alignment import plot_ladder
+        >>> table = alignment_table(measure_alignment(run, aligner=("sdc", "refit")))
+        >>> joint = table.query("aligner == 'joint'")["image_auroc"].item()
+        >>> ax = plot_ladder(ladder(table), joint=joint)
     """
     ax = ax or plt.gca()
     kept = matching(rungs, rung="as trained").set_index("strategy")["n_bytes"]

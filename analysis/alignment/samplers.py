@@ -70,6 +70,11 @@ def sampler_auc(
     Returns:
         One row per `sampler category level`, with its `value` and the share of draws
         that are `finite`.
+
+    Example:
+        >>> told = sampler_auc(run, sampler=("real", "gaussian"))
+        >>> sorted(set(told["sampler"]))
+        ['gaussian', 'real']
     """
     refuse_unknown("sampler", sampler, SAMPLERS)
     model = run[0].model(pick_device())

@@ -21,6 +21,12 @@ def summarise_alignment(table: pd.DataFrame) -> str:
 
     Args:
         table: Of `alignment_table`.
+
+    Example:
+        >>> from analysis.alignment import alignment_table, measure_alignment
+        >>> aligned = measure_alignment(run, aligner=("sdc", "refit"))
+        >>> print(summarise_alignment(alignment_table(aligned)))
+        On the old tasks the fine-tuned run has an image AUROC of ...
     """
     fine = matching(table, strategy="finetune")
     at = {(row.aligner, row.head): row for row in fine.itertuples()}

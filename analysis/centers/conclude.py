@@ -33,6 +33,12 @@ def nearest_centers(pairs: pd.DataFrame, *, level: str = "mean") -> pd.DataFrame
         that distance; the `lookalike` (nearest mean features); and the `rank` of the
         nearest center by looks, from 1, the lookalike, to `n`, the number of other
         categories.
+
+    Example:
+        >>> from analysis.centers import similarity
+        >>> nearest = nearest_centers(similarity(run))
+        >>> nearest[["step", "category", "n"]].tail(1).to_numpy().tolist()
+        [[1, 'fox', 5]]
     """
     once = of_one_strategy(pairs, level)
     turned = once.rename(columns={"category": "other", "other": "category"})
@@ -91,6 +97,13 @@ def similarity_correlations(
         One row per `step x y`, x and y being columns of the pairs: `rho low high`, and
         the number of `categories`. The interval is NaN below 5 categories, rho where x
         or y is the same for all pairs.
+
+    Example:
+        >>> from analysis.centers import similarity
+        >>> found = similarity_correlations(similarity(run))
+        >>> found[["x", "y"]].drop_duplicates().to_numpy().tolist()
+        [['feature_distance', 'center_distance'], ['placed', 'center_distance'],
+        ['feature_distance', 'change']]
     """
     rows = []
     for step, one in of_one_strategy(pairs, level).groupby("step"):

@@ -36,6 +36,11 @@ def center_distances(run: Run) -> pd.DataFrame:
         the categories' tasks `task` and `other_task`: `distance`, and `placed`, the
         distance when the later of the two had just been placed and not been trained.
         `level` is the number of a level, or `"mean"` over all.
+
+    Example:
+        >>> distances = center_distances(run)
+        >>> float(distances.query("category == other")["distance"].max())
+        0.0
     """
     frames = []
     placed = None
@@ -77,6 +82,11 @@ def center_drift(run: Run) -> pd.DataFrame:
         One row per `step level task category`, from the step its task was learned at:
         `distance`, in standard deviations of a component. `level` is the number of a
         level, or `"mean"` over all.
+
+    Example:
+        >>> drift = center_drift(run)
+        >>> float(drift.query("step == task")["distance"].max())
+        0.0
     """
     learnt: dict[str, np.ndarray] = {}
     rows = []
@@ -119,6 +129,10 @@ def similarity(run: Run) -> pd.DataFrame:
 
     Raises:
         ValueError: The run has a single category.
+
+    Example:
+        >>> similarity(run).query("step == 1 and level == 'mean'").shape[0]
+        15
     """
     names = [name for task in run.tasks for name in task]
     if len(names) < 2:

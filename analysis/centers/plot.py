@@ -56,6 +56,10 @@ def plot_center_distances(
         step: Which one; the last by default.
         level: Number of a level, or `"mean"`.
         **kwargs: For `seaborn.heatmap`.
+
+    Example:
+        >>> from analysis.centers import center_distances, plot_center_distances
+        >>> ax = plot_center_distances(center_distances(run), step=1)
     """
     ax = ax or plt.gca()
     rows = _at_level(distances, level)
@@ -106,6 +110,10 @@ def plot_center_drift(
         ax: Where to draw; new axes by default.
         level: Number of a level, or `"mean"`.
         **kwargs: For `Axes.plot`.
+
+    Example:
+        >>> from analysis.centers import center_drift, plot_center_drift
+        >>> ax = plot_center_drift(center_drift(run))
     """
     ax = ax or plt.gca()
     rows = _at_level(drift, level)
@@ -159,6 +167,12 @@ def plot_similarity(
         level: Number of a level, or `"mean"`.
         legend: Whether to explain the colours.
         **kwargs: For `Axes.scatter`.
+
+    Example:
+        >>> from analysis.centers import plot_similarity, similarity
+        >>> from analysis.centers import similarity_correlations
+        >>> pairs = similarity(run)
+        >>> ax = plot_similarity(pairs, similarity_correlations(pairs))
     """
     ax = ax or plt.gca()
     rows = _at_level(pairs, level)

@@ -33,6 +33,11 @@ def summarise_centers(
         pairs: A table of `similarity`.
         drift: A table of `center_drift` of the same runs.
         level: Number of a level, or `"mean"`.
+
+    Example:
+        >>> from analysis.centers import center_drift, similarity
+        >>> print(summarise_centers(similarity(run), center_drift(run)))
+        After the last step centers lie ...
     """
     last = pairs["step"].max()
     pairs = matching(pairs, step=last)

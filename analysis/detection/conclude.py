@@ -104,6 +104,11 @@ def task_table(
 
     Returns:
         One row per task and one for the average: `task image_auroc pixel_auroc`.
+
+    Example:
+        >>> from analysis import evaluate
+        >>> task_table(evaluate(run))["task"].tolist()
+        ['0', '1', 'average']
     """
     columns = {}
     for metric in ("image_auroc", "pixel_auroc"):
@@ -189,6 +194,11 @@ def summary(
     Returns:
         `strategy seed final_mean learning_score bwt forgetting`; NaN where a strategy
         has no R matrix (joint).
+
+    Example:
+        >>> from analysis import evaluate
+        >>> summary(evaluate(runs))["strategy"].tolist()
+        ['finetune', 'joint']
     """
     rows = []
     for (strategy, seed), one in evaluated.groupby(["strategy", "seed"], sort=False):
@@ -222,6 +232,11 @@ def final_means(
 
     Returns:
         One row per strategy: `strategy value low high`.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> final_means(image_scores(runs))["strategy"].tolist()
+        ['finetune', 'joint']
     """
     rows = chosen(scores, part=part, given=given)
     rows = matching(first_and_last(rows), when="last")

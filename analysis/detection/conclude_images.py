@@ -39,6 +39,12 @@ def roc_points(
     Returns:
         One row per threshold: `when fpr recall precision`, from no image called
         anomalous to all.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> points = roc_points(image_scores(run))
+        >>> bool(points["fpr"].between(0, 1).all())
+        True
     """
     rows = _first_and_last(scores, category, part, given)
     keys = ["run", "when", "category"]
@@ -76,6 +82,11 @@ def defect_aurocs(
     Returns:
         One row per `task category defect`, with the number of its `images` and its
         AUROC when `learnt` and under the `last` model, a mean over runs.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> defect_aurocs(image_scores(run))["defect"].unique().tolist()
+        ['blot']
     """
     rows = _first_and_last(scores, None, part, given)
     keys = ["task", "category", "when", "run"]
@@ -107,6 +118,12 @@ def routes(
 
     Returns:
         Categories in order of arrival as rows and as columns; rows sum to 1.
+
+    Example:
+        >>> from analysis import Scoring, image_scores
+        >>> share = routes(image_scores(run, scoring=Scoring(given=None)))
+        >>> share.sum(axis=1).round(6).unique().tolist()
+        [1.0]
     """
     rows = chosen(scores, part=part, given="None")
     refuse_strategies(rows)
@@ -132,6 +149,12 @@ def thresholds(
         F1 when the task was learned, that F1 (`learnt`), the F1 of the same threshold
         under the last model (`kept`), its share of false alarms there (`false_alarms`),
         and the largest F1 that a new threshold would reach (`last`).
+
+    Example:
+        >>> from analysis import image_scores
+        >>> table = thresholds(image_scores(run))
+        >>> bool((table["kept"] <= table["last"]).all())
+        True
     """
     rows = _first_and_last(scores, None, part, given)
     keys = ["run", "task", "category"]

@@ -43,6 +43,10 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     Returns:
         One row per `step task category metric part given`, with its `value`: NaN where
         a category has no anomalous test image, or for a metric of images no normal one.
+
+    Example:
+        >>> sorted(set(evaluate(run)["metric"]))
+        ['image_auroc', 'pixel_auroc']
     """
     rows = []
     for one in scored(run, scoring):
@@ -68,6 +72,10 @@ def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     Returns:
         One row per `step task category image defect label routed part given`, with its
         `score`; `routed` is the category it was scored under.
+
+    Example:
+        >>> image_scores(run).query("label == 1")["defect"].unique().tolist()
+        ['blot']
     """
     frames = []
     for one in scored(run, scoring):
@@ -115,6 +123,11 @@ def pixel_wins(
     Returns:
         One row per `step task category image other`, with `pairs` (number of pixel
         pairs) and `wins` (ties half).
+
+    Example:
+        >>> won = pixel_wins(run, steps=(1,))
+        >>> bool((won["wins"] <= won["pairs"]).all())
+        True
     """
     frames = []
     told = dataclasses.replace(under_true_class(scoring), part=part)
@@ -170,6 +183,10 @@ def forgetting_table(
     Returns:
         One row per task, and the average over all but the last (`task` = "average"):
         `task categories learned final change low high`. A negative change is a loss.
+
+    Example:
+        >>> forgetting_table([run])["task"].tolist()
+        ['0', '1', 'average']
     """
     runs = several_runs(forgetting_table, runs)
     refuse_unlike_runs(runs)

@@ -57,6 +57,10 @@ def plot_matrix(
         ax: Where to draw; new axes by default.
         metric: Its name, for the colour bar.
         **kwargs: For `seaborn.heatmap`.
+
+    Example:
+        >>> from analysis import evaluate, plot_matrix, r_matrix
+        >>> ax = plot_matrix(r_matrix(evaluate(run)))
     """
     if R.ndim != 2 or R.shape[0] != R.shape[1]:
         raise ValueError(
@@ -114,6 +118,10 @@ def plot_task_curves(
         given: `"category"` or `"None"`.
         reference: A table of `evaluate` of joint runs.
         **kwargs: For `seaborn.lineplot`.
+
+    Example:
+        >>> from analysis import evaluate, plot_task_curves
+        >>> ax = plot_task_curves(evaluate(run), reference=evaluate(runs[1:]))
     """
     ax = ax or plt.gca()
     rows = _task_means(evaluated, metric, part, given)
@@ -191,6 +199,11 @@ def plot_forgetting(
         table: Of `forgetting_table`.
         ax: Where to draw; new axes by default.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis import forgetting_table
+        >>> from analysis.detection import plot_forgetting
+        >>> ax = plot_forgetting(forgetting_table([run]))
     """
     ax = ax or plt.gca()
     labels = []
@@ -245,6 +258,11 @@ def plot_strategies(
         part: Score part.
         given: `"category"` or `"None"`.
         **kwargs: For `seaborn.swarmplot`.
+
+    Example:
+        >>> from analysis import evaluate
+        >>> from analysis.detection import plot_strategies
+        >>> ax = plot_strategies(evaluate(runs))
     """
     ax = ax or plt.gca()
     rows = chosen(evaluated, metric=metric, part=part, given=given)
@@ -300,6 +318,10 @@ def plot_losses(
         ax: Where to draw; new axes by default.
         level: Feature level.
         **kwargs: For `Axes.plot`.
+
+    Example:
+        >>> from analysis.detection import plot_losses
+        >>> ax = plot_losses(run.losses)
     """
     ax = ax or plt.gca()
     rows = matching(losses, level=level)

@@ -62,6 +62,11 @@ def plot_scores(
         part: Score part.
         given: `"category"` or `"None"`.
         **kwargs: For `seaborn.histplot`.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> from analysis.detection import plot_scores
+        >>> ax = plot_scores(image_scores(run), run.tasks[0][0])
     """
     ax = ax or plt.gca()
     rows = chosen(scores, category=category, part=part, given=given)
@@ -107,6 +112,11 @@ def plot_roc(
 
     Raises:
         ValueError: Another kind.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> from analysis.detection import plot_roc, roc_points
+        >>> ax = plot_roc(roc_points(image_scores(run)))
     """
     if kind not in ("roc", "pr"):
         raise ValueError(f"Expected kind='roc' or 'pr'; got {kind!r}.")
@@ -146,6 +156,11 @@ def plot_defects(
         ax: Where to draw; new axes by default.
         most: Kinds to draw, at most.
         **kwargs: For `Axes.annotate`'s arrows.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> from analysis.detection import defect_aurocs, plot_defects
+        >>> ax = plot_defects(defect_aurocs(image_scores(run)))
     """
     ax = ax or plt.gca()
     rows = defects.assign(lost=defects["learnt"] - defects["last"])
@@ -179,6 +194,11 @@ def plot_routes(share: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -
         share: Of `routes`.
         ax: Where to draw; new axes by default.
         **kwargs: For `seaborn.heatmap`.
+
+    Example:
+        >>> from analysis import Scoring, image_scores
+        >>> from analysis.detection import plot_routes, routes
+        >>> ax = plot_routes(routes(image_scores(run, scoring=Scoring(given=None))))
     """
     ax = ax or plt.gca()
     options = {
@@ -218,6 +238,11 @@ def plot_categories(
         part: Score part.
         given: `"category"` or `"None"`.
         **kwargs: For `seaborn.heatmap`.
+
+    Example:
+        >>> from analysis import evaluate
+        >>> from analysis.detection import plot_categories
+        >>> ax = plot_categories(evaluate(run))
     """
     ax = ax or plt.gca()
     rows = chosen(evaluated, metric=metric, part=part, given=given)
@@ -261,6 +286,11 @@ def plot_thresholds(
         table: Of `thresholds`.
         ax: Where to draw; new axes by default.
         **kwargs: For `Axes.plot`.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> from analysis.detection import plot_thresholds, thresholds
+        >>> ax = plot_thresholds(thresholds(image_scores(run)))
     """
     ax = ax or plt.gca()
     y = np.arange(len(table))

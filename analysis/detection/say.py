@@ -18,6 +18,11 @@ def summarise(evaluated: pd.DataFrame, scores: pd.DataFrame | None = None) -> st
         evaluated: A table of `evaluate`.
         scores: A table of `image_scores` of the same runs; image AUROC then stands
             with its interval over test images.
+
+    Example:
+        >>> from analysis import evaluate
+        >>> print(summarise(evaluate(runs)))
+        Over all categories and 1 seed, mean image AUROC of the last model: ...
     """
     n = evaluated["seed"].nunique()
     seeds = "seed" if n == 1 else "seeds"
@@ -50,7 +55,15 @@ def _with_intervals(scores: pd.DataFrame) -> str:
 
 @alike
 def summarise_forgetting(image: pd.DataFrame, pixel: pd.DataFrame) -> str:
-    """Sentence on how much was lost, from two tables of `forgetting_table`."""
+    """Sentence on how much was lost, from two tables of `forgetting_table`.
+
+    Example:
+        >>> from analysis import forgetting_table
+        >>> image = forgetting_table([run])
+        >>> pixel = forgetting_table([run], metric="pixel_auroc")
+        >>> print(summarise_forgetting(image, pixel))
+        Since they were learned, image AUROC changed by ...
+    """
     sentences = [_lost("image", image), _lost("pixel", pixel)]
     return f"Since they were learned, {'; '.join(sentences)}."
 

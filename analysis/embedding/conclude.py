@@ -23,6 +23,12 @@ def apparent_drift(embedded: pd.DataFrame) -> pd.DataFrame:
         One row per `run strategy seed method space step` but the first step: `drift`,
         the root mean square displacement of the patches since the step before, as a
         share of their spread.
+
+    Example:
+        >>> from analysis.embedding import measure_embedding
+        >>> embedded = measure_embedding(run, method="joint", n_neighbors=5)
+        >>> apparent_drift(embedded)["step"].tolist()
+        [1]
     """
     keys = ["run", "strategy", "seed", "method", "space"]
     patches = embedded[embedded["label"] != "center"]

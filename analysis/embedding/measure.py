@@ -87,6 +87,11 @@ def measure_embedding(
         that a defect overlaps) or center; `cell` counts the `height`·`width` cells row
         by row; `known` says whether the category has been learned. Categories not yet
         learned go through the flow like all others.
+
+    Example:
+        >>> embedded = measure_embedding(run, method="joint", n_neighbors=5)
+        >>> sorted(set(embedded["label"]))
+        ['anomalous', 'center', 'normal']
     """
     embed = METHODS[method]
     patches, slices = _follow(run, space, level, n_patches, random_state)
@@ -148,6 +153,10 @@ def latent_facts(
         (root mean square displacement since the step before, as a share of the spread
         of all patches) and `drift_rigid` (the same after the best rotation and shift of
         all patches).
+
+    Example:
+        >>> latent_facts(run)[["step", "task", "known"]].to_numpy().tolist()
+        [[0, 0, True], [0, 1, False], [1, 0, True], [1, 1, True]]
     """
     patches, slices = _follow(run, space, level, n_patches, random_state)
     if not 1 <= k < (patches["label"] == "normal").sum():

@@ -51,6 +51,11 @@ def plot_embedding(
 
     Raises:
         ValueError: The table holds several pictures of a step.
+
+    Example:
+        >>> from analysis.embedding import measure_embedding, plot_embedding
+        >>> embedded = measure_embedding(run, method="joint", n_neighbors=5)
+        >>> ax = plot_embedding(embedded)
     """
     if len(embedded[["run", "method", "space"]].drop_duplicates()) != 1:
         raise ValueError(
@@ -88,6 +93,11 @@ def plot_embedding_steps(
         steps: Which ones; the first, the middle and the last by default.
         figure: Where to draw, a figure or a part of one; a new figure by default.
         **kwargs: For `plot_embedding`.
+
+    Example:
+        >>> from analysis.embedding import measure_embedding, plot_embedding_steps
+        >>> embedded = measure_embedding(run, method="joint", n_neighbors=5)
+        >>> figure = plot_embedding_steps(embedded)
     """
     n = embedded["step"].max() + 1
     steps = sorted({0, n // 2, n - 1}) if steps is None else steps
@@ -130,6 +140,12 @@ def plot_apparent_drift(
         drift: A table of `apparent_drift`.
         ax: Where to draw; new axes by default.
         **kwargs: For `Axes.scatter`.
+
+    Example:
+        >>> from analysis.embedding import apparent_drift, measure_embedding
+        >>> from analysis.embedding import plot_apparent_drift
+        >>> embedded = measure_embedding(run, method="joint", n_neighbors=5)
+        >>> ax = plot_apparent_drift(apparent_drift(embedded))
     """
     ax = ax or plt.gca()
     methods = list(dict.fromkeys(drift["method"]))

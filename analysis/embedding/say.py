@@ -14,6 +14,13 @@ def summarise_embedding(facts: pd.DataFrame, drift: pd.DataFrame) -> str:
     Args:
         facts: A table of `latent_facts` of the latents.
         drift: A table of `apparent_drift`.
+
+    Example:
+        >>> from analysis.embedding import apparent_drift, latent_facts
+        >>> from analysis.embedding import measure_embedding
+        >>> embedded = measure_embedding(run, method="joint", n_neighbors=5)
+        >>> print(summarise_embedding(latent_facts(run), apparent_drift(embedded)))
+        In the full-dimensional space, ...
     """
     first = matching(facts, task=0)
     steps = first.groupby("step").mean(numeric_only=True)

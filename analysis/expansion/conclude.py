@@ -30,6 +30,13 @@ def expansion_drops(
     Returns:
         One row per `placement entropy given part added category`, the mean over
         categories included (`category` = "mean"): `before after change low high`.
+
+    Example:
+        >>> from analysis.expansion import measure_expansion
+        >>> drops = expansion_drops(measure_expansion(run))
+        >>> kept = drops.query("part == 'logp' and placement == 'tile'")
+        >>> float(kept["change"].abs().max())
+        0.0
     """
     rows = defined(matching(expanded, metric="image_auroc"))
     samples = resampled(rows, resampling)
@@ -80,6 +87,11 @@ def expansion_terms(
     Returns:
         One row per `added term`: mean change of image AUROC over categories and runs,
         `value low high`.
+
+    Example:
+        >>> from analysis.expansion import measure_expansion
+        >>> sorted(set(expansion_terms(measure_expansion(run))["term"]))
+        ['more classes', 'placement', 'total']
     """
     asked = {"metric": "image_auroc", "entropy": "all", "given": "category"}
     rows = defined(matching(expanded, part=part, **asked))
@@ -134,6 +146,11 @@ def expansion_table(
 
     Returns:
         One row per `stage category`: `image_auroc pixel_auroc`.
+
+    Example:
+        >>> from analysis.expansion import measure_expansion
+        >>> expansion_table(measure_expansion(run))["stage"].unique().tolist()
+        ['after_task_1', 'expanded_for_task_2']
     """
     rows = matching(
         expanded,

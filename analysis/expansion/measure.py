@@ -54,6 +54,10 @@ def measure_expansion(
         One row per `placement added given entropy category metric part`, with its
         `value`, the `smallest_distance` of two centers over all levels, and for image
         metrics the `labels` and `scores` of the images. `added` counts the new classes.
+
+    Example:
+        >>> sorted(set(measure_expansion(run)["added"]))
+        [0, 3]
     """
     refuse_unknown("placement of new centers", placement, PLACEMENTS)
     refuse_unknown("entropy", entropy, ENTROPIES)

@@ -60,6 +60,11 @@ def plot_expansion(
         given: `"category"` or `"None"`.
         legend: Whether to name the placements.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.expansion import expansion_drops, measure_expansion
+        >>> from analysis.expansion import plot_expansion
+        >>> ax = plot_expansion(expansion_drops(measure_expansion(run)))
     """
     ax = ax or plt.gca()
     rows = pd.concat([chosen(drops, entropy=one, given=given) for one in entropy])
@@ -141,6 +146,11 @@ def plot_expansion_size(
         given: `"category"` or `"None"`.
         legend: Whether to name the placements.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.expansion import expansion_drops, measure_expansion
+        >>> from analysis.expansion import plot_expansion_size
+        >>> ax = plot_expansion_size(expansion_drops(measure_expansion(run)))
     """
     ax = ax or plt.gca()
     rows = chosen(drops, part=part, entropy=entropy, given=given, category="mean")
@@ -192,6 +202,11 @@ def plot_stages(
         metric: The column to draw.
         legend: Whether to name the stages.
         **kwargs: For `Axes.plot`, of the points.
+
+    Example:
+        >>> from analysis.expansion import expansion_table, measure_expansion
+        >>> from analysis.expansion import plot_stages
+        >>> ax = plot_stages(expansion_table(measure_expansion(run)))
     """
     ax = ax or plt.gca()
     categories = table["category"].unique()

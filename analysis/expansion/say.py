@@ -15,6 +15,14 @@ def summarise_expansion(drops: pd.DataFrame, terms: pd.DataFrame) -> str:
     Args:
         drops: Of `expansion_drops`.
         terms: Of `expansion_terms`.
+
+    Example:
+        >>> from analysis.expansion import expansion_drops, expansion_terms
+        >>> from analysis.expansion import measure_expansion
+        >>> expanded = measure_expansion(run)
+        >>> drops, terms = expansion_drops(expanded), expansion_terms(expanded)
+        >>> print(summarise_expansion(drops, terms))
+        Adding 3 centers and training nothing changed ...
     """
     added = drops["added"].min()
     first = matching(

@@ -136,6 +136,11 @@ def evidence(
     Returns:
         One row per `strategy step task witness`: `back` and `kept` with their `_low`
         and `_high`, `says`, and the `control` that the witness is held against.
+
+    Example:
+        >>> from analysis.ledger import measure_ledger
+        >>> evidence(measure_ledger(run))["witness"].tolist()
+        ['competition', 'old centers', 'refit']
     """
     out = []
     cases = _cases(measured, recovered, part, given, family, resampling)
@@ -176,6 +181,11 @@ def verdicts(
         which the rule says `leans`), `leans`, `drop low high`, the witnesses that
         `agree` with what it leans to, and `disagree`, and the `control` that training
         was held against.
+
+    Example:
+        >>> from analysis.ledger import measure_ledger
+        >>> verdicts(measure_ledger(run))["task"].tolist()
+        [0]
     """
     out = []
     cases = _cases(measured, recovered, part, given, family, resampling)
@@ -218,6 +228,12 @@ def first_step_shares(
     Returns:
         One row per `strategy step shots lr n_steps term`: `value low high`, in image
         AUROC.
+
+    Example:
+        >>> from analysis.judgement import measure_first_steps
+        >>> shares = first_step_shares(measure_first_steps(run, n_steps=(1, 3)))
+        >>> sorted(set(shares["term"]))
+        ['flow', 'mixture', 'return', 'together']
     """
     rows = defined(chosen(measured, metric="image_auroc", part=part))
     samples = resampled(rows, resampling)

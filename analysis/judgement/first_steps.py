@@ -52,6 +52,12 @@ def measure_first_steps(
         One row per `step shots lr n_steps flow mixture task category metric part` with
         its `value`, `labels` and `scores`; `flow` and `mixture` are of `before` or
         `after` these steps.
+
+    Example:
+        >>> measured = measure_first_steps(run, n_steps=(1, 3))
+        >>> measured[["flow", "mixture"]].drop_duplicates().to_numpy().tolist()
+        [['before', 'before'], ['before', 'after'], ['after', 'before'], ['after',
+        'after']]
     """
     scoring = under_true_class(scoring).sized(run.config.features.image_size)
     names = run.tasks[0]
@@ -99,6 +105,12 @@ def measure_first_moves(
     Returns:
         One row per `step shots lr n_steps level category block quantity` with its
         `value`; `category` is empty, or `block` 0, where there is none.
+
+    Example:
+        >>> moved = measure_first_moves(run, n_steps=(1, 3))
+        >>> sorted(set(moved["quantity"]))
+        ['center_error', 'centers', 'cka', 'discrepancy', 'displacement', 'drift',
+        'kept', 'logp', 'mixture', 'symmetric_kl', 'volume']
     """
     names = run.tasks[0]
     rows = []

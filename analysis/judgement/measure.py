@@ -47,6 +47,10 @@ def control_seconds(run: Run) -> float:
 
     It is 0 where the control is on disk, else what the run itself took for its later
     tasks: infinite where that is not known, as of tasks that were imported.
+
+    Example:
+        >>> control_seconds(run) < 120
+        True
     """
     expect_flow(control_seconds, run)
     control = Run.find(never_learned_config(run), folder=run.folder.parent)
@@ -81,6 +85,10 @@ def training_witness(
     Returns:
         A table of `measure_recovery` with the probe `forgotten` and one control; None
         if no training is wanted.
+
+    Example:
+        >>> sorted(set(training_witness(run, train=True)["probe"]))
+        ['forgotten', 'learned', 'never_learned']
     """
     expect_flow(training_witness, run)
     if train is False:
@@ -145,6 +153,11 @@ def planted_recovery(
     Returns:
         The columns of `measure_recovery`, and `illness`; the probes are `learned`
         (healthy), `forgotten` (ill) and `untrained`.
+
+    Example:
+        >>> harm = planted_recovery(run, illness=("blocks_reset",), steps=(0, 1))
+        >>> sorted(set(harm["probe"]))
+        ['forgotten', 'learned', 'untrained']
     """
     refuse_illness(illness)
     refuse_steps(steps)

@@ -55,6 +55,11 @@ def plot_evidence(
         ax: Where to draw; new axes by default.
         task: Its index.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.judgement import evidence, plot_evidence
+        >>> from analysis.ledger import measure_ledger
+        >>> ax = plot_evidence(evidence(measure_ledger(run)))
     """
     ax = ax or plt.gca()
     rows = chosen(evidence, task=task)
@@ -109,6 +114,12 @@ def plot_confusions(
         ax: Where to draw; new axes by default.
         expected: Illness -> the verdict that it deserves.
         **kwargs: For `seaborn.heatmap`.
+
+    Example:
+        >>> from analysis.judgement import plot_confusions, verdicts
+        >>> from analysis.ledger import planted
+        >>> ill = planted(run, illness=("nothing", "blocks_reset"), family=("full",))
+        >>> ax = plot_confusions(verdicts(ill))
     """
     ax = ax or plt.gca()
     illnesses = list(dict.fromkeys(found["illness"]))
@@ -151,6 +162,12 @@ def plot_first_steps(
         shares: Of `first_step_shares`, of one strategy and step.
         ax: Where to draw; new axes by default.
         **kwargs: For `Axes.bar`.
+
+    Example:
+        >>> from analysis.judgement import first_step_shares, measure_first_steps
+        >>> from analysis.judgement import plot_first_steps
+        >>> shares = first_step_shares(measure_first_steps(run, n_steps=(1, 3)))
+        >>> ax = plot_first_steps(shares)
     """
     ax = ax or plt.gca()
     refuse_strategies(shares)

@@ -28,6 +28,13 @@ def sentence_of(found: pd.DataFrame, evidence: pd.DataFrame, *, task: int = 0) -
         found: Of `verdicts`, of one strategy.
         evidence: Of `evidence`, of the same tables.
         task: Its index.
+
+    Example:
+        >>> from analysis.judgement import evidence, verdicts
+        >>> from analysis.ledger import measure_ledger
+        >>> measured = measure_ledger(run)
+        >>> len(sentence_of(verdicts(measured), evidence(measured)).split()) <= 25
+        True
     """
     refuse_strategies(found)
     (row,) = chosen(found, task=task).itertuples()

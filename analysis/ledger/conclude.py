@@ -64,6 +64,14 @@ def ledger_terms(
     Returns:
         One row per `strategy step given part` and task or category, and `term`: `value
         low high`.
+
+    Example:
+        >>> from analysis.ledger import measure_ledger
+        >>> terms = ledger_terms(measure_ledger(run), by="all")
+        >>> value = terms.query("part == 'product'").set_index("term")["value"]
+        >>> four = ["confusion", "center drift", "alignment", "residual"]
+        >>> bool(abs(value[four].sum() - value["drop"]) < 1e-12)
+        True
     """
     out = []
     for key, terms in term_samples(measured, family, by, resampling):
@@ -96,6 +104,11 @@ def ledger_shares(
         One row per group: `drop low high`, and of `spurious_share`, `reminded_share`
         and `without_refit` (confusion and center drift alone) the value, `_low` and
         `_high`.
+
+    Example:
+        >>> from analysis.ledger import measure_ledger
+        >>> ledger_shares(measure_ledger(run))["part"].tolist()
+        ['logp', 'entropy', 'product']
     """
     kinds = {
         "spurious_share": "alignment",
@@ -140,6 +153,11 @@ def ledger_shapley(
     Returns:
         One row per group and `player` (`flow`, `centers`, `mask`): `value low high`; a
         positive value is a loss.
+
+    Example:
+        >>> from analysis.ledger import measure_ledger
+        >>> sorted(set(ledger_shapley(measure_ledger(run))["player"]))
+        ['centers', 'flow', 'mask']
     """
     out = []
     for key, states in _groups(measured, by, resampling):
@@ -174,6 +192,11 @@ def ledger_families(
     Returns:
         One row per group, `family` (`none` is the old centers, not refitted) and
         `flow`: `value low high`.
+
+    Example:
+        >>> from analysis.ledger import measure_ledger
+        >>> ledger_families(measure_ledger(run))["family"].unique().tolist()
+        ['none', 'means', 'offsets', 'diagonal', 'full', 'affine']
     """
     out = []
     for key, states in _groups(measured, by, resampling):
@@ -202,6 +225,11 @@ def transplant_levels(
 
     Returns:
         One row per `strategy step part side centers blocks`: `value low high`.
+
+    Example:
+        >>> from analysis.ledger import transplant
+        >>> transplant_levels(transplant(run))["blocks"].unique().tolist()
+        [0, 1, 2]
     """
     rows = hybrids if task is None else chosen(hybrids, task=task)
     rows = defined(chosen(rows, metric="image_auroc"))

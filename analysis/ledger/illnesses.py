@@ -185,6 +185,13 @@ def planted(
 
     Returns:
         The columns of `ledger`, and `illness`.
+
+    Example:
+        >>> from analysis.ledger import ledger_terms
+        >>> ill = planted(run, illness=("nothing", "blocks_reset"), family=("full",))
+        >>> terms = ledger_terms(ill, by="all").query("part == 'product'")
+        >>> terms.query("term == 'drop' and illness == 'nothing'")["value"].item()
+        0.0
     """
     refuse_illness(illness)
     refuse_unknown("family", family, FAMILIES)

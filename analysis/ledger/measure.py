@@ -70,6 +70,10 @@ def measure_ledger(
         `value` and, for image metrics, the `labels` and `scores` of the images. `flow`
         is `old` (when the task had just been learned), `new`, or `untrained`; `centers`
         and `mask` are `old` or `new`, `centers` also the family of a refit.
+
+    Example:
+        >>> sorted(set(measure_ledger(run)["flow"]))
+        ['new', 'old', 'untrained']
     """
     refuse_unknown("family", family, FAMILIES)
     after = run[after].step

@@ -77,6 +77,11 @@ def transport(
         One row per `step task level source category quantity`, with its `value`. R² is
         of the whole task (`category` = "all"); `kept` is the share of latents that was
         not left out.
+
+    Example:
+        >>> sorted(set(transport(run)["quantity"]))
+        ['affine', 'class_affine', 'displacement', 'drift', 'kept', 'logp', 'mixture',
+        'rigid', 'volume']
     """
     refuse_unknown("source", source, ("images", "mixture"))
     after = run[after].step

@@ -74,6 +74,10 @@ def plot_waterfall(
         part: Score part.
         given: `"category"` or `"None"`.
         **kwargs: For `Axes.bar`, of the terms.
+
+    Example:
+        >>> from analysis.ledger import ledger_terms, measure_ledger, plot_waterfall
+        >>> ax = plot_waterfall(ledger_terms(measure_ledger(run), by="all"))
     """
     ax = ax or plt.gca()
     rows = chosen(terms, part=part, given=given)
@@ -157,6 +161,10 @@ def plot_ledger(
         given: `"category"` or `"None"`.
         legend: Whether to name the terms.
         **kwargs: For `Axes.barh`.
+
+    Example:
+        >>> from analysis.ledger import ledger_terms, measure_ledger, plot_ledger
+        >>> ax = plot_ledger(ledger_terms(measure_ledger(run), by="category"))
     """
     ax = ax or plt.gca()
     rows = chosen(terms, part=part, given=given)
@@ -222,6 +230,11 @@ def plot_families(
         given: `"category"` or `"None"`.
         legend: Whether to name the flows.
         **kwargs: For `Axes.plot`.
+
+    Example:
+        >>> from analysis.ledger import ledger_families, measure_ledger
+        >>> from analysis.ledger import plot_families
+        >>> ax = plot_families(ledger_families(measure_ledger(run), by="all"))
     """
     ax = ax or plt.gca()
     rows = chosen(families, part=part, given=given)

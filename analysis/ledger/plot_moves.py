@@ -56,6 +56,11 @@ def plot_transplant(
 
     Raises:
         ValueError: Several strategies.
+
+    Example:
+        >>> from analysis.ledger import plot_transplant, transplant
+        >>> from analysis.ledger import transplant_levels
+        >>> ax = plot_transplant(transplant_levels(transplant(run)))
     """
     ax = ax or plt.gca()
     refuse_strategies(levels)
@@ -103,6 +108,10 @@ def plot_transport(
         source: `"images"` or `"mixture"`.
         legend: Whether to name the maps.
         **kwargs: For `Axes.bar`.
+
+    Example:
+        >>> from analysis.ledger import plot_transport, transport
+        >>> ax = plot_transport(transport(run))
     """
     ax = ax or plt.gca()
     rows = chosen(moves, source=source, category="all")
@@ -146,6 +155,10 @@ def plot_volume(
         source: `"images"` or `"mixture"`.
         legend: Whether to name the parts.
         **kwargs: For `Axes.barh`.
+
+    Example:
+        >>> from analysis.ledger import plot_volume, transport
+        >>> ax = plot_volume(transport(run))
     """
     ax = ax or plt.gca()
     rows = chosen(moves, source=source)

@@ -18,6 +18,12 @@ def reading_of_refits(
         terms: Of `ledger_terms`, by all tasks, of one strategy.
         part: Score part.
         given: `"category"` or `"None"`.
+
+    Example:
+        >>> from analysis.ledger import ledger_terms, measure_ledger
+        >>> terms = ledger_terms(measure_ledger(run), by="all")
+        >>> len(reading_of_refits(terms).splitlines())
+        2
     """
     (row,) = chosen(terms, term="beyond", part=part, given=given).itertuples()
     beyond = interval_of(row)

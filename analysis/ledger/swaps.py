@@ -45,6 +45,14 @@ def swap(
         KeyError: Unknown part, or a class of the donor that the recipient does not
             know.
         ValueError: The models differ in shape, or `blocks` is missing or too many.
+
+    Example:
+        >>> old, new = run[0].model(), run[-1].model()
+        >>> hybrid = swap(new, old, "centers")
+        >>> first = len(run[0].categories)
+        >>> mixtures = [model.levels[0].mixture.mu[:first] for model in (hybrid, old)]
+        >>> torch.equal(*mixtures)
+        True
     """
     refuse_unknown("part to swap", part, SWAPS)
     n_blocks = recipient.config.n_blocks

@@ -62,6 +62,11 @@ def transplant(
         One row per `step task category side blocks centers metric part`, with its
         `value`, `labels` and `scores`. Only the classes that the old model knows
         compete.
+
+    Example:
+        >>> transplant(run)[["side", "blocks"]].drop_duplicates().to_numpy().tolist()
+        [['first', 0], ['first', 1], ['first', 2], ['last', 0], ['last', 1], ['last',
+        2]]
     """
     refuse_unknown("side", side, SIDES)
     refuse_unknown("centers", centers, ("old", *FAMILIES))

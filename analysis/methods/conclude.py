@@ -76,6 +76,12 @@ def methods_table(compared: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     Args:
         compared: Of `methods`.
         digits: After the point, of AUROC.
+
+    Example:
+        >>> from analysis.methods import compare_methods
+        >>> compared = compare_methods(runs, time_steps=False)
+        >>> methods_table(compared).index.tolist()
+        ['finetune', 'joint']
     """
     cells = compared.assign(cell=[_cell(row, digits) for row in compared.itertuples()])
     wide = cells.pivot(
@@ -102,6 +108,14 @@ def methods_beside(compared: pd.DataFrame, slides: pd.DataFrame) -> pd.DataFrame
 
     Returns:
         One row per method of ours that the slides have, under two headings.
+
+    Example:
+        >>> from analysis import load_reference
+        >>> from analysis.methods import compare_methods
+        >>> compared = compare_methods(runs, time_steps=False)
+        >>> both = methods_beside(compared, load_reference("slides_methods"))
+        >>> both.columns.get_level_values(0).unique().tolist()
+        ['ours', 'slides']
     """
     quantities = ["final_mean", "bwt"]
     known = compared[compared["strategy"].isin(SLIDES)]

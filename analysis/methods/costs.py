@@ -27,6 +27,10 @@ def method_name(run: Run) -> str:
 
     `ewc (strength 10000)`, and whether old centers were frozen; before it the model, if
     it is no flow.
+
+    Example:
+        >>> [method_name(run) for run in runs]
+        ['finetune', 'joint']
     """
     options = [
         f"{name} {_short(value)}" for name, value in sorted(run.config.options.items())
@@ -52,6 +56,10 @@ def kept_bytes(run: Run) -> float:
 
     The model itself and, while a task is learned, a second copy of it are not counted;
     NaN for a joint run, which has no second task.
+
+    Example:
+        >>> [kept_bytes(run) for run in runs]
+        [0.0, nan]
     """
     if len(run.tasks) > 1 and len(run) == 1:
         return np.nan
@@ -78,6 +86,10 @@ def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
 
     Returns:
         One row: `step_seconds finetune_seconds step_ratio steps_ratio`.
+
+    Example:
+        >>> bool((step_cost(run, repeats=1)["step_seconds"] > 0).all())
+        True
     """
     names = ["step_seconds", "finetune_seconds", "step_ratio", "steps_ratio"]
     if len(run) < 2:

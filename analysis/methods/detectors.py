@@ -119,6 +119,10 @@ def baselines(
         The columns of `evaluate`, with the detector as `strategy`, and `kept_bytes`
         after the last task. The parts `logp` and `product` are the same: there is no
         entropy.
+
+    Example:
+        >>> sorted(set(baselines([run])["strategy"]))
+        ['x_gaussian', 'x_knn']
     """
     refuse_unknown("detector", detector, sorted(DETECTORS))
     frame = _detected(runs, detector=tuple(detector), scoring=scoring)

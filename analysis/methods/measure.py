@@ -54,6 +54,11 @@ def compare_methods(
     Returns:
         One row per `method strategy metric quantity` with `value low high seeds`,
         Student's interval over seeds; costs have an empty metric.
+
+    Example:
+        >>> compared = compare_methods(runs, time_steps=False)
+        >>> sorted(set(compared["method"]))
+        ['finetune', 'joint']
     """
     rows = per_seed(
         runs,
@@ -90,6 +95,10 @@ def contrast_methods(
     Returns:
         One row per `method metric` with `value low high seeds`, of method minus
         reference.
+
+    Example:
+        >>> contrast_methods(runs)["method"].unique().tolist()
+        ['joint']
     """
     runs = several_runs(contrast_methods, runs)
     others = [] if baselines is None else list(baselines["strategy"].unique())
@@ -115,6 +124,10 @@ def per_seed(
 
     Returns:
         One row per `method strategy seed metric quantity`, with its `value`.
+
+    Example:
+        >>> per_seed(runs, time_steps=False)["seed"].unique().tolist()
+        [0]
     """
     runs = several_runs(per_seed, runs)
     refuse_unlike_runs(runs, options=False)

@@ -51,6 +51,10 @@ def plot_bytes(
         metric: `image_auroc` or `pixel_auroc`.
         legend: Whether to name the methods.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.methods import compare_methods, plot_bytes
+        >>> ax = plot_bytes(compare_methods(runs, time_steps=False))
     """
     ax = ax or plt.gca()
     kept = _of_methods(compared, "", "kept_bytes")["value"]
@@ -97,6 +101,10 @@ def plot_stability(
         metric: `image_auroc` or `pixel_auroc`.
         legend: Whether to name the methods.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.methods import compare_methods, plot_stability
+        >>> ax = plot_stability(compare_methods(runs, time_steps=False))
     """
     ax = ax or plt.gca()
     rows = _of_methods(compared, metric, "bwt")

@@ -28,6 +28,13 @@ def bar_to_clear(
 
     Raises:
         ValueError: Neither detector, or no joint training to hold it against.
+
+    Example:
+        >>> from analysis.methods import baselines, compare_methods
+        >>> beside = baselines([run])
+        >>> compared = compare_methods(runs, baselines=beside, time_steps=False)
+        >>> len(bar_to_clear(compared).splitlines())
+        2
     """
     ours = chosen(compared, metric=metric)
     ours = ours[ours["method"].isin(detectors)]
@@ -59,6 +66,15 @@ def summarise_methods(
         compared: Of `methods`.
         contrasts: Of `contrast_methods` against `finetune`.
         detectors: Methods of `compared` without a flow.
+
+    Example:
+        >>> from analysis.methods import baselines, compare_methods
+        >>> from analysis.methods import contrast_methods
+        >>> beside = baselines([run])
+        >>> compared = compare_methods(runs, baselines=beside, time_steps=False)
+        >>> contrasts = contrast_methods(runs, baselines=beside)
+        >>> print(summarise_methods(compared, contrasts))
+        **Without any flow, image AUROC is ...
     """
     image = matching(contrasts, metric="image_auroc")
     image = image[~image["method"].isin(detectors)]

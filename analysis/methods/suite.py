@@ -61,6 +61,9 @@ def fit_methods(plan: Study) -> list[Run]:
     """Train the bounds and every method at every strength, every seed.
 
     Replay of everything and at equal bytes too.
+
+    Example:
+        >>> runs = fit_methods(plan)  # doctest: +SKIP
     """
     everything = plan.fit("replay", options={"budget_bytes": None, "ratio": None})
     return [
@@ -86,6 +89,9 @@ def fit_few_methods(plan: Study) -> list[Run]:
     """Fine-tuning, joint training, and a method of each kind at one strength.
 
     a minute or two.
+
+    Example:
+        >>> runs = fit_few_methods(plan)  # doctest: +SKIP
     """
     few = [
         plan.config(name, seed=seed, options=options)
@@ -103,6 +109,10 @@ def suite_hours(plan: Study) -> float:
 
     A method that rehearses takes twice the steps of every task but the first; with all
     classes alike in a batch, task t takes t times the steps.
+
+    Example:
+        >>> suite_hours(plan) < 1
+        True
     """
     finetune = plan.fit("finetune")[0]
     seconds = sum(step["seconds"] for step in finetune.facts["steps"])
@@ -134,6 +144,9 @@ def measure_methods(plan: Study) -> Suite:
     """Train and measure everything, and keep it.
 
     Below the data folder, as Parquet, CSV and LaTeX.
+
+    Example:
+        >>> suite = measure_methods(plan)  # doctest: +SKIP
     """
     runs = fit_methods(plan)
     others = baselines([run for run in runs if run.strategy == "finetune"])
@@ -154,7 +167,12 @@ def measure_methods(plan: Study) -> Suite:
 
 @checked
 def load_methods(plan: Study) -> Suite | None:
-    """Load what `measure_methods` kept of this study, or None."""
+    """Load what `measure_methods` kept of this study, or None.
+
+    Example:
+        >>> load_methods(plan) is None
+        True
+    """
     paths = [_folder(plan) / f"methods-{name}.parquet" for name in Suite._fields]
     return (
         Suite(*map(pd.read_parquet, paths))

@@ -40,6 +40,12 @@ def pick_images(
 
     Raises:
         ValueError: Several runs, another choice, or no image to choose.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> picked = pick_images(image_scores(run), n=2)
+        >>> len(picked), picked["name"].is_unique
+        (2, True)
     """
     if how not in CHOICES:
         raise ValueError(f"Expected how of {', '.join(CHOICES)}; got {how!r}.")

@@ -34,6 +34,11 @@ def examples(
     Returns:
         One row per image: `task category defect image mask`, images (H, W, 3) in 8 bit,
         masks (H, W) boolean.
+
+    Example:
+        >>> sheet = examples(plan.samples(), plan.tasks, per_category=2)
+        >>> sheet["defect"].unique().tolist()
+        ['good', 'blot']
     """
     rows = []
     for task, names in enumerate(tasks):
@@ -65,6 +70,10 @@ def read_pictures(run: Run, image: Sequence[str]) -> pd.DataFrame:
 
     Raises:
         KeyError: An image or a category that the run does not have.
+
+    Example:
+        >>> read_pictures(run, [run.tasks[0][0]])["image"][0].shape
+        (32, 32, 3)
     """
     test = run.features.where(split="test")
     rows = []
@@ -111,6 +120,12 @@ def measure_maps(
 
     Raises:
         KeyError: An image or a category that the run does not have.
+
+    Example:
+        >>> category = run.tasks[0][0]
+        >>> maps = measure_maps(run, image=[category], steps=(0, 1))
+        >>> maps["step"].unique().tolist()
+        [0, 1]
     """
     choice = {"part": tuple(part), "given": (given,)}
     scoring = dataclasses.replace(scoring, metric="image_auroc", **choice)

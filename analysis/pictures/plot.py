@@ -39,6 +39,11 @@ def plot_examples(
         per_category: Images of each category.
         figure: Where to draw; a new figure by default.
         columns: Categories per row.
+
+    Example:
+        >>> from analysis.pictures import examples, plot_examples
+        >>> sheet = examples(plan.samples(), plan.tasks, per_category=2)
+        >>> figure = plot_examples(sheet, per_category=2)
     """
     categories = list(examples.groupby("category", sort=False))
     rows = math.ceil(len(categories) / columns)
@@ -105,6 +110,14 @@ def plot_maps(
 
     Raises:
         ValueError: Several runs, another value, or a picture that is not there.
+
+    Example:
+        >>> from analysis import image_scores
+        >>> from analysis.pictures import measure_maps, pick_images
+        >>> from analysis.pictures import plot_maps, read_pictures
+        >>> names = list(pick_images(image_scores(run), n=2)["name"])
+        >>> maps = measure_maps(run, image=names)
+        >>> figure = plot_maps(maps, read_pictures(run, names))
     """
     if value not in ("rarity", "map"):
         raise ValueError(f"Expected value='rarity' or 'map'; got {value!r}.")

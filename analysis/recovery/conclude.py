@@ -49,6 +49,12 @@ def recovery_curves(
 
     Returns:
         One row per `step probe update shots lr task n_steps`: `value low high`.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> curves = recovery_curves(measure_recovery(run, steps=(0, 1, 3)))
+        >>> sorted(set(curves["n_steps"]))
+        [0, 1, 3]
     """
     rows, samples = image_counts(recovered, part, resampling)
     keys = [*KEYS, "task", "n_steps"]
@@ -78,6 +84,12 @@ def recovery_changes(
     Returns:
         One row per `step probe update shots lr task`: `start end change low high`,
         means over categories and runs.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> changes = recovery_changes(measure_recovery(run, steps=(0, 1, 3)))
+        >>> bool((changes["low"] <= changes["high"]).all())
+        True
     """
     trained = recovered[recovered["probe"] != "learned"]
     rows, samples = image_counts(trained, part, resampling)
@@ -127,6 +139,12 @@ def savings(
     Returns:
         One row per `step update shots lr versus`: `start savings low high`, and
         `matched` with its `_low` and `_high`; means over categories and runs.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> saved = savings(measure_recovery(run, steps=(0, 1, 3)))
+        >>> sorted(set(saved["versus"]))[:1]
+        ['never_learned']
     """
     rows, samples = image_counts(matching(recovered, task=0), part, resampling)
     keys = ["step", "update", "shots", "lr"]
@@ -292,6 +310,12 @@ def recovery_halves(recovered: pd.DataFrame, *, part: str = "product") -> pd.Dat
     Returns:
         One row per `step probe update shots lr task`: image AUROC `all first_half
         second_half`, means over categories and runs.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> halves = recovery_halves(measure_recovery(run, steps=(0, 1, 3)))
+        >>> halves.columns[-3:].tolist()
+        ['all', 'first_half', 'second_half']
     """
     rows = defined(matching(recovered, metric="image_auroc", part=part))
     last = rows.groupby(KEYS)["n_steps"].transform("max")
@@ -339,6 +363,12 @@ def recovery_table(
 
     Returns:
         One row per `stage category`, with a column per metric; means over runs.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> table = recovery_table(measure_recovery(run, steps=(0, 1, 3)))
+        >>> table["stage"].unique().tolist()
+        ['after_task_1', 'after_task_2', 'few_shot']
     """
     rows = matching(
         at_rate(recovered, lr),

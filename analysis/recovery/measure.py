@@ -187,6 +187,11 @@ def measure_recovery(
         One row per `step probe update shots lr n_steps task category metric part`, with
         its `value` and, for image metrics, the `labels` and `scores` of the images. The
         probe `learned` is the first task just learned, at no rate (0).
+
+    Example:
+        >>> recovered = measure_recovery(run, steps=(0, 1, 3))
+        >>> sorted(set(recovered["n_steps"]))
+        [0, 1, 3]
     """
     refuse_unknown("probe", probe, PROBES)
     refuse_unknown("update", update, UPDATES)
@@ -374,6 +379,10 @@ def step_rates(run: Run) -> dict[str, float]:
     Returns:
         Rates by the names `peak`, `mean` and `last`: the highest, that of an average
         step, and what the schedule ends with.
+
+    Example:
+        >>> sorted(step_rates(run))
+        ['last', 'mean', 'peak']
     """
     expect_flow(step_rates, run)
     config = run.config.train
@@ -400,6 +409,10 @@ def step_meanings(run: Run, *, shots: int) -> dict[str, int]:
 
     Returns:
         Steps by the names `batch`, `pass` and `meta-epoch`.
+
+    Example:
+        >>> step_meanings(run, shots=5)
+        {'batch': 1, 'pass': 2, 'meta-epoch': 16}
     """
     expect_flow(step_meanings, run)
     config = run.config.train

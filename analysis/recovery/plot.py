@@ -79,6 +79,11 @@ def plot_recovery(
         marks: Numbers of steps to name below the axis, by what they are.
         legend: Whether to name the probes.
         **kwargs: For `Axes.plot`.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery, plot_recovery
+        >>> from analysis.recovery import recovery_curves
+        >>> ax = plot_recovery(recovery_curves(measure_recovery(run, steps=(0, 1, 3))))
     """
     ax = ax or plt.gca()
     rows = _chosen(curves, step, update, shots, lr, task=0)
@@ -132,7 +137,14 @@ def plot_recovery_cost(
     How to read it: a line that falls is paid for with the newest task;
     what the same steps do to it on its own images is what they do anyway.
 
-    The arguments are those of `plot_recovery`.
+    Args:
+        curves: Of `recovery_curves`; the other arguments are those of `plot_recovery`.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery, plot_recovery_cost
+        >>> from analysis.recovery import recovery_curves
+        >>> curves = recovery_curves(measure_recovery(run, steps=(0, 1, 3)))
+        >>> ax = plot_recovery_cost(curves)
     """
     ax = ax or plt.gca()
     rows = _chosen(curves, step, update, shots, lr, task=step)

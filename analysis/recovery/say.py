@@ -30,6 +30,11 @@ def summarise_recovery(
         update: Which of its updates.
         shots: Images per category; the most there are by default.
         lr: Learning rate; the highest there is by default.
+
+    Example:
+        >>> from analysis.recovery import measure_recovery
+        >>> print(summarise_recovery(measure_recovery(run, steps=(0, 1, 3))))
+        After task 2, 3 steps at a rate of ...
     """
     rows = at_rate(recovered, lr)
     rows = rows[rows["update"].isin(["none", update])]
@@ -59,6 +64,11 @@ def summarise_few_steps(meanings: Mapping[str, int], rates: Mapping[str, float])
     Args:
         meanings: Of `step_meanings`.
         rates: Of `step_rates`.
+
+    Example:
+        >>> from analysis.recovery import step_meanings, step_rates
+        >>> print(summarise_few_steps(step_meanings(run, shots=5), step_rates(run)))
+        The slides' one step would here be so many optimizer steps: ...
     """
     steps = ", ".join(f"{n} where it is a {name}" for name, n in meanings.items())
     named = ", ".join(f"{rate:.2g} ({name})" for name, rate in rates.items())

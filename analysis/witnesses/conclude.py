@@ -41,6 +41,12 @@ def accessibility_terms(
     Returns:
         One row per `strategy step head level block term` and task: `value low high`.
         `level` is the index of one, or `mean`.
+
+    Example:
+        >>> from analysis.witnesses import measure_accessibility
+        >>> terms = accessibility_terms(measure_accessibility(run))
+        >>> sorted(set(terms["term"]))
+        ['above_features', 'drop', 'new', 'old']
     """
     keys = ["strategy", "step", *_by(by), "head"]
     return _terms(measured, keys, resampling)
@@ -66,6 +72,11 @@ def accessibility_finding(
     Returns:
         One row per `run strategy step task`: `value low high`, in AUROC or accuracy,
         means over levels.
+
+    Example:
+        >>> from analysis.witnesses import measure_accessibility
+        >>> accessibility_finding(measure_accessibility(run))["task"].tolist()
+        [0]
     """
     keys = ["run", "strategy", "step", "task", "head"]
     terms = _terms(chosen(measured, head=head), keys, resampling)
@@ -119,6 +130,12 @@ def representation_levels(
         One row per `strategy step measure level block flow` and task: `value low high`.
         `flow` is `new`, `untrained`, or `new_less_untrained`; `level` the index of one,
         or `mean`.
+
+    Example:
+        >>> from analysis.witnesses import measure_representations
+        >>> levels = representation_levels(measure_representations(run))
+        >>> sorted(set(levels["measure"]))
+        ['cka', 'discrepancy']
     """
     return _levels(measured, ["strategy", "step", *_by(by), "measure"], resampling)
 
@@ -139,6 +156,11 @@ def representation_finding(
 
     Returns:
         One row per `run strategy step task`: `value low high`, means over levels.
+
+    Example:
+        >>> from analysis.witnesses import measure_representations
+        >>> representation_finding(measure_representations(run))["task"].tolist()
+        [0]
     """
     keys = ["run", "strategy", "step", "task", "measure"]
     rows = chosen(measured, measure="discrepancy")

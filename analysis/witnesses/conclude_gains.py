@@ -42,6 +42,11 @@ def relative_forgetting(
     Returns:
         One row per `strategy step task`: the `gain` and the `drop` with `_low` and
         `_high`, and their ratio `value low high`.
+
+    Example:
+        >>> from analysis.witnesses import measure_learning
+        >>> relative_forgetting(measure_learning(run))["task"].tolist()
+        [0]
     """
     return _ratios(measured, ["strategy", "step", "task"], part, resampling)
 
@@ -63,6 +68,11 @@ def forgetting_finding(
 
     Returns:
         One row per `run strategy step task`: `value low high`.
+
+    Example:
+        >>> from analysis.witnesses import measure_learning
+        >>> forgetting_finding(measure_learning(run))["task"].tolist()
+        [0]
     """
     keys = ["run", "strategy", "step", "task"]
     ratios = _ratios(measured, keys, part, resampling)

@@ -35,6 +35,12 @@ def path_levels(
 
     Returns:
         One row per `strategy step units centers metric share`: `value low high`.
+
+    Example:
+        >>> from analysis.witnesses import measure_path
+        >>> levels = path_levels(measure_path(run, points=(0.0, 0.5, 1.0)))
+        >>> levels["share"].unique().tolist()
+        [0.0, 0.5, 1.0]
     """
     keys = ["strategy", "step", *LINE]
     out = []
@@ -65,6 +71,12 @@ def path_barriers(
     Returns:
         One row per `strategy step units centers metric`: `value low high`, in nats per
         dimension or AUROC.
+
+    Example:
+        >>> from analysis.witnesses import measure_path
+        >>> barriers = path_barriers(measure_path(run, points=(0.0, 0.5, 1.0)))
+        >>> bool((barriers["low"] <= barriers["high"]).all())
+        True
     """
     return _barriers(measured, ["strategy", "step", *LINE], resampling)
 
@@ -92,6 +104,11 @@ def path_finding(
 
     Returns:
         One row per `run strategy step task`: `value low high`.
+
+    Example:
+        >>> from analysis.witnesses import measure_path
+        >>> path_finding(measure_path(run, points=(0.0, 0.5, 1.0)))["strategy"].tolist()
+        ['finetune']
     """
     keys = ["run", "strategy", "step", "task"]
     rows = chosen(measured, units=units, centers=centers, metric=metric)

@@ -45,6 +45,12 @@ def trace_leads(
 
     Raises:
         ValueError: A trace is too short for an alarm.
+
+    Example:
+        >>> from analysis.witnesses import measure_traces
+        >>> leads = trace_leads(measure_traces(run), n_start=3, patience=2)
+        >>> sorted(set(leads["trace"]))
+        ['kl', 'log_det', 'margin', 'nll']
     """
     keys = ["run", "strategy", "step"]
     out = []

@@ -68,6 +68,10 @@ def measure_accessibility(
         images. A block counts those passed, 0 are the features. `flow` is `old` (when
         the task had just been learned) or `new`. A score of `class` is the share of an
         image's patches that are right.
+
+    Example:
+        >>> sorted(set(measure_accessibility(run)["head"]))
+        ['class', 'one_class']
     """
     refuse_unknown("head", head, HEADS)
     after = run[after].step

@@ -45,6 +45,10 @@ def measure_learning(
         One row per `step task category when metric part`, with its `value` and, for
         image metrics, the `labels` and `scores` of the images. `when` is `before`,
         `learned` or `last`.
+
+    Example:
+        >>> measure_learning(run)["step"].unique().tolist()
+        [1]
     """
     after = run[after].step
     last = run[after].model(pick_device())

@@ -60,6 +60,10 @@ def measure_representations(
         `scores` what each held-out image adds to it (jackknife pseudo-values). A block
         counts those passed, 0 are the features. `flow` is what the old one is compared
         with: `new` or `untrained`.
+
+    Example:
+        >>> sorted(set(measure_representations(run)["flow"]))
+        ['new', 'untrained']
     """
     after = run[after].step
     new = run[after].model(pick_device())

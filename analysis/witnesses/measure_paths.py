@@ -72,6 +72,11 @@ def measure_path(
 
     Raises:
         ValueError: The two runs did not learn the same first model.
+
+    Example:
+        >>> walked = measure_path(run, points=(0.0, 0.5, 1.0))
+        >>> walked["centers"].unique().tolist()
+        ['interpolated', 'full']
     """
     scoring = under_true_class(scoring).sized(run.config.features.image_size)
     refuse_unknown("order of units", units, UNITS)

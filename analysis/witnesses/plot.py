@@ -53,6 +53,11 @@ def plot_accessibility(
 
     Raises:
         ValueError: Several strategies or tasks, or none of what is asked.
+
+    Example:
+        >>> from analysis.witnesses import accessibility_terms, measure_accessibility
+        >>> from analysis.witnesses import plot_accessibility
+        >>> ax = plot_accessibility(accessibility_terms(measure_accessibility(run)))
     """
     ax = ax or plt.gca()
     rows = chosen(terms, head=head, level=level)
@@ -94,6 +99,12 @@ def plot_representations(
 
     Raises:
         ValueError: Several strategies or tasks, or none of what is asked.
+
+    Example:
+        >>> from analysis.witnesses import measure_representations
+        >>> from analysis.witnesses import plot_representations, representation_levels
+        >>> levels = representation_levels(measure_representations(run))
+        >>> ax = plot_representations(levels)
     """
     ax = ax or plt.gca()
     rows = chosen(levels, measure=measure, level=level)

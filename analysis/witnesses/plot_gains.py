@@ -26,6 +26,11 @@ def plot_relative_forgetting(
         ratios: Of `relative_forgetting`, of one strategy.
         ax: Where to draw; new axes by default.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.witnesses import measure_learning
+        >>> from analysis.witnesses import plot_relative_forgetting, relative_forgetting
+        >>> ax = plot_relative_forgetting(relative_forgetting(measure_learning(run)))
     """
     ax = ax or plt.gca()
     refuse_strategies(ratios)

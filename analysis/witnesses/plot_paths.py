@@ -45,6 +45,10 @@ def plot_path(
 
     Raises:
         ValueError: Several strategies, or none of what is asked.
+
+    Example:
+        >>> from analysis.witnesses import measure_path, path_levels, plot_path
+        >>> ax = plot_path(path_levels(measure_path(run, points=(0.0, 0.5, 1.0))))
     """
     ax = ax or plt.gca()
     rows = chosen(levels, metric=metric, units=units)

@@ -33,6 +33,10 @@ def plot_leads(leads: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) ->
         leads: Of `trace_leads`, of one strategy.
         ax: Where to draw; new axes by default.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.witnesses import measure_traces, plot_leads, trace_leads
+        >>> ax = plot_leads(trace_leads(measure_traces(run), n_start=3, patience=2))
     """
     ax = ax or plt.gca()
     refuse_strategies(leads)

@@ -44,6 +44,11 @@ class FeatureConfig:
 
     Raises:
         ValueError: Another precision.
+
+    Example:
+        >>> config = FeatureConfig("resnet18.a1_in1k", image_size=256, scales=(1, 2))
+        >>> config.image_size // max(config.scales)
+        128
     """
 
     backbone: str = "tf_efficientnet_b6.aa_in1k"

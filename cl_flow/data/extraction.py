@@ -65,6 +65,11 @@ def load_features(
     Raises:
         OSError: The disk is too small; the message holds the estimate.
         ValueError: No samples, a batch of none, or features that are not finite.
+
+    Example:
+        >>> features = load_features(run.features.samples, run.config.features)
+        >>> len(features) == len(run.features)
+        True
     """
     config = config or FeatureConfig()
     if not len(samples):

@@ -32,6 +32,10 @@ class StreamConfig:
         without: Categories that never arrive. The others keep their tasks, and the
             features their whitening, which is that of the whole stream; a task left
             empty falls out.
+
+    Example:
+        >>> task_order(["ant", "bee", "cat", "dog", "elk"], StreamConfig(split=(3, 2)))
+        [('ant', 'bee', 'cat'), ('dog', 'elk')]
     """
 
     split: int | str | tuple[int, ...] = 3
@@ -55,6 +59,11 @@ class Task:
         index: Position in the stream, from 0.
         categories: Names in order of arrival.
         features: Normal training images of these categories.
+
+    Example:
+        >>> first, second = run.stream()
+        >>> first.index, first.categories
+        (0, ('ant', 'bee', 'cat'))
     """
 
     index: int
@@ -140,7 +149,13 @@ def read_order(path: str | Path) -> StreamConfig:
 
 @checked
 def make_stream(features: Features, config: StreamConfig | None = None) -> list[Task]:
-    """Cut features into tasks; only normal training images enter."""
+    """Cut features into tasks; only normal training images enter.
+
+    Example:
+        >>> tasks = make_stream(run.features, StreamConfig(split=2))
+        >>> [len(task.categories) for task in tasks]
+        [2, 2, 2]
+    """
     training = features.where(split="train", label=0)
     order = task_order(features.categories, config)
     return [

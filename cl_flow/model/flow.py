@@ -42,6 +42,10 @@ class FlowConfig:
 
     Raises:
         KeyError, ValueError: Another placement.
+
+    Example:
+        >>> FlowConfig(n_blocks=6).n_components
+        10
     """
 
     n_blocks: int = 12

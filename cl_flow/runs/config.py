@@ -57,6 +57,11 @@ class RunConfig:
         seed_data: Seeds batches.
         origin: Digest of the checkpoint files that the run was made of
             (`Run.from_hgad`); None is one that is trained here.
+
+    Example:
+        >>> config = RunConfig(strategy="ewc", options={"strength": 10.0})
+        >>> config.replace(seed=1).options
+        {'strength': 10.0}
     """
 
     dataset: str = "mvtec"

@@ -58,6 +58,10 @@ def fit(
     Raises:
         ValueError: An imported task is to be learned again, or more are to be learned
             and nobody told how those were.
+
+    Example:
+        >>> fit(run.config).name == run.name
+        True
     """
     strategy = new_strategy(config)
     known = Run.find(config, folder=folder)
@@ -127,6 +131,11 @@ def fit_all(
         RuntimeError: A training process was ended from outside, or could not import the
             script it was begun in; too many nodes of a cluster were lost.
         ValueError: What only a cluster takes, or does not take.
+
+    Example:
+        >>> joint = run.config.replace(strategy="joint")
+        >>> [run.strategy for run in fit_all([run.config, joint])]
+        ['finetune', 'joint']
     """
     refuse_unknown("engine", engine, ENGINES)
     if engine != "ray" and (address is not None or watch is not None):

@@ -53,6 +53,12 @@ class Run:
     Args:
         folder: Where it lies; copied from another machine is fine.
         root: Folder of the images, where it is not the one in the run's config.
+
+    Example:
+        >>> len(run), run.is_complete
+        (2, True)
+        >>> run[-1].categories == sum(run.tasks, ())
+        True
     """
 
     def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:

@@ -34,6 +34,11 @@ class Snapshot:
     Args:
         path: The safetensors file.
         step: Index of the last task learned.
+
+    Example:
+        >>> snapshot = run[0]
+        >>> snapshot.model().n_classes == len(snapshot.categories)
+        True
     """
 
     path: Path

@@ -92,6 +92,13 @@ def calibrate(
 
     Raises:
         ValueError: The reference holds anomalous images, or test images.
+
+    Example:
+        >>> model, features = run[-1].model(), run.features
+        >>> category = run.tasks[0][0]
+        >>> normal = features.where(split="train", label=0, category=category)
+        >>> calibrate(model, normal).values.shape
+        torch.Size([6, 2, 2])
     """
     samples = reference.samples
     if samples["label"].any() or (
@@ -156,6 +163,15 @@ def score(
         per_log_k: Whether the entropy is divided by ln K; as in the calibration.
         size: Height and width of the maps in pixels.
         sigma: Standard deviation of the smoothing in pixels of the map.
+
+    Example:
+        >>> model, features = run[-1].model(), run.features
+        >>> images = features.where(category=run.tasks[0][0])
+        >>> normal = images.where(split="train", label=0)
+        >>> test = images.where(split="test")
+        >>> scores = score(model, test, calibrate(model, normal), size=(32, 32))
+        >>> scores.product.shape
+        torch.Size([9, 32, 32])
     """
     if given not in ("category", None):
         raise ValueError(f"Expected given='category' or None; got {given!r}.")

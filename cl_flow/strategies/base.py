@@ -32,6 +32,13 @@ class Strategy:
 
     `GRID` holds the options that are compared with each other: the strengths of the
     method, fixed beforehand.
+
+    Example:
+        >>> class Quick(Strategy):
+        ...     def prepare(self, model, task, past):
+        ...         return task.features.take(range(4))
+        >>> Quick().memory
+        {}
     """
 
     GRID: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)

@@ -30,6 +30,10 @@ class TrainConfig:
         inter_only: Share of the steps before the losses within a class begin (HGAD: 2
             of 25).
         losses: Weights of the terms.
+
+    Example:
+        >>> TrainConfig(epochs=10, batch_patches=32).lr
+        0.0002
     """
 
     epochs: int = 200

@@ -759,17 +759,14 @@ def test_there_are_numbers_to_hold_to_it():
 # ---- a method of one's own
 
 
-def test_the_example_in_the_readme_is_a_strategy(tiny, tmp_path):
-    text = (Path(__file__).resolve().parents[3] / "README.md").read_text(
-        encoding="utf-8"
-    )
-    source = re.search(
-        r"## A method of your own.*?```python\n(.*?)```", text, re.DOTALL
-    ).group(1)
+def test_the_example_of_the_pages_is_a_strategy(tiny, tmp_path):
+    page = Path(__file__).resolve().parents[3] / "docs/howto/strategy.md"
+    text = page.read_text(encoding="utf-8")
+    source = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
     assert len([line for line in source.splitlines() if line.strip()]) <= 15
-    namespace = {"__name__": "readme"}
+    namespace = {"__name__": "strategy"}
     try:
-        exec(compile(source, "README.md", "exec"), namespace)
+        exec(compile(source, "strategy.md", "exec"), namespace)
         moved = []
         for strength in (0.0, 1e4):
             run = fit(

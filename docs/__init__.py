@@ -1,0 +1,1 @@
+"""The site: pages that are written, and what makes the others."""
