@@ -308,6 +308,7 @@ def _of_ledger(terms: Mapping[str, np.ndarray]) -> Case:
     return Case(drop, shares)
 
 
+@alike
 def training_rows(
     recovered: pd.DataFrame,
     where: Mapping[str, object],

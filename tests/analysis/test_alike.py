@@ -64,6 +64,8 @@ def test_runs_that_are_not_alike_are_refused(name, column):
         "joint": 0.9,
         "part": "product",
         "per_category": 4,
+        "where": {},
+        "runs": set(),
         "resampling": Resampling(),
     }
     needed = {
