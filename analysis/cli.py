@@ -24,6 +24,7 @@ EXAMPLES = {
     ("methods",): "cl-flow methods synthetic --seeds 3",
     ("orders",): "cl-flow orders synthetic --order alphabetical --order random",
     ("claims",): "cl-flow claims synthetic ~/photographs",
+    ("predecessors",): "cl-flow predecessors synthetic --passes 40 --seeds 3",
     ("runs", "list"): "cl-flow runs list --json",
     ("runs", "show"): "cl-flow runs show synthetic-finetune-s0",
     ("runs", "extend"): "cl-flow runs extend photos-finetune-s0 --task gnu,yak",
@@ -219,6 +220,13 @@ def _claims(command: argparse.ArgumentParser) -> None:
     _seeds(command, 1)
 
 
+def _predecessors(command: argparse.ArgumentParser) -> None:
+    _preset(command)
+    words = "of UniAD and IUF over each task; the preset's by default"
+    command.add_argument("--passes", type=int, help=words)
+    _seeds(command, 1)
+
+
 def _prune(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", nargs="*", help="names of runs to delete")
     words = "cached tables of all runs; they are computed again when asked for"
@@ -254,6 +262,7 @@ ARGUMENTS: dict[tuple[str, ...], Callable[[argparse.ArgumentParser], None]] = {
     ("methods",): _methods,
     ("orders",): _orders,
     ("claims",): _claims,
+    ("predecessors",): _predecessors,
     ("runs", "show"): _one_run,
     ("runs", "extend"): _extend,
     ("runs", "prune"): _prune,

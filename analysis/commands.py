@@ -274,6 +274,20 @@ def claims(arguments: argparse.Namespace) -> Answer:
     return Answer(facts, claims_page(measured))
 
 
+def predecessors(arguments: argparse.Namespace) -> Answer:
+    """Claims about what came before the flow, measured: UniAD, IUF, sparse training."""
+    from analysis.pages import shown
+    from analysis.predecessors import measure_predecessors, of_passes
+
+    plan = _plan(arguments)
+    if arguments.passes is not None:
+        plan = of_passes(plan, arguments.passes)
+    measured = measure_predecessors(plan)
+    text = shown(measured.drop(columns=["claim", "of", "against"]))
+    answer = Answer.of(measured.round(4))
+    return dataclasses.replace(answer, text=text.to_string(index=False))
+
+
 # ---- runs on disk
 
 
@@ -447,6 +461,7 @@ COMMANDS: dict[tuple[str, ...], Callable[[argparse.Namespace], Answer]] = {
     ("methods",): methods,
     ("orders",): orders,
     ("claims",): claims,
+    ("predecessors",): predecessors,
     ("runs", "list"): runs_list,
     ("runs", "show"): runs_show,
     ("runs", "extend"): runs_extend,

@@ -3,8 +3,15 @@
 UniAD and IUF reconstruct features; deep sparse training gives each task a sub-network.
 """
 
-__all__ = ["PREDECESSORS", "VERDICTS", "measure_predecessors", "verdict_of"]
+__all__ = [
+    "PREDECESSORS",
+    "VERDICTS",
+    "measure_predecessors",
+    "of_passes",
+    "verdict_of",
+]
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -138,6 +145,23 @@ def measure_predecessors(
     for name in ("control", "difference"):
         columns += [name, f"{name}_low", f"{name}_high"]
     return pd.DataFrame(rows, columns=[*columns, "verdict"])
+
+
+@checked
+def of_passes(plan: Study, passes: int) -> Study:
+    """Same study, with UniAD and IUF trained for so many passes over each task.
+
+    Example:
+        >>> from analysis import study
+        >>> of_passes(study("synthetic"), 200).base.uniad.epochs
+        200
+    """
+    base = plan.base
+    longer = {
+        name: dataclasses.replace(getattr(base, name), epochs=passes)
+        for name in ("uniad", "iuf")
+    }
+    return dataclasses.replace(plan, base=base.replace(**longer))
 
 
 def verdict_of(difference: Interval, expects: int) -> str:
