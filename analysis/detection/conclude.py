@@ -145,6 +145,11 @@ def field_table(
 
     Returns:
         One row per metric: `metric ACC FM BWT definition`.
+
+    Example:
+        >>> from analysis import evaluate
+        >>> field_table(evaluate(run))["metric"].tolist()
+        ['image_auroc', 'pixel_auroc']
     """
     rows = []
     for metric in evaluated["metric"].unique():
@@ -173,6 +178,11 @@ def category_scores(
         metric: Which metric.
         part: Score part.
         given: `"category"` or `"None"`.
+
+    Example:
+        >>> from analysis import evaluate
+        >>> sorted(category_scores(evaluate(run))) == sorted(run[-1].categories)
+        True
     """
     rows = chosen(evaluated, metric=metric, part=part, given=given)
     refuse_strategies(rows)

@@ -30,6 +30,11 @@ def learning_curve(
     Returns:
         One row per `method strategy passes`: `parameters images seconds`, means over
         seeds, and `value low high seeds` with Student's interval over seeds.
+
+    Example:
+        >>> from analysis.methods import measure_learning_curve
+        >>> learning_curve(measure_learning_curve(runs))["method"].tolist()
+        ['finetune', 'joint']
     """
     rows = chosen(measured, metric=metric, part=part, given=given)
     keys = ["method", "strategy", "passes"]

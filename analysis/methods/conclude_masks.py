@@ -34,6 +34,13 @@ def subnetworks_beside(
         One row per `method strategy seed task` but for a run's last: `overlap`, a mean
         over the later tasks; `displacement touched biases centers` after the last one;
         `off_mask`, the largest of any; and the metric `learned`, `final`, and `drop`.
+
+    Example:
+        >>> from analysis import evaluate
+        >>> from analysis.methods import measure_subnetworks
+        >>> beside = subnetworks_beside(measure_subnetworks(run), evaluate(run))
+        >>> beside["overlap"].tolist()
+        [1.0]
     """
     keys = ["run", "task"]
     wide = measured.pivot_table(

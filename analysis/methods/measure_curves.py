@@ -39,6 +39,11 @@ def fit_budgets(
         passes: Over a task's images (`epochs` of a flow's training, or of another
             model's config).
         **changes: Of the config, as `Study.fit` takes them.
+
+    Example:
+        >>> short = fit_budgets(plan, ["joint"], passes=(1,))
+        >>> [run.config.training.epochs for run in short]
+        [1]
     """
     configs = [
         _of_length(plan.config(name, seed=seed, **changes), n)
@@ -73,6 +78,11 @@ def measure_learning_curve(
         One row per `method task category metric part given` with its `value`, and
         `passes` over each image, `images` seen and `seconds` of training, on the
         machine that trained, and the `parameters` of the last model.
+
+    Example:
+        >>> measured = measure_learning_curve(runs)
+        >>> sorted(set(measured["method"]))
+        ['finetune', 'joint']
     """
     rows = evaluate(run, scoring=scoring)
     last = rows[rows["step"] == len(run) - 1]

@@ -52,6 +52,11 @@ def measure_subnetworks(run: Run) -> pd.DataFrame:
 
     Raises:
         ValueError: A run whose models do not keep the earlier classes.
+
+    Example:
+        >>> measured = measure_subnetworks(run)
+        >>> set(measured.query("quantity == 'density'")["value"])
+        {1.0}
     """
     if not STRATEGIES[run.strategy].keeps_classes:
         raise ValueError(

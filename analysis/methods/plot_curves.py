@@ -49,6 +49,10 @@ def plot_learning_curve(
         metric: Name at the upright axis.
         legend: Whether to name the methods.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.methods import learning_curve, measure_learning_curve
+        >>> ax = plot_learning_curve(learning_curve(measure_learning_curve(runs)))
     """
     ax = ax or plt.gca()
     for i, (method, rows) in enumerate(curve.groupby("method", sort=False)):

@@ -33,6 +33,12 @@ def plot_subnetworks(
         ax: Where to draw; new axes by default.
         legend: Whether to name the methods.
         **kwargs: For `Axes.plot`.
+
+    Example:
+        >>> from analysis import evaluate
+        >>> from analysis.methods import measure_subnetworks, subnetworks_beside
+        >>> beside = subnetworks_beside(measure_subnetworks(run), evaluate(run))
+        >>> ax = plot_subnetworks(beside)
     """
     ax = ax or plt.gca()
     for i, (method, rows) in enumerate(beside.groupby("method", sort=False)):

@@ -28,6 +28,12 @@ def order_means(
 
     Returns:
         One row per `order method strategy` with `value low high seeds`.
+
+    Example:
+        >>> from analysis.orders import order_study
+        >>> measured = order_study(plan, ("random", "random 1"), methods=("finetune",))
+        >>> order_means(measured)["order"].tolist()
+        ['random', 'random 1']
     """
     rows = chosen(measured, metric=metric, quantity=quantity)
     out = []
@@ -61,6 +67,12 @@ def order_table(
         One row per method: `method value low high rank best worst share chance orders
         seeds`. The interval is Student's over orders; `best` and `worst` are the means
         of the rank in the kindest and the unkindest order.
+
+    Example:
+        >>> from analysis.orders import order_study
+        >>> measured = order_study(plan, ("random", "random 1"), methods=("finetune",))
+        >>> order_table(measured)[["orders", "seeds"]].values.tolist()
+        [[2, 1]]
     """
     rows = chosen(measured, metric=metric, quantity=quantity)
     wide = rows.pivot(index=["order", "seed"], columns="method", values="value")

@@ -58,6 +58,11 @@ def order_study(
 
     Returns:
         One row per `order method strategy seed metric quantity`, with its `value`.
+
+    Example:
+        >>> measured = order_study(plan, ("random", "random 1"), methods=("finetune",))
+        >>> sorted(set(measured["order"]))
+        ['random', 'random 1']
     """
     if scores is None and not set(SCORED).isdisjoint(orders):
         scores = _joint_scores(plan, part, scoring)
@@ -93,6 +98,10 @@ def ordered_stream(
     Raises:
         KeyError: An unknown order.
         ValueError: What the order needs is missing.
+
+    Example:
+        >>> ordered_stream(plan, "random 3").seed
+        3
     """
     name, _, seed = order.partition(" ")
     if seed and (name != "random" or not seed.isdecimal()):

@@ -36,6 +36,11 @@ def plot_orders(
         metric: Which metric.
         quantity: As in `order_means`.
         **kwargs: For `Axes.errorbar`.
+
+    Example:
+        >>> from analysis.orders import order_study
+        >>> measured = order_study(plan, ("random", "random 1"), methods=("finetune",))
+        >>> ax = plot_orders(measured)
     """
     ax = plt.gca() if ax is None else ax
     means = order_means(measured, metric=metric, quantity=quantity)

@@ -23,6 +23,12 @@ def summarise_orders(
         measured: A table of `order_study`.
         metric: Which metric.
         quantity: As in `analysis.orders.order_means`.
+
+    Example:
+        >>> from analysis.orders import order_study
+        >>> measured = order_study(plan, ("random", "random 1"), methods=("finetune",))
+        >>> isinstance(summarise_orders(measured), str)
+        True
     """
     means = order_means(measured, metric=metric, quantity=quantity)
     wide = means.pivot(index="order", columns="method", values="value")

@@ -48,6 +48,11 @@ def measure_interference(
 
     Raises:
         ValueError: A flow that depends on the class.
+
+    Example:
+        >>> found = measure_interference(run)
+        >>> bool(found["cosine"].between(-1.001, 1.001).all())
+        True
     """
     snapshot = run[after]
     model = snapshot.model(pick_device())

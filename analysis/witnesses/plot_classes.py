@@ -41,6 +41,10 @@ def plot_interference(
         ax: Where to draw; new axes by default.
         quantity: `"cosine"` or `"cost"`.
         **kwargs: For `seaborn.heatmap`.
+
+    Example:
+        >>> from analysis.witnesses import measure_interference
+        >>> ax = plot_interference(measure_interference(run))
     """
     ax = ax or plt.gca()
     refuse_strategies(measured)

@@ -38,6 +38,10 @@ class IUFConfig(UniADConfig):
         pull: Share of the last task's weights that is mixed in before each later step.
         later_lr: Rate of the later tasks' plain gradient descent.
         projected: Whether later gradients lose the directions that earlier tasks fill.
+
+    Example:
+        >>> IUFConfig(n_classes=15).n_classes
+        15
     """
 
     window: int | None = 0

@@ -41,6 +41,10 @@ class UniADConfig:
         clip: Largest norm of a step's gradient.
         decay_at: Share of the steps after which the rate falls.
         decay: To this share of it.
+
+    Example:
+        >>> UniADConfig().masked, UniADConfig(window=0).masked
+        (7, 0)
     """
 
     side: int = 14
