@@ -152,9 +152,9 @@ def test_wrong_input_is_named(call, message):
 
 def test_trained_are_the_runs_that_are_there_and_nothing_is_trained(tiny):
     base = tiny.replace(train=dataclasses.replace(tiny.train, epochs=1))
-    plan = Study("tiny", base, (0, 1))
+    plan = Study("tiny", base, (70, 71))
     assert plan.trained("finetune") == []
-    run = fit(plan.config("finetune", seed=1))
+    run = fit(plan.config("finetune", seed=71))
     assert [found.name for found in plan.trained("finetune", "joint")] == [run.name]
 
 

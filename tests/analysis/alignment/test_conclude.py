@@ -7,6 +7,7 @@ import pytest
 from analysis.alignment.conclude import alignment_table
 from analysis.alignment.say import summarise_alignment
 from analysis.intervals import Resampling
+from analysis.metrics import image_auroc
 
 
 def planted(**shift: float) -> pd.DataFrame:
@@ -15,11 +16,11 @@ def planted(**shift: float) -> pd.DataFrame:
     rows = []
     labels = np.repeat([0, 1], 150)
     noise = rng.normal(size=300)
-    auroc = ("image_auroc", "product", np.nan)
     for key, up in shift.items():
         aligner, _, head = key.partition("__")
         for task, category in enumerate("ab"):
             scores = noise + up * labels
+            auroc = ("image_auroc", "product", image_auroc(labels, scores))
             rows.append((aligner, head, task, category, *auroc, labels, scores))
         rows.append((aligner, head, 0, "a", "center_error", "", up, None, None))
         rows.append((aligner, head, 0, "a", "symmetric_kl", "", up, None, None))
