@@ -16,9 +16,7 @@ from cl_flow.runs.continual import learn
 from cl_flow.strategies.packnet import weights
 from cl_flow.strategies.shared.masks import densities, drawn, dropped, highest
 from cl_flow.strategies.sparse import GROWTHS, OVERLAPS, Masked, Sparse
-from tests.cl_flow.runs.test_fitting import (
-    test_an_interrupted_run_continues_to_the_same_bytes as check_interruption,
-)
+from tests.cl_flow.runs.test_fitting import cut_and_continued
 from tests.cl_flow.strategies.test_strategies import after_first, batch_of, latents
 from tests.cl_flow.strategies.test_strategies import stream as stream  # a fixture
 
@@ -93,7 +91,9 @@ def test_every_rule_trains_keeps_and_continues(
 ):
     options = {"overlap": overlap, "growth": growth, "biases": biases}
     options |= {} if biases == "own" else EVERYTHING
-    check_interruption(tiny.replace(options=options), tmp_path, "sparse", monkeypatch)
+    config = tiny.replace(strategy="sparse", options=options)
+    whole = fit(config, folder=tmp_path / "whole", progress=False)
+    cut_and_continued(whole, len(whole) - 1, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("overlap", "growth"), ALL)
