@@ -81,7 +81,7 @@ SMALL: dict[str, Any] = {
     "n_encoder": 2,
     "n_decoder": 2,
     "dropout": 0.0,
-    "epochs": 40,
+    "epochs": 10,
     "batch_images": 16,
     "lr": 1e-3,
 }
