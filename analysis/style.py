@@ -267,7 +267,8 @@ def names_beside(
     height = 72 * ax.bbox.height / ax.figure.dpi
     to_axes = ax.transData - ax.transAxes
     wanted = to_axes.transform([point[1:3] for point in points])[:, 1]
-    places = spread(wanted, 1.3 * size / height)
+    n_lines = 1 + max((point[0].count("\n") for point in points), default=0)
+    places = spread(wanted, 1.3 * n_lines * size / height)
     heights = to_axes.inverted().transform(np.column_stack([wanted, places]))[:, 1]
     line: dict[str, Any] = {
         "arrowstyle": "-",

@@ -29,6 +29,7 @@ from analysis.style import (
     byte_axis,
     contrast,
     error_bars,
+    names_beside,
     save_figure,
     spread,
     task_color,
@@ -86,6 +87,16 @@ def test_names_are_spread_apart_within_the_axes_and_keep_their_order(wanted):
 
 def test_names_that_have_room_stand_where_their_points_do():
     np.testing.assert_array_equal(spread(np.array([0.5, 0.1]), 0.1), [0.5, 0.1])
+
+
+def test_names_of_several_lines_lie_over_no_other():
+    figure, ax = plt.subplots()
+    points = [("just\nlearned", 1.0, 0.5, "k"), ("before\nthe steps", 1.0, 0.49, "k")]
+    names_beside(ax, points)
+    figure.canvas.draw()
+    upper, lower = (text.get_window_extent() for text in ax.texts)
+    assert upper.y0 >= lower.y1
+    plt.close(figure)
 
 
 def test_the_packaged_style_is_found_by_its_name():
