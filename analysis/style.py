@@ -268,7 +268,8 @@ def names_beside(
     to_axes = ax.transData - ax.transAxes
     wanted = to_axes.transform([point[1:3] for point in points])[:, 1]
     n_lines = 1 + max((point[0].count("\n") for point in points), default=0)
-    places = spread(wanted, 1.3 * n_lines * size / height)
+    # More than their height, as the axes may yet shrink for a legend and a title.
+    places = spread(wanted, 1.3 * (2 * n_lines - 1) * size / height)
     heights = to_axes.inverted().transform(np.column_stack([wanted, places]))[:, 1]
     line: dict[str, Any] = {
         "arrowstyle": "-",

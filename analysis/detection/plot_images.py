@@ -82,9 +82,9 @@ def plot_scores(
         **kwargs,
     }
     sns.histplot(named, x="score", hue="images", ax=ax, **look)
-    legend = ax.get_legend()
-    if legend is not None:
-        legend.set_title("")
+    if ax.get_legend() is not None:
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "ncols": 2}
+        sns.move_legend(ax, **below, title="", frameon=False)
     ax.set(
         xlabel=f"score: {LABELS.get(part, part)}",
         ylabel="test images",
