@@ -70,6 +70,12 @@ PREDECESSORS: dict[str, Claim] = {
         "that UniAD lost",
         -1,
     ),
+    "plasticity": Claim(
+        "It pays for that with what it learns",
+        "image AUROC just learned, IUF",
+        "UniAD",
+        -1,
+    ),
     "aligned": Claim(
         "In one network for all classes they pull apart",
         "mean cosine of two classes' gradients, joint UniAD",
@@ -187,6 +193,7 @@ def _samples(plan: Study, resampling: Resampling) -> Iterator[Samples]:
     yield from _of_training(plan, detect, joint)
     yield "forgets", detect.lost(later["uniad"]), detect.lost(later["flow"])
     yield "increments", detect.lost(later["iuf"]), detect.lost(later["uniad"])
+    yield "plasticity", detect.learned(later["iuf"]), detect.learned(later["uniad"])
     yield from _of_classes(joint, resampling)
     yield "head", detect.routed(joint["flow"]), detect.routed(joint["iuf"])
     old = range(len(plan.tasks) - 1)
