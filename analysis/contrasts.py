@@ -5,6 +5,7 @@ __all__ = [
     "defined",
     "mean_weights",
     "resampled",
+    "resampled_images",
     "resampled_means",
     "sample_interval",
 ]
@@ -73,6 +74,26 @@ def resampled(rows: pd.DataFrame, resampling: Resampling = Resampling()) -> np.n
             random_state=list(category.encode()),
         )
     return out
+
+
+def resampled_images(
+    images: pd.DataFrame, resampling: Resampling = Resampling()
+) -> np.ndarray:
+    """Image AUROC of each run and category, and of resamples, as `resampled` has it.
+
+    A category without normal, or without anomalous, images is left out.
+
+    Args:
+        images: One row per image, with the columns `run category label score`.
+        resampling: Of the images, within each label.
+
+    Returns:
+        (runs × categories, 1 + n_resamples), the estimate first.
+    """
+    groups = images.groupby(["run", "category"], sort=False)
+    each = groups.agg(labels=("label", np.array), scores=("score", np.array))
+    both = groups["label"].nunique() == 2
+    return resampled(each[both].reset_index(), resampling)
 
 
 def resampled_means(

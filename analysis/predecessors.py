@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import resampled, resampled_means, sample_interval
+from analysis.contrasts import resampled_images, resampled_means, sample_interval
 from analysis.detection import image_scores
 from analysis.intervals import Interval, Resampling
 from analysis.methods import fit_budgets
@@ -284,9 +284,7 @@ class _Detection:
         return matching(first_and_last(scores), when=when)
 
     def _auroc(self, rows: pd.DataFrame) -> np.ndarray:
-        images = rows.groupby(["run", "category"], sort=False)
-        each = images.agg(labels=("label", np.array), scores=("score", np.array))
-        return resampled(each.reset_index(), self.resampling).mean(0)
+        return resampled_images(rows, self.resampling).mean(0)
 
 
 def _earlier(rows: pd.DataFrame) -> pd.DataFrame:

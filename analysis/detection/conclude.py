@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import conventions, intervals
-from analysis.contrasts import contrast, resampled
+from analysis.contrasts import contrast, resampled_images
 from analysis.intervals import Resampling
 from analysis.rows import (
     alike,
@@ -252,10 +252,7 @@ def final_means(
     rows = matching(first_and_last(rows), when="last")
     means = []
     for strategy, one in rows.groupby("strategy", sort=False):
-        images = one.groupby(["run", "category"], sort=False)
-        by_category = images.agg(labels=("label", np.array), scores=("score", np.array))
-        both = by_category["labels"].map(lambda labels: len(set(labels)) == 2)
-        samples = resampled(by_category[both].reset_index(), resampling)
+        samples = resampled_images(one, resampling)
         weights = np.full(len(samples), 1 / len(samples))
         means.append((strategy, *contrast(weights, samples, resampling)))
     return pd.DataFrame(means, columns=["strategy", "value", "low", "high"])
