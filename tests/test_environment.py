@@ -24,12 +24,11 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
 PIP = next(entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict))
 REQUIRED = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
-# What `analysis` takes where it is there.
-EXTRA = {
-    Requirement(one).name
-    for extra in ("explore", "sweeps")
-    for one in PROJECT["optional-dependencies"][extra]
-}
+OPTIONAL = PROJECT["optional-dependencies"]
+# What a developer has beside what is required; `dev` asks for `explore`.
+INSTALLED = {Requirement(one).name for one in [*OPTIONAL["dev"], *OPTIONAL["explore"]]}
+# What the code takes where it is there.
+EXTRA = {Requirement(one).name for one in [*OPTIONAL["explore"], *OPTIONAL["sweeps"]]}
 
 
 def specifiers(lines: list[str]) -> dict[str, SpecifierSet]:
@@ -76,32 +75,70 @@ def test_no_file_names_an_index(file):
 
 @pytest.mark.parametrize("package", ["cl_flow", "analysis"])
 def test_every_package_that_the_code_imports_is_required(package):
-    imported = {
-        name
-        for path in (REPOSITORY / package).rglob("*.py")
-        for name in third_party(path.read_text())
-        if name != "triton"  # comes with torch where it is used
-    }
+    assert not not_among(EXTRA | REQUIRED.keys(), imports(package, third_party))
+
+
+@pytest.mark.parametrize("package", ["cl_flow", "analysis"])
+def test_what_a_developer_may_lack_is_imported_by_its_name(package):
+    """A checker of types resolves what an import statement names, and finds nothing
+    where the extra is not installed.
+    """
+    stated = imports(package, lambda source: top_levels(statements(source)))
+    assert not not_among(INSTALLED | REQUIRED.keys(), stated)
+
+
+def test_both_ways_to_import_are_seen():
+    source = "import a.b\ndef f():\n    from c.d import e\n    import_module('g.h')\n"
+    assert top_levels(statements(source)) == {"a", "c"}
+    assert third_party(source) == {"a", "c", "g"}
+
+
+def imports(package: str, names_in) -> set[str]:
+    """Names that `names_in` finds in any file; Triton comes with torch."""
+    files = (REPOSITORY / package).rglob("*.py")
+    found = set().union(*(names_in(path.read_text()) for path in files))
+    return found - {"triton"}
+
+
+def not_among(allowed, imported: set[str]) -> set[str]:
+    """Modules that no allowed distribution, installed or named alike, brings."""
     distributions = packages_distributions()
-    required = {canonicalize_name(name) for name in EXTRA | REQUIRED.keys()}
-    missing = {
+    allowed = {canonicalize_name(name) for name in allowed}
+    return {
         name
         for name in imported
-        if not required & {canonicalize_name(d) for d in distributions.get(name, [])}
+        if not allowed & {canonicalize_name(d) for d in distributions.get(name, [name])}
     }
-    assert not missing
 
 
 def third_party(source: str) -> set[str]:
-    """Top-level names of the modules imported anywhere in the source, but the standard
-    library's and our own.
-    """
+    """Top-level names of the modules imported anywhere in the source."""
+    return top_levels(statements(source) | by_name(source))
+
+
+def statements(source: str) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add(node.module)
+    return names
+
+
+def by_name(source: str) -> set[str]:
+    """What `import_module` is told, where it is told a string."""
+    return {
+        node.args[0].value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("import_module")
+        and isinstance(node.args[0], ast.Constant)
+    }
+
+
+def top_levels(names: set[str]) -> set[str]:
+    """Without the standard library's and our own."""
     return (
         {name.partition(".")[0] for name in names}
         - sys.stdlib_module_names

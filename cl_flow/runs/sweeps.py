@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,11 @@ def fit_on_ray(
 
 def _ray() -> Any:
     try:
-        import ray
+        return import_module("ray")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "Expected Ray for engine='ray'; got none: pip install 'cl_flow[sweeps]'."
         ) from error
-    return ray
 
 
 @contextmanager
@@ -213,10 +213,9 @@ def _snapshots(folder: Path) -> list[str]:
 
 
 def _begin_keeper(ray: Any, runs: Sequence[Run]) -> Any:
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+    placements = import_module("ray.util.scheduling_strategies")
     here = ray.get_runtime_context().get_node_id()
-    stays = NodeAffinitySchedulingStrategy(here, soft=False)
+    stays = placements.NodeAffinitySchedulingStrategy(here, soft=False)
     begin = ray.remote(Keeper).options(num_cpus=0, scheduling_strategy=stays)
     return begin.remote({run.name: run.folder for run in runs})
 
