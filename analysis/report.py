@@ -111,7 +111,8 @@ def diagnose(
         tasks: Which earlier tasks; all by default.
         train: Whether to train the model that never learned the first task, where it is
             not there yet: None if that takes less than two minutes (else an untrained
-            one stands in), True always. False tries no training at all.
+            one stands in), and there is a drop to explain; True always. False tries no
+            training at all.
         recovered: A table of `recovery` on this run, to be heard instead.
         scoring: Normalisation and size of the scores; its other fields are not used.
         resampling: Of the test images.
@@ -196,21 +197,27 @@ class _Asked:
         self, run: Run, measured: pd.DataFrame, recovered: pd.DataFrame | None
     ) -> dict[str, pd.DataFrame]:
         """The verdicts and their evidence, and the recovery where training is tried."""
-        if recovered is None and defined(measured)["task"].min() == 0:
-            recovered = training_witness(
-                run, after=self.after, train=self.train, scoring=self.one_part
-            )
         options: dict[str, Any] = {
             "part": self.part,
             "given": str(self.given),
             "family": self.family,
             "resampling": self.resampling,
         }
+        if recovered is None and self.asks_training(verdicts(measured, **options)):
+            recovered = training_witness(
+                run, after=self.after, train=self.train, scoring=self.one_part
+            )
         tables = {
             "verdicts": verdicts(measured, recovered, **options),
             "evidence": evidence(measured, recovered, **options),
         }
         return tables if recovered is None else {**tables, "recovery": recovered}
+
+    def asks_training(self, found: pd.DataFrame) -> bool:
+        """Whether training has anything to say: of the first task, and of a drop."""
+        first = found[found["task"] == 0]
+        has_dropped = bool((first["low"] > 0).any())
+        return len(first) > 0 and (has_dropped or self.train is True)
 
     def row(self, run: Run) -> pd.DataFrame:
         """The verdicts on a run beside those on others."""

@@ -110,6 +110,16 @@ def test_no_training_is_tried_where_none_is_wanted(run):
     assert "training" not in set(found.tables["evidence"]["witness"])
 
 
+def test_no_training_is_tried_where_nothing_fell_unless_it_is_asked_for(tiny, tmp_path):
+    """Frozen, a flow gives each class the likelihood that it had."""
+    frozen = tiny.replace(strategy="freeze")
+    run = fit(frozen, folder=tmp_path, progress=False)
+    asked = {"part": "logp", "resampling": Resampling(n_resamples=20)}
+    silent, heard = diagnose(run, **asked), diagnose(run, train=True, **asked)
+    assert "recovery" not in silent.tables and "recovery" in heard.tables
+    assert silent.verdict == heard.verdict == "undetermined"
+
+
 def test_saving_writes_page_tables_and_figures(report, tmp_path):
     paths = report.save(tmp_path / "out")
     assert all(path.is_file() for path in paths)
