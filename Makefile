@@ -94,8 +94,8 @@ STYLES := $(if $(STYLE_FILE)$(INCHES),"style: [$(if $(STYLE_FILE),'$(STYLE_FILE)
 # notebooks again.
 ASKED := $(EXECUTED)/.asked-$(SEEDS)-$(shell { printf %s '$(PRESET):$(ROOT)'$(STYLES); \
   $(if $(STYLE_FILE),cat '$(STYLE_FILE)';) } | cksum | tr ' ' '-')
-# JOBS at a time, after the first, which prepares data, features and runs for the others.
-NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(sort $(wildcard notebooks/[0-9]*.ipynb)))
+# JOBS at a time, the last first: they take longest, and what several ask for is made once, by whoever comes first.
+NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(shell ls -r notebooks/[0-9]*.ipynb))
 SOURCES := $(filter-out cl_flow/doctor.py analysis/cli.py analysis/commands.py,\
   $(shell find cl_flow analysis -name '*.py' -o -name '*.mplstyle'))
 ASSETS := $(wildcard data/reference/*.csv)
@@ -115,7 +115,7 @@ help: ## List the targets and what they take
 	@echo '  PRESET=synthetic   how figures are made: smoke (three minutes), synthetic, mvtec, slides, slides-lite, or a folder of your own'
 	@echo '  ROOT=PATH          a folder of images for that preset'
 	@echo '  SEEDS=1            runs of each kind, from seed 0 up'
-	@echo '  JOBS=2             notebooks at a time, after the first one'
+	@echo '  JOBS=2             notebooks at a time'
 	@echo '  STYLE=FILE         how figures look: settings of matplotlib, over analysis/slides.mplstyle'
 	@echo '  SIZE=16:9          width and height of a slide'
 	@echo '  USE_ACTIVE=1       use the active environment instead of .venv (a conda environment cl_flow is used anyway)'
@@ -229,8 +229,6 @@ $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(ASSETS) $(ASKED) | $(READY)
 	  || { echo '$* on $(TITLE) failed:'; tail -n 20 $(@D)/$*.log; \
 	    echo 'The whole log: $(@D)/$*.log; the notebook up to its error: $(@D)/.$(@F)'; exit 1; } >&2; \
 	mv $(@D)/.$(@F) $@; printf '%-24s %4d s\n' '$*' $$(($$(date +%s) - begun))
-
-$(wordlist 2,$(words $(NOTEBOOKS)),$(NOTEBOOKS)): | $(firstword $(NOTEBOOKS))
 
 $(EXECUTED)/%.html: $(EXECUTED)/%.ipynb | $(READY)
 	@$(RUN) -m nbconvert --log-level WARN --to html $<

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from PIL import Image
 
 from cl_flow.data.datasets.base import DATASETS
@@ -93,14 +94,22 @@ def _complete(root: Path, sizes: Sizes, *, seed: int = 0) -> None:
     }
     if _is_marked(root, marker, stamp):
         return
-    if not _is_marked(root, begun, stamp):
-        _check_empty(root)
-        _write_json(begun, stamp)
-    for category in Bar(CATEGORIES, desc="Drawing", unit="category"):
-        for job in _jobs(category, sizes):
-            _write(root / category, category, *job, seed=seed)
-    _write_json(marker, stamp)
-    begun.unlink(missing_ok=True)
+    lock = root / ".lock"
+    found = _names(root)
+    if found.isdisjoint((begun.name, lock.name)):
+        _expect_empty(root, found)  # before a lock is left in a folder of your own
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):  # who comes while another draws finds it drawn
+        if _is_marked(root, marker, stamp):
+            return
+        if not _is_marked(root, begun, stamp):
+            _expect_empty(root, _names(root))
+            _write_json(begun, stamp)
+        for category in Bar(CATEGORIES, desc="Drawing", unit="category"):
+            for job in _jobs(category, sizes):
+                _write(root / category, category, *job, seed=seed)
+        _write_json(marker, stamp)
+        begun.unlink(missing_ok=True)
 
 
 def _is_marked(root: Path, marker: Path, stamp: dict[str, Any]) -> bool:
@@ -120,17 +129,19 @@ def _is_marked(root: Path, marker: Path, stamp: dict[str, Any]) -> bool:
     )
 
 
-def _check_empty(root: Path) -> None:
-    if not root.exists():
-        return
-    if not root.is_dir():
+def _names(root: Path) -> set[str]:
+    if root.exists() and not root.is_dir():
         raise NotADirectoryError(
             f"Expected a new or empty folder to draw in; got a file: {root}."
         )
-    found = [path.name for path in root.iterdir() if path.name[0] != "."]
-    if found:
+    return {path.name for path in root.iterdir()} if root.exists() else set()
+
+
+def _expect_empty(root: Path, names: set[str]) -> None:
+    seen = sorted(name for name in names if name[0] != ".")
+    if seen:
         raise ValueError(
-            f"Expected a new or empty folder to draw in; got {root} with {found[0]}: "
+            f"Expected a new or empty folder to draw in; got {root} with {seen[0]}: "
             "choose another."
         )
 

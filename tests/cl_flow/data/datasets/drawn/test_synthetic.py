@@ -5,15 +5,17 @@ whole and nowhere else.
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from cl_flow.data.datasets import COLUMNS, DATASETS
 from cl_flow.data.datasets.drawn.categories import CATEGORIES
 from cl_flow.data.datasets.drawn.drawing import draw
-from cl_flow.data.datasets.drawn.synthetic import SIZES
+from cl_flow.data.datasets.drawn.synthetic import SIZES, smoke
 from cl_flow.data.datasets.mvtec import CATEGORIES as MVTEC
 
 PAIRS = [
@@ -140,9 +142,8 @@ def test_smoke_reads_back(smoke_tree):
             (samples["category"] == category) & (samples["label"] == 1)
         ]
         assert set(defects) == set(entry.defects)
-    assert sorted(path.name for path in root.iterdir() if path.is_file()) == [
-        "complete.json"
-    ]
+    files = {path.name for path in root.iterdir() if path.is_file()}
+    assert files == {"complete.json", ".lock"}
 
 
 def test_files_hold_what_was_drawn(smoke_tree):
@@ -174,6 +175,20 @@ def test_a_second_call_draws_nothing(smoke_tree):
     before = _times(root)
     assert DATASETS["smoke"](root).equals(samples)
     assert _times(root) == before
+
+
+def test_who_comes_while_another_draws_finds_it_drawn(tmp_path, monkeypatch):
+    drawn = []
+
+    def counted(*key, **options):
+        drawn.append((*key, options["defect"]))
+        return draw(*key, **options)
+
+    monkeypatch.setattr("cl_flow.data.datasets.drawn.synthetic.draw", counted)
+    with ThreadPoolExecutor() as pool:
+        tables = list(pool.map(smoke, [tmp_path / "drawn"] * 2))
+    pd.testing.assert_frame_equal(*tables)
+    assert len(drawn) == len(set(drawn)) == len(tables[0])
 
 
 def test_an_interrupted_drawing_goes_on(smoke_tree, tmp_path):
