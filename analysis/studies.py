@@ -81,8 +81,8 @@ SMALL: dict[str, Any] = {
     "n_encoder": 2,
     "n_decoder": 2,
     "dropout": 0.0,
-    "epochs": 10,
-    "batch_images": 16,
+    "epochs": 5,
+    "batch_images": 8,
     "lr": 1e-3,
 }
 
