@@ -12,8 +12,8 @@ __all__ = [
 ]
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,10 +25,9 @@ from analysis.methods import fit_budgets
 from analysis.rows import first_and_last, matching
 from analysis.studies import Study
 from analysis.witnesses import measure_interference
-from cl_flow.calls import checked
+from cl_flow.calls import checked, refuse_unknown
 from cl_flow.runs.run import Run
 
-MODELS = ("uniad", "iuf", "flow")
 # Weights of the two losses that the slides add to sparse training.
 ADDED = {"distillation": 1.0, "orthogonal": 1.0}
 FIRST_SHARE = 0.3  # of the passes, after which a model is looked at as well
@@ -123,7 +122,10 @@ PREDECESSORS: dict[str, Claim] = {
 
 @checked
 def measure_predecessors(
-    plan: Study, *, resampling: Resampling = Resampling()
+    plan: Study,
+    *,
+    claim: Sequence[str] = tuple(PREDECESSORS),
+    resampling: Resampling = Resampling(),
 ) -> pd.DataFrame:
     """What a study measures beside each of `PREDECESSORS`; what is missing is trained.
 
@@ -132,6 +134,7 @@ def measure_predecessors(
 
     Args:
         plan: The study, with a size of UniAD and IUF; its seeds are averaged.
+        claim: Names in `PREDECESSORS`; of the others nothing is trained.
         resampling: Of test images, of both models alike; of classes, where pairs of
             them are measured.
 
@@ -140,13 +143,16 @@ def measure_predecessors(
         high`; what it is held `against`, the `control control_low control_high`; the
         `difference difference_low difference_high`, and the `verdict`.
     """
+    refuse_unknown("claim", claim, PREDECESSORS)
+    samples = _samples(plan, resampling)
     rows = []
-    for name, ours, theirs in _samples(plan, resampling):
-        claim = PREDECESSORS[name]
+    for name in claim:
+        said = PREDECESSORS[name]
+        ours, theirs = samples[name]()
         each = [sample_interval(s, resampling) for s in (ours, theirs, ours - theirs)]
         value, control, difference = each
-        row = (name, claim.words, claim.of, *value, claim.against, *control)
-        rows.append((*row, *difference, verdict_of(difference, claim.expects)))
+        row = (name, said.words, said.of, *value, said.against, *control)
+        rows.append((*row, *difference, verdict_of(difference, said.expects)))
     columns = ["claim", "words", "of", "value", "low", "high", "against"]
     for name in ("control", "difference"):
         columns += [name, f"{name}_low", f"{name}_high"]
@@ -182,61 +188,64 @@ def verdict_of(difference: Interval, expects: int) -> str:
     return VERDICTS[1 if low > 0 else -1 if high < 0 else 0]
 
 
-Samples = tuple[str, np.ndarray, np.ndarray]  # claim, measured, control
+Pair = tuple[np.ndarray, np.ndarray]  # what is measured, and its control
 
 
-def _samples(plan: Study, resampling: Resampling) -> Iterator[Samples]:
-    """Each claim's two numbers, the estimates first, then their resamples."""
-    joint = {name: plan.fit("joint", model=name) for name in MODELS}
-    later = {name: plan.fit("finetune", model=name) for name in MODELS}
+def _samples(plan: Study, resampling: Resampling) -> dict[str, Callable[[], Pair]]:
+    """How each claim's two numbers are had: the estimates first, then resamples."""
     detect = _Detection(plan, resampling)
-    yield from _of_training(plan, detect, joint)
-    yield "forgets", detect.lost(later["uniad"]), detect.lost(later["flow"])
-    yield "increments", detect.lost(later["iuf"]), detect.lost(later["uniad"])
-    yield "plasticity", detect.learned(later["iuf"]), detect.learned(later["uniad"])
-    yield from _of_classes(joint, resampling)
-    yield "head", detect.routed(joint["flow"]), detect.routed(joint["iuf"])
-    old = range(len(plan.tasks) - 1)
-    kept, bound = (detect.routed(runs["iuf"], tasks=old) for runs in (later, joint))
-    yield "head kept", kept, bound
-    yield from _of_sparse(plan, detect, later["flow"])
+
+    def joint(model: str) -> list[Run]:
+        return plan.fit("joint", model=model)
+
+    def later(model: str) -> list[Run]:
+        return plan.fit("finetune", model=model)
+
+    def sparse(**options: Any) -> list[Run]:
+        return plan.fit("sparse", options=options)
+
+    def gained(model: str) -> np.ndarray:
+        passes = plan.config("joint", model=model).training.epochs
+        early = max(1, round(FIRST_SHARE * passes))
+        short = fit_budgets(plan, ["joint"], passes=(early,), model=model)
+        return detect.last(joint(model)) - detect.last(short)
+
+    def lost(model: str) -> np.ndarray:
+        return detect.lost(later(model))
+
+    def learned(model: str) -> np.ndarray:
+        return detect.learned(later(model))
+
+    def pulled(model: str, column: str) -> np.ndarray:
+        return pair_means(_between_classes(joint(model), column), resampling)
+
+    def head_of(runs: list[Run]) -> np.ndarray:
+        return detect.routed(runs, tasks=range(len(plan.tasks) - 1))
+
+    return {
+        "longer": lambda: (gained("uniad"), gained("flow")),
+        "forgets": lambda: (lost("uniad"), lost("flow")),
+        "increments": lambda: (lost("iuf"), lost("uniad")),
+        "plasticity": lambda: (learned("iuf"), learned("uniad")),
+        "aligned": lambda: (pulled("uniad", "cosine"), pulled("flow", "cosine")),
+        "harm": lambda: (pulled("uniad", "harmed"), pulled("flow", "harmed")),
+        "head": lambda: (detect.routed(joint("flow")), detect.routed(joint("iuf"))),
+        "head kept": lambda: (head_of(later("iuf")), head_of(joint("iuf"))),
+        "overwritten": lambda: (
+            detect.lost(sparse()),
+            detect.lost(sparse(overlap="frozen")),
+        ),
+        "room": lambda: (detect.learned(sparse(overlap="frozen")), learned("flow")),
+        "added": lambda: (detect.old(sparse(**ADDED)), detect.old(sparse())),
+    }
 
 
-def _of_training(
-    plan: Study, detect: "_Detection", joint: dict[str, list[Run]]
-) -> Iterator[Samples]:
-    gained = []
-    for name in ("uniad", "flow"):
-        base = plan.config("joint", model=name)
-        early = max(1, round(FIRST_SHARE * base.training.epochs))
-        short = fit_budgets(plan, ["joint"], passes=(early,), model=name)
-        gained.append(detect.last(joint[name]) - detect.last(short))
-    yield "longer", *gained
-
-
-def _of_classes(
-    joint: dict[str, list[Run]], resampling: Resampling
-) -> Iterator[Samples]:
-    found = {name: measure_interference(joint[name]) for name in ("uniad", "flow")}
-    for claim, column in (("aligned", "cosine"), ("harm", "cost")):
-        pair = []
-        for table in found.values():
-            values = table.assign(cost=(table["cost"] > 0).astype(float))
-            mean = values.pivot_table(index="category", columns="other", values=column)
-            pair.append(pair_means(mean.to_numpy(), resampling))
-        yield claim, *pair
-
-
-def _of_sparse(
-    plan: Study, detect: "_Detection", finetuned: list[Run]
-) -> Iterator[Samples]:
-    free, frozen, both = (
-        plan.fit("sparse", options=options)
-        for options in ({}, {"overlap": "frozen"}, ADDED)
-    )
-    yield "overwritten", detect.lost(free), detect.lost(frozen)
-    yield "room", detect.learned(frozen), detect.learned(finetuned)
-    yield "added", detect.old(both), detect.old(free)
+def _between_classes(runs: list[Run], column: str) -> np.ndarray:
+    """Mean over runs (K, K) of what a class's gradient does to another."""
+    found = measure_interference(runs)
+    found["harmed"] = (found["cost"] > 0).astype(float)
+    mean = found.pivot_table(index="category", columns="other", values=column)
+    return mean.to_numpy()
 
 
 class _Detection:

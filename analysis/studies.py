@@ -72,17 +72,29 @@ class Preset(NamedTuple):
     scoring: Scoring = Scoring()
 
 
-# UniAD and IUF for two cores: two layers each way of half the width, tokens of 16
-# pixels as published, and no dropout, whose draws take as long as the rest of a step.
+# UniAD and IUF for two cores: two layers each way, tokens of 16 pixels as published, and
+# no dropout, whose draws take as long as the rest of a step.
 SMALL: dict[str, Any] = {
     "side": 8,
-    "width": 128,
-    "hidden": 256,
+    "width": 96,
+    "n_heads": 4,
+    "hidden": 192,
     "n_encoder": 2,
     "n_decoder": 2,
     "dropout": 0.0,
     "epochs": 5,
     "batch_images": 8,
+    "lr": 2e-3,
+}
+# For photographs, of half the published width.
+HALF = {
+    **SMALL,
+    "side": 16,
+    "width": 128,
+    "n_heads": 8,
+    "hidden": 256,
+    "epochs": 60,
+    "batch_images": 16,
     "lr": 1e-3,
 }
 
@@ -141,8 +153,8 @@ def photographs() -> Preset:
             train=dataclasses.replace(
                 base.train, epochs=60, batch_images=8, batch_patches=64
             ),
-            uniad=dataclasses.replace(base.uniad, side=16, epochs=60),
-            iuf=dataclasses.replace(base.iuf, side=16, epochs=60),
+            uniad=UniADConfig(**HALF),
+            iuf=IUFConfig(**HALF, queue=256),
         )
     )
 

@@ -48,14 +48,36 @@ def test_means_of_pairs_leave_the_diagonal_out():
 
 
 @pytest.fixture(scope="module")
-def measured(tiny) -> pd.DataFrame:
+def plan(tiny) -> Study:
     shape = {**SMALL, "side": 4, "width": 8, "n_heads": 2, "hidden": 16, "epochs": 4}
     iuf = IUFConfig(**shape, n_gate_heads=2, gate_hidden=16)
     base = tiny.replace(uniad=UniADConfig(**shape), iuf=iuf)
     base = base.replace(train=dataclasses.replace(base.train, epochs=4))
-    return measure_predecessors(
-        Study("tiny", base, (0,), Scoring(size=32)), resampling=FEW
-    )
+    return Study("tiny", base, (0,), Scoring(size=32))
+
+
+@pytest.fixture(scope="module")
+def measured(plan) -> pd.DataFrame:
+    return measure_predecessors(plan, resampling=FEW)
+
+
+def test_a_claim_asked_for_alone_has_its_row_and_trains_nothing_else(
+    plan, measured, monkeypatch
+):
+    trained = []
+    fit = Study.fit
+
+    def noted(self, *strategies, **given):
+        trained.append((*strategies, *given.get("options", {}).items()))
+        return fit(self, *strategies, **given)
+
+    monkeypatch.setattr(Study, "fit", noted)
+    alone = measure_predecessors(plan, claim=("room",), resampling=FEW)
+    row = measured[measured["claim"] == "room"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, row)
+    assert set(trained) == {("sparse", ("overlap", "frozen")), ("finetune",)}
+    with pytest.raises(KeyError, match="Unknown claim .rooms"):
+        measure_predecessors(plan, claim=("rooms",))
 
 
 def test_every_claim_is_measured_beside_its_control(measured):
