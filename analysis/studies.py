@@ -72,8 +72,8 @@ class Preset(NamedTuple):
     scoring: Scoring = Scoring()
 
 
-# UniAD and IUF for two cores: two layers each way, tokens of 16 pixels as published, and
-# no dropout, whose draws take as long as the rest of a step.
+# UniAD and IUF for two cores: two layers each way, tokens of 16 pixels as published,
+# and no dropout, whose draws take as long as the rest of a step.
 SMALL: dict[str, Any] = {
     "side": 8,
     "width": 96,
