@@ -78,9 +78,11 @@ def sweep(folder: Path, *, seconds: float = 0.0) -> None:
 def folder_name(text: str) -> str:
     """A text as the name of a folder: within its parent, and not too long for a system.
 
+    Systems count bytes, of which a letter has up to four.
+
     Example:
         >>> folder_name("../../evil"), folder_name("my photographs")
         ('-..-evil', 'my photographs')
     """
     safe = re.sub(r"[\x00-\x1f/\\:*?\"<>|]", "-", text).lstrip(".")
-    return safe[:80] or "unnamed"
+    return safe.encode()[:80].decode(errors="ignore") or "unnamed"

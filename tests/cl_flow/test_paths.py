@@ -1,11 +1,11 @@
-"""A file appears whole or not at all."""
+"""A file appears whole or not at all; names that a system takes."""
 
 import subprocess
 import sys
 
 import pytest
 
-from cl_flow.paths import atomic, sweep
+from cl_flow.paths import atomic, folder_name, sweep
 
 
 def test_a_file_appears_when_all_went_well(tmp_path):
@@ -39,3 +39,13 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3, "somebody may be at it"
     sweep(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {".lock", "losses.csv"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 300, "检测" * 60, "é" * 200, "🙂" * 70, ".", ""]
+)
+def test_the_name_of_a_folder_leaves_room_in_what_a_system_takes(tmp_path, text):
+    """Names are limited by their bytes, to 255 on most systems; runs add some fifty."""
+    name = folder_name(text)
+    assert text.startswith(name) or name == "unnamed"
+    (tmp_path / f"{name}-{'x' * 150}").mkdir()
