@@ -147,6 +147,7 @@ def _fit(command: argparse.ArgumentParser) -> None:
     command.add_argument("--split", help=words)
     words = "order of the categories: alphabetical, random or textures_first"
     command.add_argument("--order", dest="order_of", metavar="ORDER", help=words)
+    _blur(command)
     _seeds(command, 1)
 
 
@@ -154,8 +155,14 @@ def _device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="cpu, cuda, ...; the GPU when there is one")
 
 
+def _blur(command: argparse.ArgumentParser) -> None:
+    words = "spread of a category's images over tasks, which then have no boundaries"
+    command.add_argument("--blur", type=float, metavar="TASKS", help=words)
+
+
 def _orders(command: argparse.ArgumentParser) -> None:
     _preset(command)
+    _blur(command)
     words = "an order, such as easy_to_hard or 'random 1'; once for each"
     command.add_argument("--order", action="append", required=True, help=words)
     words = "a strategy; once for each. finetune, replay, feature_gaussian by default"

@@ -65,9 +65,13 @@ def _plan(arguments: argparse.Namespace) -> Any:
     stream = None
     if getattr(arguments, "split", None) or getattr(arguments, "order_of", None):
         stream = _stream(arguments)
-    return study(
+    plan = study(
         arguments.preset, root=arguments.root, seeds=arguments.seeds, stream=stream
     )
+    if not getattr(arguments, "blur", None):
+        return plan
+    mixed = dataclasses.replace(plan.base.stream, blur=arguments.blur)
+    return dataclasses.replace(plan, base=plan.base.replace(stream=mixed))
 
 
 def _stream(arguments: argparse.Namespace) -> Any:

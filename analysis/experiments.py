@@ -1,9 +1,10 @@
 """Experiments lifted to many runs, their tables cached beside each run."""
 
 __all__ = [
-    "expect_flow",
+    "expect_suited",
     "key_columns",
     "of_any_model",
+    "of_any_stream",
     "refuse_unlike_runs",
     "several_runs",
     "table",
@@ -38,7 +39,8 @@ F = TypeVar("F", bound=Callable)
 def table(function: Experiment) -> Experiment:
     """Lift `Run -> DataFrame` to many runs, and cache its tables.
 
-    It refuses runs of other models than a flow, unless it is `of_any_model`.
+    It refuses runs of other models than a flow, unless it is `of_any_model`, and those
+    of a stream without boundaries, unless it is `of_any_stream`.
 
     The key columns `run strategy seed dataset stream options setup` are added in front.
     The cache (Parquet, in the run's `tables/`) is keyed by the options that differ from
@@ -68,7 +70,7 @@ def table(function: Experiment) -> Experiment:
         is_ours = function.__module__.startswith("analysis.")
         fit_arguments(function, bound, RANGES if is_ours else {})
         refuse_none(function, bound)
-        expect_flow(function, *runs)
+        expect_suited(function, *runs)
         options = _named(signature, bound)
         frames = [key_columns(_cached(function, run, options), run) for run in runs]
         return noting_sources(pd.concat(frames, ignore_index=True), *frames)
@@ -82,26 +84,39 @@ def of_any_model(function: F) -> F:
     return function
 
 
-def expect_flow(function: Callable, *runs: Run) -> None:
-    """Refuse runs of models that have no latents and no centers.
+def of_any_stream(function: F) -> F:
+    """Say of a function of runs that it asks for no task that was learned and left."""
+    function.__dict__["of_any_stream"] = True
+    return function
+
+
+def expect_suited(function: Callable, *runs: Run) -> None:
+    """Refuse runs of models, or of streams, that a function says nothing of.
 
     Args:
-        function: Who is asked; nothing is refused for one that is `of_any_model`.
+        function: Who is asked; nothing is refused for one that is `of_any_model` and
+            `of_any_stream`.
         runs: What it is asked about.
 
     Raises:
-        ValueError: One trains another model than a flow.
+        ValueError: One trains another model than a flow, which has no latents and no
+            centers; or its stream has no boundaries (`StreamConfig.blur`).
     """
-    if getattr(function, "of_any_model", False):
-        return
-    others = [run for run in runs if not run.config.is_flow]
-    if others:
-        first = others[0]
-        raise ValueError(
-            f"Expected a run of a flow for {function.__name__}, which asks for latents "
-            f"and centers; got {first.config.model} of {first.name}, which has none. "
-            "evaluate, forgetting_table and measure_maps take any model."
-        )
+    for run in runs:
+        config = run.config
+        if not (config.is_flow or getattr(function, "of_any_model", False)):
+            raise ValueError(
+                f"Expected a run of a flow for {function.__name__}, which asks for "
+                f"latents and centers; got {config.model} of {run.name}, which has "
+                "none. evaluate, forgetting_table and measure_maps take any model."
+            )
+        if config.stream.blur and not getattr(function, "of_any_stream", False):
+            raise ValueError(
+                f"Expected a run of tasks with boundaries for {function.__name__}, "
+                "which asks for tasks that were learned and left; got "
+                f"blur={config.stream.blur:g} of {run.name}, which has none. evaluate, "
+                "forgetting_table and measure_maps take any stream."
+            )
 
 
 def _named(

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.detection.measure import evaluate, image_scores
 from analysis.detection.plot_images import plot_scores
-from analysis.experiments import of_any_model, several_runs
+from analysis.experiments import of_any_model, of_any_stream, several_runs
 from analysis.live import DOTS, Live, State, step_slider
 from analysis.pictures.conclude import pick_images
 from analysis.pictures.measure import measure_maps, read_pictures
@@ -30,6 +30,7 @@ CAPTION_LETTERS = 48  # in a line
 
 @checked
 @of_any_model
+@of_any_stream
 def explore(
     runs: Run | Sequence[Run],
     *,

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from analysis.contrasts import defined
 from analysis.experiments import (
-    expect_flow,
+    expect_suited,
     key_columns,
     refuse_unlike_runs,
     several_runs,
@@ -133,7 +133,7 @@ def diagnose(
     """
     several = several_runs(diagnose, run)
     asked = _Asked(after, part, given, family, tasks, train, scoring, resampling)
-    expect_flow(diagnose, *several)
+    expect_suited(diagnose, *several)
     for one in several:
         asked.places(one)
     if isinstance(run, Run):

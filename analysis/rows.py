@@ -273,14 +273,19 @@ def _refuse(column: str, values: pd.Series, whose: str) -> None:
 def first_and_last(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of each category when it was learned and under its run's last model.
 
+    Learned it is after its own task, which a stream without boundaries has images of
+    before; after the only step of a joint run.
+
     Args:
-        rows: With the columns `run category step`.
+        rows: With the columns `run task category step`.
 
     Returns:
         The same columns, and `when`: `"learnt"` or `"last"`.
     """
     steps = rows.groupby(["run", "category"])["step"]
-    ends = zip(WHEN, (steps.transform("min"), steps.transform("max")))
+    last = steps.transform("max")
+    learnt = rows["task"].clip(steps.transform("min"), last)
+    ends = zip(WHEN, (learnt, last))
     return pd.concat(
         [rows[rows["step"] == step].assign(when=when) for when, step in ends]
     )

@@ -40,7 +40,9 @@ def r_matrix(
     """Matrix R[t, j] (T, T), the metric on task j after learning task t.
 
     It is a mean over the task's categories and over runs.
-    NaN where the model had no center for a category of the task.
+    NaN where the model had no center for a category of the task; on a stream without
+    boundaries, which has some of them before the task, the mean is over those known,
+    and R[j, j] is after the task's own window, as `forgetting_table` has it.
 
     Args:
         evaluated: A table of `evaluate`, of runs of one strategy.

@@ -11,7 +11,13 @@ import pandas as pd
 
 from analysis import intervals, metrics
 from analysis.detection.conclude import forgetting_row
-from analysis.experiments import of_any_model, refuse_unlike_runs, several_runs, table
+from analysis.experiments import (
+    of_any_model,
+    of_any_stream,
+    refuse_unlike_runs,
+    several_runs,
+    table,
+)
 from analysis.intervals import Resampling
 from analysis.rows import chosen, of_tables
 from analysis.scoring import (
@@ -33,8 +39,12 @@ from cl_flow.scoring.scores import PARTS
 
 @table
 @of_any_model
+@of_any_stream
 def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     """Measure every snapshot on every category that it knows.
+
+    Scores are calibrated on all training images of these categories, on a stream
+    without boundaries on those yet to come as well.
 
     Args:
         run: One run, or many.
@@ -62,6 +72,7 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
 
 @table
 @of_any_model
+@of_any_stream
 def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     """Score every test image under every snapshot that knows it.
 
@@ -100,6 +111,7 @@ def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
 
 @table
 @of_any_model
+@of_any_stream
 def pixel_wins(
     run: Run,
     *,
@@ -158,6 +170,7 @@ def pixel_wins(
 
 @of_tables
 @of_any_model
+@of_any_stream
 def forgetting_table(
     runs: Run | Iterable[Run],
     *,
@@ -171,7 +184,8 @@ def forgetting_table(
     With a paired bootstrap interval.
 
     Both scores of an image are resampled together, within category and label; seeds are
-    averaged.
+    averaged. On a stream without boundaries a task is learned once its own window is
+    over, when each of its categories has come, and at least half of its images.
 
     Args:
         runs: Runs of one strategy that differ in their seeds.

@@ -50,7 +50,8 @@ def plot_matrix(
     """Heatmap of R[t, j], the metric on task j after learning task t.
 
     How to read it: go down a column. The diagonal is a task just learned; what fades
-    below it was lost since. Cells left white are tasks without a center yet.
+    below it was lost since. Cells left white are tasks without a center yet; those
+    above the diagonal are of a stream without boundaries.
 
     Args:
         R: (T, T), NaN where there is no measurement.
@@ -106,9 +107,9 @@ def plot_task_curves(
 
     The band spans the seeds where there are several.
 
-    How to read it: each line begins where its task is learned. A line that falls is
-    forgetting; the short bar at the right end is what joint training reaches on that
-    task.
+    How to read it: each line begins where its task is learned, or where a category of
+    it first comes, on a stream without boundaries. A line that falls is forgetting; the
+    short bar at the right end is what joint training reaches on that task.
 
     Args:
         evaluated: A table of `evaluate`, of runs of one strategy.

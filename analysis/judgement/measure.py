@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.experiments import expect_flow, table
+from analysis.experiments import expect_suited, table
 from analysis.ledger.illnesses import ILLNESSES, harmed, refuse_illness
 from analysis.recovery.measure import (
     COLUMNS,
@@ -52,7 +52,7 @@ def control_seconds(run: Run) -> float:
         >>> control_seconds(run) < 120
         True
     """
-    expect_flow(control_seconds, run)
+    expect_suited(control_seconds, run)
     control = Run.find(never_learned_config(run), folder=run.folder.parent)
     if control is not None and control.is_complete:
         return 0.0
@@ -90,7 +90,7 @@ def training_witness(
         >>> sorted(set(training_witness(run, train=True)["probe"]))
         ['forgotten', 'learned', 'never_learned']
     """
-    expect_flow(training_witness, run)
+    expect_suited(training_witness, run)
     if train is False:
         return None
     seconds = control_seconds(run)

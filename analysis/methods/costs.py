@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analysis.experiments import of_any_model, table
+from analysis.experiments import of_any_model, of_any_stream, table
 from cl_flow.calls import checked
 from cl_flow.devices import pick_device
 from cl_flow.model.flow import FlowModel
@@ -71,6 +71,7 @@ def kept_bytes(run: Run) -> float:
 
 @table
 @of_any_model
+@of_any_stream
 def step_cost(run: Run, *, repeats: int = 3) -> pd.DataFrame:
     """Time of a step of the last task beside fine-tuning's.
 

@@ -13,7 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.experiments import of_any_model, table
+from analysis.experiments import (
+    expect_suited,
+    of_any_model,
+    several_runs,
+    table,
+)
 from analysis.scoring import METRICS, Scoring, is_defined, true_masks
 from cl_flow.align import GaussianStats
 from cl_flow.calls import checked, refuse_unknown
@@ -124,6 +129,8 @@ def baselines(
         >>> sorted(set(baselines([run])["strategy"]))
         ['x_gaussian', 'x_knn']
     """
+    runs = several_runs(baselines, runs)
+    expect_suited(baselines, *runs)
     refuse_unknown("detector", detector, sorted(DETECTORS))
     frame = _detected(runs, detector=tuple(detector), scoring=scoring)
     return frame.assign(strategy=frame.pop("detector"))

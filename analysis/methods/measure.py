@@ -12,7 +12,12 @@ import pandas as pd
 from analysis import conventions
 from analysis.detection.conclude import r_matrix
 from analysis.detection.measure import evaluate
-from analysis.experiments import of_any_model, refuse_unlike_runs, several_runs
+from analysis.experiments import (
+    of_any_model,
+    of_any_stream,
+    refuse_unlike_runs,
+    several_runs,
+)
 from analysis.methods.conclude import COMPARED, against_reference, over_seeds
 from analysis.methods.costs import kept_bytes, method_name, step_cost
 from analysis.rows import of_tables
@@ -111,6 +116,7 @@ def contrast_methods(
 
 @of_tables
 @of_any_model
+@of_any_stream
 def per_seed(
     runs: Iterable[Run],
     *,

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.detection.measure import evaluate
-from analysis.experiments import of_any_model, table
+from analysis.experiments import of_any_model, of_any_stream, table
 from analysis.methods.costs import method_name
 from analysis.scoring import Scoring
 from analysis.studies import Study
@@ -63,6 +63,7 @@ def _of_length(config: RunConfig, passes: int) -> RunConfig:
 
 @table
 @of_any_model
+@of_any_stream
 def measure_learning_curve(
     run: Run, *, scoring: Scoring = Scoring(metric="image_auroc", part="product")
 ) -> pd.DataFrame:

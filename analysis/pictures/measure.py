@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.experiments import of_any_model, table
+from analysis.experiments import of_any_model, of_any_stream, table
 from analysis.rows import of_tables
 from analysis.scoring import Scored, Scoring, scored, short_path, task_of, value_of
 from cl_flow.calls import checked
@@ -87,6 +87,7 @@ def read_pictures(run: Run, image: Sequence[str]) -> pd.DataFrame:
 
 @table
 @of_any_model
+@of_any_stream
 def measure_maps(
     run: Run,
     *,

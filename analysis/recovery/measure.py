@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.experiments import expect_flow, table
+from analysis.experiments import expect_suited, table
 from analysis.scoring import Scoring, measure, task_of, under_true_class
 from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.features import Features, union
@@ -384,7 +384,7 @@ def step_rates(run: Run) -> dict[str, float]:
         >>> sorted(step_rates(run))
         ['last', 'mean', 'peak']
     """
-    expect_flow(step_rates, run)
+    expect_suited(step_rates, run)
     config = run.config.train
     n_images = len(run.features.where(split="train", label=0, category=run.tasks[0]))
     n_steps = config.epochs * max(1, n_images // config.batch_images)
@@ -414,7 +414,7 @@ def step_meanings(run: Run, *, shots: int) -> dict[str, int]:
         >>> step_meanings(run, shots=5)
         {'batch': 1, 'pass': 2, 'meta-epoch': 16}
     """
-    expect_flow(step_meanings, run)
+    expect_suited(step_meanings, run)
     config = run.config.train
     per_pass = max(1, shots * len(run.tasks[0]) // config.batch_images)
     passes = HGAD_PASSES

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from analysis.experiments import of_any_model, table
+from analysis.experiments import of_any_model, of_any_stream, table
 from cl_flow.data.features import Features
 from cl_flow.devices import one_thread, pick_device
 from cl_flow.model.flow import FlowModel
@@ -26,6 +26,7 @@ from cl_flow.scoring.latents import refuse_several_flows
 
 @table
 @of_any_model
+@of_any_stream
 @one_thread
 def measure_interference(
     run: Run, *, after: int = -1, n_images: int = 16, distance: float = 1e-4

@@ -17,6 +17,7 @@ __all__ = [
     "read_order",
     "task_order",
     "union",
+    "windows",
 ]
 
 from cl_flow.data.backbones import FeatureConfig, load_backbone
@@ -25,4 +26,11 @@ from cl_flow.data.extraction import load_features
 from cl_flow.data.features import Features, union
 from cl_flow.data.images import image_size, read_image, read_mask
 from cl_flow.data.patches import Batch, PatchPool
-from cl_flow.data.streams import StreamConfig, Task, make_stream, read_order, task_order
+from cl_flow.data.streams import (
+    StreamConfig,
+    Task,
+    make_stream,
+    read_order,
+    task_order,
+    windows,
+)

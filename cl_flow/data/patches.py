@@ -6,10 +6,11 @@ Batches are drawn from them with every class equally likely.
 __all__ = ["Batch", "Choice", "ImagePool", "PatchPool", "stored"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cl_flow.data.features import Features
@@ -69,11 +70,14 @@ class PatchPool:
         x: Patches (M, D).
         cells: Grid cell of each patch (M,).
         counts: Patches of each class (K,).
+        seen: Patches of each class that were seen (K,), of which these are a sample,
+            where more of a class may come; empty where none does.
     """
 
     x: list[Tensor]
     cells: list[Tensor]
     counts: list[Tensor]
+    seen: list[Tensor] = field(default_factory=list)
 
     unit: ClassVar[str] = "a patch"
 
@@ -102,13 +106,43 @@ class PatchPool:
         """Number of classes K."""
         return len(self.counts[0])
 
-    def followed_by(self, other: "PatchPool") -> "PatchPool":
-        """These classes and then those of another bag."""
-        pairs = zip(
-            (self.x, self.cells, self.counts), (other.x, other.cells, other.counts)
-        )
-        parts = ([torch.cat(both) for both in zip(*pair)] for pair in pairs)
-        return type(self)(*parts)
+    def joined(self, other: "PatchPool", generator: torch.Generator) -> "PatchPool":
+        """These patches and another pool's, of the same classes or more.
+
+        Those of a class of both follow each other as in a shuffle of all that was
+        `seen` of it, as far as they are here: the first of them are a uniform sample,
+        if they are no more than were kept here.
+        """
+        x, cells, counts = [], [], []
+        for i, orders in enumerate(self._orders(other, generator)):
+            sizes = (_padded(self.counts[i], other.n_classes), other.counts[i])
+            x.append(_merged((self.x[i], other.x[i]), sizes, orders))
+            cells.append(_merged((self.cells[i], other.cells[i]), sizes, orders))
+            counts.append(torch.tensor([len(order) for order in orders]))
+        pairs = zip(self.seen, other.seen)
+        seen = [_padded(n, other.n_classes) + more for n, more in pairs]
+        return type(self)(x, cells, counts, seen)
+
+    def _orders(
+        self, other: "PatchPool", generator: torch.Generator
+    ) -> list[list[Tensor]]:
+        """Per level and class the order of its patches here and in another pool."""
+        return [
+            [_interleaved(*ns, generator) for ns in self._numbers(other, i)]
+            for i in range(len(self.x))
+        ]
+
+    def _numbers(
+        self, other: "PatchPool", i: int, size: int = 1
+    ) -> list[tuple[int, int, int]]:
+        """Of each class of a level, those seen and kept here and those in another pool.
+
+        As patches, or as images of so many.
+        """
+        seen = (self.seen or self.counts)[i]
+        mine = (_padded(n, other.n_classes) for n in (seen, self.counts[i]))
+        seen, kept, new = ((n // size).tolist() for n in (*mine, other.counts[i]))
+        return list(zip(seen, kept, new))
 
     def first(self, quotas: Sequence[int]) -> "PatchPool":
         """Keep the first patches of each class.
@@ -125,7 +159,7 @@ class PatchPool:
             x.append(torch.cat([part[:quota] for part in level_x.split(sizes)]))
             cells.append(torch.cat([part[:quota] for part in level_cells.split(sizes)]))
             counts.append(level_counts.clamp(max=quota))
-        return type(self)(x, cells, counts)
+        return type(self)(x, cells, counts, self.seen)
 
     def draw(
         self, n_images: int, n_patches: Sequence[int], generator: torch.Generator
@@ -169,11 +203,13 @@ class PatchPool:
             [x.to(device) for x in self.x],
             [cells.to(device) for cells in self.cells],
             self.counts,
+            self.seen,
         )
 
     def tensors(self) -> dict[str, Tensor]:
         """As a strategy keeps it in `memory`."""
         columns = {"x": self.x, "cells": self.cells, "counts": self.counts}
+        columns["seen"] = self.seen
         return {
             f"{name}{i}": values
             for name, levels in columns.items()
@@ -202,6 +238,18 @@ class ImagePool(PatchPool):
             [own.repeat(sum(map(len, images))) for own in cells],
             [torch.tensor([n * len(one) for one in images]) for n in sizes],
         )
+
+    def _orders(
+        self, other: "PatchPool", generator: torch.Generator
+    ) -> list[list[Tensor]]:
+        """Whole images follow each other, in the same order at every level."""
+        sizes = self._sizes()
+        numbers = self._numbers(other, 0, sizes[0])
+        images = [_interleaved(*ns, generator) for ns in numbers]
+        return [
+            [(own[:, None] * n + torch.arange(n)).flatten() for own in images]
+            for n in sizes
+        ]
 
     def first(self, quotas: Sequence[int]) -> "PatchPool":
         """Keep the first images of each class, the same ones at every level."""
@@ -236,10 +284,42 @@ def stored(
     n_levels = sum(name.startswith("counts") for name in memory)
     return kind(
         *(
-            [memory[f"{name}{i}"] for i in range(n_levels)]
-            for name in ("x", "cells", "counts")
+            [memory[f"{name}{i}"] for i in range(n_levels) if f"{name}{i}" in memory]
+            for name in ("x", "cells", "counts", "seen")
         )
     )
+
+
+def _padded(counts: Tensor, n_classes: int) -> Tensor:
+    """Numbers of classes (K,), with those of later classes, 0 each."""
+    return F.pad(counts, (0, n_classes - len(counts)))
+
+
+def _merged(
+    columns: tuple[Tensor, Tensor],
+    counts: tuple[Tensor, Tensor],
+    orders: Sequence[Tensor],
+) -> Tensor:
+    """Rows of two pools class by class, those of each class in an order."""
+    mine, theirs = (c.split(n.tolist()) for c, n in zip(columns, counts))
+    pairs = zip(mine, theirs, orders)
+    return torch.cat([torch.cat([a, b])[order] for a, b, order in pairs])
+
+
+def _interleaved(
+    n_seen: int, n_kept: int, n_new: int, generator: torch.Generator
+) -> Tensor:
+    """Order of kept ones, and of new ones numbered after them, in a shuffle of all.
+
+    It is that of n_seen, the first n_kept of which are kept, and n_new, and ends before
+    the first that is not.
+    """
+    if not (n_seen and n_new):
+        return torch.arange(n_kept + n_new)
+    is_new = torch.randperm(n_seen + n_new, generator=generator) >= n_seen
+    old = (~is_new).cumsum(0) - 1
+    new = is_new.cumsum(0) - 1 + n_kept
+    return torch.where(is_new, new, old)[old < n_kept]
 
 
 def _shuffled(

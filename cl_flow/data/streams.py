@@ -1,26 +1,45 @@
-"""Streams: categories that arrive together, task after task.
+"""Streams: categories that arrive together, task after task, or mixed.
 
 A task holds the training features of its categories.
 """
 
-__all__ = ["StreamConfig", "Task", "make_stream", "read_order", "task_order"]
+__all__ = [
+    "StreamConfig",
+    "Task",
+    "make_stream",
+    "read_order",
+    "task_order",
+    "windows",
+]
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 
 from cl_flow.calls import checked, sentence_on
 from cl_flow.data.features import Features
 from cl_flow.data.orders import ORDERS, named_split
 from cl_flow.identity import settle
 
+NORMAL = NormalDist()
+
 
 @dataclass(frozen=True)
 class StreamConfig:
     """In which order categories arrive, and how many at a time.
+
+    References:
+        Encoders and ensembles for task-free continual learning (Shanahan et al., 2021),
+        where the share of each class rises and falls as a Gaussian
+        https://arxiv.org/abs/2105.13327
+        Learning to Prompt for Continual Learning (Wang et al., 2022), whose "Gaussian
+        scheduled" stream is one
+        https://arxiv.org/abs/2112.08654
 
     Args:
         split: Categories per task: a number that repeats (3 is 3-3-3-3-3 for 15), one
@@ -28,25 +47,34 @@ class StreamConfig:
             `"10-1×5"`; `cl_flow.data.orders.SPLITS`), which becomes its numbers.
         order: A name in `cl_flow.data.orders.ORDERS` that needs no scores, or the
             categories themselves, all of them, in order.
-        seed: Seeds the random order; nothing else depends on it.
+        seed: Seeds the random order, and which image of a category comes when it is
+            blurred; nothing else depends on it.
         without: Categories that never arrive. The others keep their tasks, and the
             features their whitening, which is that of the whole stream; a task left
             empty falls out.
+        blur: Standard deviation, in tasks, of when an image of a category comes, about
+            the middle of the category's own task; 0 are tasks with boundaries. Above
+            it there are none: each window as long as a task holds images of whatever
+            categories (`windows`), and strategies that need boundaries refuse.
 
     Example:
         >>> task_order(["ant", "bee", "cat", "dog", "elk"], StreamConfig(split=(3, 2)))
         [('ant', 'bee', 'cat'), ('dog', 'elk')]
+        >>> mixed = make_stream(run.features, StreamConfig(split=2, blur=0.5))
+        >>> [(len(task.categories), len(task.features)) for task in mixed]
+        [(4, 12), (2, 12), (0, 12)]
     """
 
     split: int | str | tuple[int, ...] = 3
     order: str | tuple[str, ...] = "alphabetical"
     seed: int = 0
     without: tuple[str, ...] = ()
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.split, str):
             object.__setattr__(self, "split", named_split(self.split))
-        settle(self, split=(1, math.inf))
+        settle(self, split=(1, math.inf), blur=(0, math.inf))
 
 
 @dataclass(frozen=True)
@@ -57,8 +85,12 @@ class Task:
 
     Args:
         index: Position in the stream, from 0.
-        categories: Names in order of arrival.
-        features: Normal training images of these categories.
+        categories: Names in order of arrival; where tasks have no boundaries, of those
+            that come for the first time, which may be none.
+        features: Normal training images of these categories; if `mixed`, of earlier
+            ones, too.
+        mixed: Whether images of a category come in several tasks
+            (`StreamConfig.blur`).
 
     Example:
         >>> first, second = run.stream()
@@ -69,6 +101,7 @@ class Task:
     index: int
     categories: tuple[str, ...]
     features: Features
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         samples = self.features.samples
@@ -87,7 +120,7 @@ class Task:
             )
 
     def __repr__(self) -> str:
-        names = ", ".join(self.categories)
+        names = ", ".join(self.categories) or "no new category"
         return f"Task({self.index}: {names}; {len(self.features)} images)"
 
 
@@ -151,16 +184,82 @@ def read_order(path: str | Path) -> StreamConfig:
 def make_stream(features: Features, config: StreamConfig | None = None) -> list[Task]:
     """Cut features into tasks; only normal training images enter.
 
+    Raises:
+        ValueError: As `task_order` and `windows`.
+
     Example:
         >>> tasks = make_stream(run.features, StreamConfig(split=2))
         >>> [len(task.categories) for task in tasks]
         [2, 2, 2]
     """
-    training = features.where(split="train", label=0)
+    config = config or StreamConfig()
     order = task_order(features.categories, config)
+    when = windows(features.samples, config)
+    categories = features.samples["category"].to_numpy()
+    first = {
+        name: min(when[(categories == name) & (when >= 0)], default=task)
+        for task, names in enumerate(order)
+        for name in names
+    }
     return [
-        Task(i, names, training.where(category=names)) for i, names in enumerate(order)
+        Task(
+            i,
+            tuple(name for name, arrival in first.items() if arrival == i),
+            features.take(np.flatnonzero(when == i)),
+            mixed=config.blur > 0,
+        )
+        for i in range(len(order))
     ]
+
+
+@checked
+def windows(samples: pd.DataFrame, config: StreamConfig | None = None) -> np.ndarray:
+    r"""Task, or window of a stream without boundaries, that each image comes in.
+
+    An image of task j comes at the time $j + 1/2 + \sigma\,\Phi^{-1}((r + 1/2)/n)$,
+    with σ the blur and r its rank among the n normal training images of its category,
+    shuffled by the stream's seed; what would come before the first task or after the
+    last comes in these. So half of a category has come by the middle of its own task,
+    and something of each by its end.
+
+    Args:
+        samples: One row per image.
+        config: Of the stream.
+
+    Returns:
+        Indices of tasks (images,), −1 for what never comes: test images, anomalies and
+        categories left out.
+
+    Raises:
+        ValueError: As `task_order`; a window of a stream without boundaries in which no
+            image comes.
+
+    Example:
+        >>> when = windows(run.features.samples, StreamConfig(split=2))
+        >>> sorted(set(when.tolist()))
+        [-1, 0, 1, 2]
+    """
+    config = config or StreamConfig()
+    order = task_order(samples["category"], config)
+    comes = ((samples["split"] == "train") & (samples["label"] == 0)).to_numpy()
+    categories = samples["category"].to_numpy()
+    out = np.full(len(samples), -1)
+    for task, names in enumerate(order):
+        for name in names:
+            own = np.flatnonzero(comes & (categories == name))
+            rng = np.random.default_rng([config.seed, *name.encode()])
+            shares = (rng.permutation(len(own)) + 0.5) / len(own)
+            late = [config.blur * NORMAL.inv_cdf(share) for share in shares]
+            times = np.floor(task + 0.5 + np.array(late))
+            out[own] = np.clip(times, 0, len(order) - 1)
+    empty = sorted(set(range(len(order))) - set(out.tolist()))
+    if config.blur and empty:
+        raise ValueError(
+            f"Expected images in every window of a stream of {len(order)} tasks with "
+            f"blur={config.blur:g}; got none in task {empty[0] + 1}. A smaller blur, "
+            "or more images of each category, fills it."
+        )
+    return out
 
 
 def _ordered(names: list[str], config: StreamConfig) -> list[str]:

@@ -33,6 +33,8 @@ class Model(nn.Module):
     per_class: ClassVar[str]  # what it has of a category
     # Whether it reads an image as a whole, or any patches of it.
     whole_images: ClassVar[bool] = False
+    # Whether how it learns differs from task to task.
+    needs_boundaries: ClassVar[bool] = False
     config: Any
 
     def __init__(

@@ -21,7 +21,7 @@ from typing import Any
 
 from cl_flow.data.extraction import load_features
 from cl_flow.data.features import Features
-from cl_flow.data.streams import task_order
+from cl_flow.data.streams import task_order, windows
 from cl_flow.paths import atomic
 from cl_flow.runs.config import RunConfig, load_samples
 from cl_flow.runs.fingerprints import weights_fingerprint
@@ -41,7 +41,12 @@ def run_features(config: RunConfig) -> Features:
 
 
 def begin(config: RunConfig, runs: Path) -> Path:
-    """Folder of a run that has learned nothing yet."""
+    """Folder of a run that has learned nothing yet.
+
+    Raises:
+        ValueError: A stream that cannot be, before the folder is there.
+    """
+    windows(load_samples(config), config.stream)
     place = free_place(config, runs)
     write_json(place / "run.json", first_facts(config))
     return place

@@ -45,8 +45,8 @@ class RunConfig:
             below shapes it; the others' fields are not read, and enter no name.
         centers: `"train"` lets old centers learn on, as HGAD does; `"freeze_old"` stops
             them.
-        whiten: Channels to whiten each level to, fitted on the first task; None keeps
-            the features as they are.
+        whiten: Channels to whiten each level to, fitted on the first task, on all of
+            its images whenever they come; None keeps the features as they are.
         features: What is extracted.
         stream: Which categories arrive when; its own seed orders them.
         flow: Shape of the flow.
@@ -96,6 +96,11 @@ class RunConfig:
             raise ValueError(
                 f"Expected centers='train' with model={self.model!r}, which has none; "
                 f"got {self.centers!r}."
+            )
+        if self.stream.blur and self.centers != "train":
+            raise ValueError(
+                f"Expected centers='train' on a stream with blur={self.stream.blur:g}, "
+                f"whose old categories go on coming; got {self.centers!r}."
             )
 
     def replace(self, **changes: Any) -> "RunConfig":
@@ -237,7 +242,8 @@ def new_strategy(config: RunConfig) -> Strategy:
 
     Raises:
         TypeError, ValueError: An option that it does not take.
-        ValueError: It speaks of a flow, and the model is another.
+        ValueError: It speaks of a flow, and the model is another; it, or the model,
+            needs tasks with boundaries, and the stream has none.
     """
     kind = STRATEGIES[config.strategy]
     if not (config.is_flow or kind.any_model):
@@ -246,7 +252,24 @@ def new_strategy(config: RunConfig) -> Strategy:
             f"Expected a strategy for any model ({', '.join(sorted(able))}) with "
             f"model={config.model!r}; got {config.strategy!r}, which is for a flow."
         )
+    if config.stream.blur:
+        _refuse_boundaries(config)
     return kind(**config.all_options)
+
+
+def _refuse_boundaries(config: RunConfig) -> None:
+    """Refuse who needs boundaries, on a stream that has none."""
+    for what, name, registry in (
+        ("strategy", config.strategy, STRATEGIES),
+        ("model", config.model, MODELS),
+    ):
+        if registry[name].needs_boundaries:
+            able = [one for one in registry if not registry[one].needs_boundaries]
+            raise ValueError(
+                f"Expected a {what} that does without task boundaries "
+                f"({', '.join(sorted(able))}) on a stream with "
+                f"blur={config.stream.blur:g}; got {name!r}, which needs them."
+            )
 
 
 @checked

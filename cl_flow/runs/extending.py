@@ -41,6 +41,7 @@ def extend_run(
         KeyError, ValueError: As `Run.extend` says.
     """
     learned = [tuple(names) for names in facts["tasks"]]
+    _refuse_mixed(config)
     _refuse_strategy(config)
     _refuse_other_whitening(config, learned)
     stream = _longer_stream(config, learned, [tuple(names) for names in tasks])
@@ -58,6 +59,15 @@ def extend_run(
         told = {**first_facts(longer), **kept, "extends": folder.name}
         write_json(place / "run.json", told)
     return longer, place
+
+
+def _refuse_mixed(config: RunConfig) -> None:
+    if config.stream.blur:
+        raise ValueError(
+            "Expected a run of tasks with boundaries, which end before others follow; "
+            f"got blur={config.stream.blur:g}. Train the longer stream from its "
+            "beginning: fit(run.config.replace(stream=…))."
+        )
 
 
 def _refuse_strategy(config: RunConfig) -> None:

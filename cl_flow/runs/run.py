@@ -181,10 +181,11 @@ class Run:
 
         Raises:
             KeyError: A category without images.
-            ValueError: The run is not complete; its strategy needs to know how many
-                tasks there are (`Strategy.open_ended`); a category is learned already,
-                or named twice; the images, or the weights, that it learned have
-                changed; or its features were whitened with categories left out.
+            ValueError: The run is not complete; its stream has no boundaries
+                (`StreamConfig.blur`); its strategy needs to know how many tasks there
+                are (`Strategy.open_ended`); a category is learned already, or named
+                twice; the images, or the weights, that it learned have changed; or its
+                features were whitened with categories left out.
 
         Returns:
             The longer run, with this one's tasks learned.

@@ -49,6 +49,8 @@ class Strategy:
     any_model: ClassVar[bool] = False
     # Whether what it learns of a task does not depend on how many follow.
     open_ended: ClassVar[bool] = True
+    # Whether it anchors at a task's end, or keeps of a class what it saw at once.
+    needs_boundaries: ClassVar[bool] = True
     # Whether a GPU may record `penalty` once and replay it: it neither waits for the
     # device, as `.item()` does, nor draws numbers, nor keeps state in Python, and
     # `watch` gives the model no other tensors. Who has neither hook need not say so.
@@ -62,8 +64,8 @@ class Strategy:
         return stream
 
     def grow(self, model: FlowModel, task: Task) -> FlowModel:
-        """The model that learns the task: with centers for its categories."""
-        return model.expand_(task.categories)
+        """The model that learns the task: with centers for its categories, if any."""
+        return model.expand_(task.categories) if task.categories else model
 
     def prepare(
         self, model: FlowModel, task: Task, past: Mapping[int, Task]

@@ -19,6 +19,7 @@ class Cumulative(Strategy):
 
     sees_past = True
     any_model = True
+    needs_boundaries = False
 
     def prepare(
         self, model: FlowModel, task: Task, past: Mapping[int, Task]

@@ -12,7 +12,7 @@ class Joint(Strategy):
     """One task that holds every category, as published."""
 
     any_model = True
-
+    needs_boundaries = False
     open_ended = False
 
     def arrange(self, stream: list[Task]) -> list[Task]:

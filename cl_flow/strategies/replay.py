@@ -5,6 +5,8 @@ They are mixed into each batch.
 
 __all__ = ["Replay"]
 
+import dataclasses
+
 import torch
 
 from cl_flow.data.patches import ImagePool, PatchPool, stored
@@ -24,9 +26,12 @@ class Replay(Strategy):
 
     Under a budget every class keeps an equal number at every level; as classes arrive,
     each gives some up. With everything kept, and every class equally often in a batch,
-    it is `cumulative` patch by patch.
+    it is `cumulative` patch by patch. What is kept of a class that comes again is a
+    uniform sample of all that was seen of it.
 
     References:
+        Random Sampling with a Reservoir (Vitter, 1985)
+        https://doi.org/10.1145/3147.3165
         On Tiny Episodic Memories in Continual Learning (Chaudhry et al., 2019)
         https://arxiv.org/abs/1902.10486
 
@@ -38,6 +43,7 @@ class Replay(Strategy):
     """
 
     any_model = True
+    needs_boundaries = False
     GRID = (
         {"budget_bytes": 100_000},
         {"budget_bytes": 1_000_000},
@@ -60,17 +66,21 @@ class Replay(Strategy):
     def consolidate(self, model: FlowModel, task: Task) -> None:
         generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
         kind = _kind(model)
-        bag = kind.of(task.features, task.categories, generator)
-        bag = stored(self.memory, kind).followed_by(bag) if self.memory else bag
+        bag = kind.of(task.features, model.categories, generator)
+        if task.mixed:
+            bag = dataclasses.replace(bag, seen=bag.counts)
+        if self.memory:
+            bag = stored(self.memory, kind).joined(bag, generator)
         self.memory = (
             bag if self.budget_bytes is None else bag.first(self._quotas(bag))
         ).tensors()
 
     def _quotas(self, bag: PatchPool) -> list[int]:
         """Patches of each class per level."""
+        n_counts = 2 if bag.seen else 1
         each = (
             self.budget_bytes / len(bag.x) / bag.n_classes
-            - bag.counts[0].element_size()
+            - n_counts * bag.counts[0].element_size()
         )
         sizes = [
             x.shape[1] * x.element_size() + cells.element_size()

@@ -20,7 +20,7 @@ from analysis import (
     r_matrix,
     summary,
 )
-from analysis.experiments import expect_flow
+from analysis.experiments import expect_suited
 from analysis.methods import baselines, compare_methods
 from analysis.pictures import measure_maps, plot_maps, read_pictures
 from analysis.scoring import Scoring
@@ -146,4 +146,4 @@ def test_runs_of_two_models_are_not_averaged(other, run):
 def test_a_diagnosis_says_whom_it_is_for(other, run):
     with pytest.raises(ValueError, match="run of a flow for diagnose"):
         diagnose(other)
-    expect_flow(diagnose, run)
+    expect_suited(diagnose, run)

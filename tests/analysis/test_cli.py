@@ -205,6 +205,19 @@ def test_a_stream_of_named_split_and_order_is_fitted(capsys, preset, tiny):
     assert "Expected a score of each category" in capsys.readouterr().err
 
 
+def test_a_stream_without_boundaries_is_fitted_by_who_can(capsys, preset, tiny):
+    words = ("fit", preset, "--split", "2x3", "--blur", "0.5")
+    (row,) = json.loads(said(capsys, *words, "--json"))
+    run = tiny.replace(stream=StreamConfig(split=(2, 2, 2), blur=0.5)).name
+    assert row["run"] == run
+    assert cli.main([*words[:2], "finetune", "ewc", *words[2:]]) == 2
+    assert "without task boundaries (cumulative, " in capsys.readouterr().err
+    assert cli.main(["diagnose", run]) == 2
+    assert "tasks with boundaries for diagnose" in capsys.readouterr().err
+    assert cli.main(["orders", preset, "--order", "random", "--blur", "-1"]) == 2
+    assert "StreamConfig(blur=…) 0 or more; got -1" in capsys.readouterr().err
+
+
 def test_orders_are_studied(capsys, preset):
     words = ("orders", preset, "--order", "alphabetical", "--order", "random 1")
     words += ("--method", "finetune", "--method", "replay", "--seeds", "1")

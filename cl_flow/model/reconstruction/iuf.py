@@ -192,6 +192,7 @@ class IUF(UniAD):
 
     name = "iuf"
     Config = IUFConfig
+    needs_boundaries = True
     config: IUFConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     moments: Tensor
 

@@ -16,8 +16,9 @@ def balanced_share(model: FlowModel, task: Task, ratio: float | None) -> float:
         model: With centers for the task.
         task: The task to learn.
         ratio: Rehearsed images for each of the task's; None gives every class, old or
-            new, an equal part, as training on all images would.
+            new, an equal part, as training on all images would; one that comes again
+            has both parts.
     """
-    n_new = len(task.categories)
-    ratio = (model.n_classes - n_new) / n_new if ratio is None else ratio
+    n_old = model.n_classes - len(task.categories)
+    ratio = n_old / len(task.features.categories) if ratio is None else ratio
     return ratio / (1 + ratio)

@@ -1,6 +1,7 @@
 """A run keeps its name: whatever is added, spelled out, or lies elsewhere."""
 
 import dataclasses
+import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,21 @@ def test_a_field_that_is_added_with_a_default_changes_no_name(tiny):
     training = WiderTraining(**shallow(tiny.train))
     assert Wider(**values | {"train": training}).name == tiny.name
     assert Wider(**values | {"train": training, "added": ("x",)}).name != tiny.name
+
+
+def test_a_stream_with_boundaries_has_the_name_of_ever(tiny):
+    plain = dataclasses.replace(tiny.stream, blur=0.0)
+    assert tiny.replace(stream=plain).name == tiny.name
+    assert "blur" not in json.dumps(tiny.identity())
+    blurred = dataclasses.replace(tiny.stream, blur=0.5)
+    assert tiny.replace(stream=blurred).identity()["stream"]["blur"] == 0.5
+    assert tiny.replace(stream=blurred).name != tiny.name
+
+
+def test_old_centers_are_not_frozen_while_their_images_come(tiny):
+    blurred = dataclasses.replace(tiny.stream, blur=0.5)
+    with pytest.raises(ValueError, match="centers='train' on .* blur=0.5, .*'freeze_o"):
+        tiny.replace(stream=blurred, centers="freeze_old")
 
 
 def test_an_option_that_is_added_with_a_default_changes_no_name(tiny, monkeypatch):

@@ -95,6 +95,14 @@ def test_who_needs_to_know_the_end_is_told_apart(short, tmp_path, strategy):
         run.extend([LATER])
 
 
+def test_a_stream_without_boundaries_has_no_end_to_go_on_from(short, tmp_path):
+    stream = dataclasses.replace(short.stream, blur=0.5)
+    run = fit(short.replace(stream=stream), folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="tasks with boundaries, .*; got blur=0.5"):
+        run.extend([LATER])
+    assert [path.name for path in tmp_path.iterdir()] == [run.name]
+
+
 @pytest.mark.parametrize(("tasks", "kind", "message"), [
     ([], ValueError, "one further task or more"),
     ([()], ValueError, "one further task or more"),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cl_flow import MODELS, STRATEGIES, Run, RunConfig, fit
+from cl_flow import MODELS, STRATEGIES, Run, RunConfig, StreamConfig, fit
 from cl_flow.model.placement import ONE_DIMENSION_EACH, PLACEMENTS
 from cl_flow.paths import PARTIAL
 from cl_flow.runs.fitting import fit_all
@@ -325,6 +325,10 @@ def test_a_script_without_a_guard_is_told_so(tiny, tmp_path):
         ({"root": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"options": {"strength": 3}}, "strength"),
         ({"strategy": "ewc", "options": {"strenght": 3}}, "strenght"),
+        (
+            {"stream": StreamConfig(split=1, blur=100.0)},
+            "images in every window of .* 6 tasks with blur=100; got none in task 2",
+        ),
     ],
 )
 def test_wrong_configs_are_named_and_leave_nothing(tiny, tmp_path, change, message):

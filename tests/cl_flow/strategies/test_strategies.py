@@ -502,9 +502,8 @@ def test_replay_with_everything_kept_trains_on_what_cumulative_does(tiny, stream
     )
     model = strategy.grow(model, stream[1])
     everything = STRATEGIES["cumulative"]().prepare(model, stream[1], {0: stream[0]})
-    bag = stored(strategy.memory).followed_by(
-        PatchPool.of(stream[1].features, stream[1].categories, torch.Generator())
-    )
+    new = PatchPool.of(stream[1].features, model.categories, torch.Generator())
+    bag = stored(strategy.memory).joined(new, torch.Generator())
     for k, name in enumerate(model.categories):
         for level, images in enumerate(everything.where(category=name).read()):
             first = int(bag.counts[level][:k].sum())
