@@ -4,17 +4,30 @@ __all__ = ["principal_directions", "project"]
 
 import numpy as np
 
+RELATIVE = 1e-12  # of the largest variance: what double precision leaves of none
+
 
 def principal_directions(
     x: np.ndarray, dim: int, shrinkage: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and whitening matrix (D, d) of patches (…, D)."""
+    """Mean (D,) and whitening matrix (D, d) of patches (…, D).
+
+    Raises:
+        ValueError: The patches are all alike, or without shrinkage vary along too few
+            directions.
+    """
     x = x.reshape(-1, x.shape[-1]).astype(np.float64)
     mean = x.mean(0)
     variance, directions = np.linalg.eigh(
         np.cov(x.T - mean[:, None]).reshape(x.shape[1], -1)
     )
     order = np.argsort(variance)[::-1][:dim]
+    n_vary = int((variance > RELATIVE * variance.max()).sum())
+    if n_vary < (1 if shrinkage else dim):
+        raise ValueError(
+            f"Expected features that vary along {dim} directions, to whiten them; got "
+            f"{n_vary} that do. Look at the training images: cl-flow data look."
+        )
     variance = variance[order] + shrinkage * variance.max()
     signs = np.sign(directions[np.abs(directions).argmax(0), range(len(directions))])[
         order
