@@ -155,7 +155,7 @@ def fit_all(
         if waiting:
             fit_on_ray(fit, waiting, device=device, address=address, watch=watch)
         return [fit(config) for config in configs]
-    if engine == "serial":
+    if engine == "serial" or not unfinished:
         return [fit(config, device=device) for config in configs]
     where = pick_device(device)
     there = partial(fit, device=device)

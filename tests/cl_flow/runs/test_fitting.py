@@ -350,8 +350,10 @@ def test_a_device_that_is_not_there_leaves_nothing(tiny, monkeypatch, call):
 
 def test_what_is_complete_is_read_where_its_device_is_not(tiny, tmp_path, monkeypatch):
     run = fit(tiny, folder=tmp_path, progress=False)
+    (known,) = fit_all([tiny])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert fit(tiny, folder=tmp_path, device="cuda").folder == run.folder
+    assert [one.folder for one in fit_all([tiny], device="cuda")] == [known.folder]
 
 
 @pytest.mark.parametrize("placement", ONE_DIMENSION_EACH)
