@@ -19,6 +19,7 @@ from cl_flow.model.flow import FlowModel
 from cl_flow.model.task_layers import remove_layers_, surround_
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.packnet import weights
+from cl_flow.strategies.shared.seeds import task_seed
 
 BIASES = ("inner_bias", "outer.bias")
 # Every part of the method of that name.
@@ -116,7 +117,7 @@ class LoRA(Strategy):
     ) -> Features:
         self.penalty = self._tail_term if self.tail and task.index else None
         if task.index:
-            self._begin(model, seed=1000 * model.seed + task.index)
+            self._begin(model, seed=task_seed(model, task))
         return task.features
 
     def _begin(self, model: FlowModel, seed: int) -> None:

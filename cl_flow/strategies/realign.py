@@ -18,6 +18,7 @@ from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.shared.old_model import frozen
+from cl_flow.strategies.shared.seeds import task_generator
 
 
 @STRATEGIES("realign")
@@ -123,7 +124,7 @@ class Realign(Strategy):
         """Laws to keep of the classes just learned."""
         kind = KEPT.get(self.aligner)
         names = task.categories
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
+        generator = task_generator(model, task)
         if kind == "latents":
             options = self.options.of_latents()
             return latent_laws(

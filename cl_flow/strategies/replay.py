@@ -7,14 +7,13 @@ __all__ = ["Replay"]
 
 import dataclasses
 
-import torch
-
 from cl_flow.data.patches import ImagePool, PatchPool, stored
 from cl_flow.data.streams import Task
 from cl_flow.model.base import Model
 from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.shared.balance import balanced_share
+from cl_flow.strategies.shared.seeds import task_generator
 from cl_flow.training.batches import Rehearsal
 
 
@@ -64,7 +63,7 @@ class Replay(Strategy):
         return Rehearsal(balanced_share(model, task, self.ratio), bag)
 
     def consolidate(self, model: FlowModel, task: Task) -> None:
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
+        generator = task_generator(model, task)
         kind = _kind(model)
         bag = kind.of(task.features, model.categories, generator)
         if task.mixed:

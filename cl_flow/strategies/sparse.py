@@ -26,6 +26,7 @@ from cl_flow.strategies.base import STRATEGIES, Strategy
 from cl_flow.strategies.lwf import LwF
 from cl_flow.strategies.packnet import small_parameters, weights
 from cl_flow.strategies.shared.masks import densities, drawn, dropped, highest
+from cl_flow.strategies.shared.seeds import task_seed
 from cl_flow.training.step import Rewiring
 
 OVERLAPS = ("free", "frozen", "disjoint")
@@ -201,7 +202,7 @@ class Sparse(Strategy):
         is_apart = task.index > 0 and self.orthogonal > 0
         self._earlier = _mean_direction(model, task.index) if is_apart else []
         self.penalty = self._terms if is_taught or is_apart else None
-        self._generator.manual_seed(1000 * model.seed + task.index)
+        self._generator.manual_seed(task_seed(model, task))
         self._mask_(model, task.index)
         return task.features
 

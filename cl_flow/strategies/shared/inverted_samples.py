@@ -16,6 +16,7 @@ from cl_flow.data.patches import PatchPool
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
 from cl_flow.strategies.shared.old_model import frozen
+from cl_flow.strategies.shared.seeds import task_generator
 
 LAWS = ("empirical", "mixture")
 
@@ -54,7 +55,7 @@ class InvertedSamples:
         self.old = frozen(model) if n_old else None
         if self.old is None:
             return False
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
+        generator = task_generator(model, task)
         kept = ClassLaws.stored(memory, self.old.levels[0].codes.device)
         if kept is None:
             latents = mixture_pool(
@@ -73,7 +74,7 @@ class InvertedSamples:
         """
         if self.law == "mixture":
             return
-        generator = torch.Generator().manual_seed(1000 * model.seed + task.index)
+        generator = task_generator(model, task)
         laws = latent_laws(
             model, task.features, task.categories, self.options, generator=generator
         )

@@ -4,7 +4,6 @@ __all__ = ["PLACED", "LawDraws"]
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from cl_flow.align.law_fits import LawOptions, feature_laws
@@ -12,6 +11,7 @@ from cl_flow.align.laws import ClassLaws
 from cl_flow.data.patches import PatchPool
 from cl_flow.data.streams import Task
 from cl_flow.model.flow import FlowModel
+from cl_flow.strategies.shared.seeds import task_generator
 
 # Laws that know places, and every class an equal part of a batch.
 PLACED = {"components": 8, "position": "full", "pool": 16_384, "ratio": None}
@@ -38,7 +38,7 @@ class LawDraws:
         kept = ClassLaws.stored(memory, model.levels[0].codes.device)
         if kept is None:
             return None
-        return kept.pool(self.pool, generator=_generator(model, task))
+        return kept.pool(self.pool, generator=task_generator(model, task))
 
     def end(self, model: FlowModel, task: Task, memory: dict[str, Tensor]) -> None:
         """Keep the laws of the task's classes beside the others."""
@@ -48,11 +48,7 @@ class LawDraws:
             task.categories,
             self.options,
             device=device,
-            generator=_generator(model, task),
+            generator=task_generator(model, task),
         )
         kept = ClassLaws.stored(memory, device)
         memory |= (kept.followed_by(new) if kept else new).tensors()
-
-
-def _generator(model: FlowModel, task: Task) -> torch.Generator:
-    return torch.Generator().manual_seed(1000 * model.seed + task.index)
