@@ -148,8 +148,8 @@ docs: $(READY).docs ## Build the site into data/site/html, with the notebooks of
 	@PRESET='$(NAME)' $(RUN) -m sphinx --fail-on-warning --keep-going --quiet --jobs auto -d '$(DATA)/site/doctrees' docs '$(DATA)/site/html'
 	@echo 'pages are up to date: $(DATA)/site/html/index.html'
 
-test: | $(READY) ## Run the fast tests
-	$(RUN) -m pytest -m 'not slow'
+test: | $(READY) ## Run the fast tests, a file at a time on each core
+	$(RUN) -m pytest -m 'not slow' --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-notebooks: | $(READY) ## Run the slow tests: every notebook on the smallest preset
 	$(RUN) -m pytest -m slow

@@ -131,7 +131,11 @@ def measure_claims(plan: Study) -> pd.DataFrame:
     Returns:
         One row per `study claim role`, with `value low high`: image AUROC, or a share;
         the role is `measured` or `control`, intervals are over test images.
+
+    Raises:
+        ValueError: The study's stream has no boundaries.
     """
+    plan.expect_boundaries(measure_claims)
     runs = plan.fit("finetune")
     rows = [
         *_detection(plan),

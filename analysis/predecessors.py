@@ -142,8 +142,13 @@ def measure_predecessors(
         One row per `claim`: its `words`, what it is a number `of`, the `value low
         high`; what it is held `against`, the `control control_low control_high`; the
         `difference difference_low difference_high`, and the `verdict`.
+
+    Raises:
+        KeyError: An unknown claim.
+        ValueError: The study's stream has no boundaries.
     """
     refuse_unknown("claim", claim, PREDECESSORS)
+    plan.expect_boundaries(measure_predecessors)
     samples = _samples(plan, resampling)
     rows = []
     for name in claim:

@@ -21,7 +21,7 @@ __all__ = [
 
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -293,6 +293,22 @@ class Study:
     def tasks(self) -> list[tuple[str, ...]]:
         """The categories of each task."""
         return task_order(self.samples()["category"], self.base.stream)
+
+    def expect_boundaries(self, function: Callable) -> None:
+        """Refuse a stream without boundaries, before anything is trained on it.
+
+        Args:
+            function: Who asks for tasks that were learned and left.
+
+        Raises:
+            ValueError: The stream has a blur.
+        """
+        blur = self.base.stream.blur
+        if blur:
+            raise ValueError(
+                f"Expected a study of tasks with boundaries for {function.__name__}, "
+                f"which trains strategies that need them; got blur={blur:g}."
+            )
 
     def save(
         self, figure: Figure, name: str, *, notebook: str, runs: Sequence[Run] = ()

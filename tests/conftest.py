@@ -23,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Tests of bits are tests of a CPU; those of a GPU ask for it.
     os.environ["CL_FLOW_DEVICE"] = "cpu"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
     os.environ["MPLBACKEND"] = "Agg"
 

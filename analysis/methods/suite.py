@@ -62,9 +62,13 @@ def fit_methods(plan: Study) -> list[Run]:
 
     Replay of everything and at equal bytes too.
 
+    Raises:
+        ValueError: The study's stream has no boundaries.
+
     Example:
         >>> runs = fit_methods(plan)  # doctest: +SKIP
     """
+    plan.expect_boundaries(fit_methods)
     everything = plan.fit("replay", options={"budget_bytes": None, "ratio": None})
     return [
         *plan.fit(*BOUNDS),
@@ -88,11 +92,15 @@ def _fit_at_equal_bytes(plan: Study) -> list[Run]:
 def fit_few_methods(plan: Study) -> list[Run]:
     """Fine-tuning, joint training, and a method of each kind at one strength.
 
-    a minute or two.
+    A minute or two.
+
+    Raises:
+        ValueError: The study's stream has no boundaries.
 
     Example:
         >>> runs = fit_few_methods(plan)  # doctest: +SKIP
     """
+    plan.expect_boundaries(fit_few_methods)
     few = [
         plan.config(name, seed=seed, options=options)
         for name, options in FEW

@@ -15,12 +15,14 @@ from analysis import (
     r_matrix,
     summary,
 )
+from analysis.claims import measure_claims
 from analysis.detection import final_means, task_table, thresholds
 from analysis.detection.plot import plot_losses
 from analysis.experiments import refuse_unlike_runs
-from analysis.methods import compare_methods
+from analysis.methods import compare_methods, fit_few_methods, fit_methods
 from analysis.orders import ordered_stream
 from analysis.pictures import pick_images
+from analysis.predecessors import measure_predecessors
 from analysis.rows import chosen, first_and_last
 from analysis.studies import Study
 from cl_flow import Run, StreamConfig, fit
@@ -151,3 +153,14 @@ def test_orders_keep_the_blur_of_a_plan(tiny):
     expected = dataclasses.replace(BLURRED, order="random", seed=3)
     assert ordered_stream(plan, "random 3") == expected
     assert plan.config("replay").stream.blur == 0.5
+
+
+STUDIES = [fit_few_methods, fit_methods, measure_claims, measure_predecessors]
+
+
+@pytest.mark.parametrize("function", STUDIES, ids=lambda one: one.__name__)
+def test_a_study_that_needs_boundaries_refuses_before_it_trains(tiny, function):
+    base = tiny.replace(stream=BLURRED, seed=77)
+    with pytest.raises(ValueError, match=f"boundaries for {function.__name__}.*0.5"):
+        function(Study("tiny", base, (77,)))
+    assert Run.find(base) is None
