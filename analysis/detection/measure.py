@@ -70,6 +70,10 @@ def evaluate(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+SCORED = ["step", "task", "category", "image", "defect", "label", "routed"]
+SCORED += ["part", "given", "score"]
+
+
 @table
 @of_any_model
 @of_any_stream
@@ -88,6 +92,20 @@ def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
         >>> image_scores(run).query("label == 1")["defect"].unique().tolist()
         ['blot']
     """
+    # What does not depend on metric, nor on who else is asked for, is measured once.
+    part = PARTS if run.config.is_flow else scoring.part
+    told = dataclasses.replace(scoring, metric="image_auroc", part=part)
+    classes = [dataclasses.replace(told, given=given) for given in scoring.given]
+    rows = pd.concat([_image_scores(run, scoring=one) for one in classes])
+    asked = rows["part"].isin(scoring.part)
+    return rows.loc[asked, SCORED].reset_index(drop=True)
+
+
+@table
+@of_any_model
+@of_any_stream
+def _image_scores(run: Run, *, scoring: Scoring) -> pd.DataFrame:
+    """The columns `SCORED` of all parts, under one class."""
     frames = []
     for one in scored(run, scoring):
         known = np.array(run[one.step].categories)

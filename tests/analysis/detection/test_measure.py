@@ -61,6 +61,26 @@ def test_every_step_category_metric_part_and_choice_has_one_value(evaluated):
     assert list(evaluated.columns[:3]) == ["run", "strategy", "seed"]
 
 
+def test_images_are_scored_once_whatever_is_measured_of_them(runs, monkeypatch):
+    both = Scoring(given=("category", None), size=32)
+    rows = image_scores(runs["finetune"], scoring=both)
+
+    def again(*args, **options):
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr("analysis.detection.measure.scored", again)
+    for part in ("entropy", ("logp", "product")):
+        for given in ("category", None):
+            one = Scoring(metric="image_ap", part=part, given=given, size=32)
+            found = image_scores(runs["finetune"], scoring=one)
+            wanted = rows["part"].isin(one.part) & (rows["given"] == str(given))
+            expected = rows[wanted].reset_index(drop=True)
+            pd.testing.assert_frame_equal(found, expected)
+    assert len(forgetting_table(runs["finetune"], scoring=Scoring(size=32))) == 3
+    with pytest.raises(AssertionError, match="scored again"):
+        image_scores(runs["finetune"], scoring=Scoring(size=32, sigma=1.0))
+
+
 def test_evaluate_agrees_with_the_image_scores(runs, evaluated):
     scores = image_scores(runs["finetune"], scoring=Scoring(size=32))
     chosen = scores[
