@@ -211,7 +211,7 @@ def _diagnose(command: argparse.ArgumentParser) -> None:
     _evaluate(command)
     words = "write report.html, figures and tables there"
     command.add_argument("--save", metavar="FOLDER", help=words)
-    words = "train a control that never learned the first task; if cheap by default"
+    words = "train a control that never learned task 1; by default if it fell"
     flag = argparse.BooleanOptionalAction
     command.add_argument("--train", action=flag, default=None, help=words)
 

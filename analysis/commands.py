@@ -351,11 +351,13 @@ def orders(arguments: argparse.Namespace) -> Answer:
     from analysis.orders.measure import METHODS
     from analysis.pages import shown
     from cl_flow.data.orders import read_scores
+    from cl_flow.strategies import STRATEGIES
 
+    able = [m for m in METHODS if not STRATEGIES[m].needs_boundaries]
     measured = order_study(
         _plan(arguments),
         arguments.order,
-        methods=arguments.method or METHODS,
+        methods=arguments.method or (able if arguments.blur else METHODS),
         scores=read_scores(arguments.scores) if arguments.scores else None,
     )
     table = order_table(measured, metric=arguments.metric)

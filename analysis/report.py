@@ -203,12 +203,14 @@ class _Asked:
             "family": self.family,
             "resampling": self.resampling,
         }
-        if recovered is None and self.asks_training(verdicts(measured, **options)):
+        found = verdicts(measured, recovered, **options)
+        if recovered is None and self.asks_training(found):
             recovered = training_witness(
                 run, after=self.after, train=self.train, scoring=self.one_part
             )
+            found = verdicts(measured, recovered, **options)
         tables = {
-            "verdicts": verdicts(measured, recovered, **options),
+            "verdicts": found,
             "evidence": evidence(measured, recovered, **options),
         }
         return tables if recovered is None else {**tables, "recovery": recovered}
@@ -216,8 +218,8 @@ class _Asked:
     def asks_training(self, found: pd.DataFrame) -> bool:
         """Whether training has anything to say: of the first task, and of a drop."""
         first = found[found["task"] == 0]
-        has_dropped = bool((first["low"] > 0).any())
-        return len(first) > 0 and (has_dropped or self.train is True)
+        is_open = self.given is not None and bool((first["low"] > 0).any())
+        return len(first) > 0 and (is_open or self.train is True)
 
     def row(self, run: Run) -> pd.DataFrame:
         """The verdicts on a run beside those on others."""

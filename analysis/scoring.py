@@ -75,8 +75,8 @@ class Scoring:
         given: `"category"` (the true class is given, as in HGAD), None (routed to the
             likeliest class), or both.
         entropy: Classes that the entropy compares: `"all"` that a model has, as in
-            HGAD, or those of a category's own `"task"`, which no later center can
-            change.
+            HGAD, or those that came with a category for the first time, its own
+            `"task"`, which no later center can change.
         normalise: `"train"` (pointwise) or `"set"` (the published protocol, see
             `cl_flow.scoring.scores`).
         calibrate_on: Training images per category that scores are calibrated on, 1 or

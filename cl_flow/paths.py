@@ -85,4 +85,4 @@ def folder_name(text: str) -> str:
         ('-..-evil', 'my photographs')
     """
     safe = re.sub(r"[\x00-\x1f/\\:*?\"<>|]", "-", text).lstrip(".")
-    return safe.encode()[:80].decode(errors="ignore") or "unnamed"
+    return os.fsencode(safe)[:80].decode(errors="ignore") or "unnamed"

@@ -93,7 +93,9 @@ def image_scores(run: Run, *, scoring: Scoring = Scoring()) -> pd.DataFrame:
         ['blot']
     """
     # What does not depend on metric, nor on who else is asked for, is measured once.
-    part = PARTS if run.config.is_flow else scoring.part
+    parts = {frozenset(PARTS), frozenset({"product"})}
+    is_whole = run.config.is_flow or frozenset(scoring.part) in parts
+    part = PARTS if is_whole else scoring.part
     told = dataclasses.replace(scoring, metric="image_auroc", part=part)
     classes = [dataclasses.replace(told, given=given) for given in scoring.given]
     rows = pd.concat([_image_scores(run, scoring=one) for one in classes])

@@ -17,6 +17,7 @@ from analysis.studies import Study
 from cl_flow.calls import checked, refuse_unknown
 from cl_flow.data.orders import ORDERS
 from cl_flow.data.streams import StreamConfig
+from cl_flow.runs.config import new_strategy
 from cl_flow.runs.fitting import fit_all
 
 # Fine-tuning, exemplars, and laws of features without any.
@@ -54,7 +55,8 @@ def order_study(
 
     Raises:
         KeyError: An unknown order or strategy.
-        ValueError: No categories that are textures, or a category without a score.
+        ValueError: A strategy that needs boundaries, on a stream that has none; no
+            categories that are textures, or a category without a score.
 
     Returns:
         One row per `order method strategy seed metric quantity`, with its `value`.
@@ -64,10 +66,12 @@ def order_study(
         >>> sorted(set(measured["order"]))
         ['random', 'random 1']
     """
+    chosen = options or {}
+    for name in methods:  # before anything is trained to score by
+        new_strategy(plan.config(name, options=chosen.get(name, {})))
     if scores is None and not set(SCORED).isdisjoint(orders):
         scores = _joint_scores(plan, part, scoring)
     streams = {order: ordered_stream(plan, order, scores=scores) for order in orders}
-    chosen = options or {}
     keys = [
         (order, plan.config(name, seed=seed, options=chosen.get(name, {}), stream=one))
         for order, one in streams.items()

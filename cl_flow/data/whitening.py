@@ -23,10 +23,12 @@ def principal_directions(
     )
     order = np.argsort(variance)[::-1][:dim]
     n_vary = int((variance > RELATIVE * variance.max()).sum())
-    if n_vary < (1 if shrinkage else dim):
+    needed = 1 if shrinkage else len(order)
+    if n_vary < needed:
         raise ValueError(
-            f"Expected features that vary along {dim} directions, to whiten them; got "
-            f"{n_vary} that do. Look at the training images: cl-flow data look."
+            f"Expected features that vary, along {needed} directions or more, to "
+            f"whiten them; got {n_vary} that do. Look at the training images: "
+            "cl-flow data look."
         )
     variance = variance[order] + shrinkage * variance.max()
     signs = np.sign(directions[np.abs(directions).argmax(0), range(len(directions))])[

@@ -19,13 +19,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from cl_flow.data.extraction import load_features
 from cl_flow.data.features import Features
 from cl_flow.data.streams import task_order, windows
 from cl_flow.paths import atomic
 from cl_flow.runs.config import RunConfig, load_samples
 from cl_flow.runs.fingerprints import weights_fingerprint
-from cl_flow.runs.library import free_place
+from cl_flow.runs.library import find_run, free_place
 from cl_flow.runs.schema import SCHEMA
 
 
@@ -41,14 +43,19 @@ def run_features(config: RunConfig) -> Features:
 
 
 def begin(config: RunConfig, runs: Path) -> Path:
-    """Folder of a run that has learned nothing yet.
+    """Folder of a run that has learned nothing yet, or that another process began.
 
     Raises:
         ValueError: A stream that cannot be, before the folder is there.
     """
     windows(load_samples(config), config.stream)
-    place = free_place(config, runs)
-    write_json(place / "run.json", first_facts(config))
+    runs.mkdir(parents=True, exist_ok=True)
+    with FileLock(runs / ".lock"):
+        known = find_run(config, runs)
+        if known is not None:
+            return known
+        place = free_place(config, runs)
+        write_json(place / "run.json", first_facts(config))
     return place
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from analysis import cli
 from analysis.commands import COMMANDS
-from analysis.studies import PRESETS, Preset
+from analysis.studies import PRESETS, Preset, Study
 from cl_flow import Run, StreamConfig, fit
 from cl_flow.paths import DATA
 from cl_flow.runs import library
@@ -225,6 +225,22 @@ def test_orders_are_studied(capsys, preset):
     assert [row["method"] for row in rows] == ["finetune", "replay"]
     assert all(row["orders"] == 2 for row in rows)
     assert "A single seed cannot tell" in said(capsys, *words)
+
+
+def test_orders_of_a_stream_without_boundaries_are_studied_with_who_can(
+    capsys, preset, monkeypatch
+):
+    words = ("orders", preset, "--order", "random", "--blur", "0.5", "--seeds", "1")
+    rows = json.loads(said(capsys, *words, "--json"))
+    assert [row["method"] for row in rows] == ["finetune", "replay"]
+
+    def trained(*args, **options):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(Study, "fit", trained)
+    words = ("orders", preset, "--order", "easy_to_hard", "--blur", "0.5")
+    assert cli.main([*words, "--method", "ewc"]) == 2
+    assert "without task boundaries" in capsys.readouterr().err
 
 
 def test_difficulty_may_come_from_a_file(capsys, preset, tmp_path):

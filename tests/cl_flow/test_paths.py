@@ -42,10 +42,10 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["a" * 300, "检测" * 60, "é" * 200, "🙂" * 70, ".", ""]
+    "text", ["a" * 300, "检测" * 60, "é" * 200, "🙂" * 70, "a\udcffb", ".", ""]
 )
 def test_the_name_of_a_folder_leaves_room_in_what_a_system_takes(tmp_path, text):
     """Names are limited by their bytes, to 255 on most systems; runs add some fifty."""
     name = folder_name(text)
-    assert text.startswith(name) or name == "unnamed"
+    assert name == "unnamed" or text.replace("\udcff", "").startswith(name)
     (tmp_path / f"{name}-{'x' * 150}").mkdir()

@@ -85,7 +85,7 @@ def test_nothing_is_left_of_an_extension_that_fails(short, tmp_path, monkeypatch
     monkeypatch.setattr("cl_flow.runs.extending.write_json", full)
     with pytest.raises(OSError, match="disk full"):
         run.extend([LATER])
-    assert [path.name for path in tmp_path.iterdir()] == [run.name]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == [run.name]
 
 
 @pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - set(OPEN)))
@@ -100,7 +100,7 @@ def test_a_stream_without_boundaries_has_no_end_to_go_on_from(short, tmp_path):
     run = fit(short.replace(stream=stream), folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="tasks with boundaries, .*; got blur=0.5"):
         run.extend([LATER])
-    assert [path.name for path in tmp_path.iterdir()] == [run.name]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == [run.name]
 
 
 @pytest.mark.parametrize(("tasks", "kind", "message"), [

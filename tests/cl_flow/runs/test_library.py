@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,17 @@ def test_two_configs_of_one_name_are_two_runs(tiny, tmp_path, monkeypatch):
     assert one.folder != other.folder
     assert Run.at(tiny, folder=tmp_path).folder == one.folder
     assert Run.at(tiny.replace(whiten=8), folder=tmp_path).folder == other.folder
+
+
+def test_a_run_that_several_begin_at_once_is_one(tiny, tmp_path, monkeypatch):
+    def slowly(*args):
+        time.sleep(0.2)
+        return library.free_place(*args)
+
+    monkeypatch.setattr("cl_flow.runs.beginning.free_place", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda _: Run.at(tiny, folder=tmp_path), range(3)))
+    assert len({run.folder for run in runs}) == 1
 
 
 def test_a_folder_may_be_renamed(tiny, tmp_path):

@@ -96,7 +96,8 @@ def _complete(root: Path, sizes: Sizes, *, seed: int = 0) -> None:
         return
     lock = root / ".lock"
     found = _names(root)
-    if found.isdisjoint((begun.name, lock.name)):
+    is_begun = _is_marked(root, begun, stamp)
+    if not is_begun and found.isdisjoint((lock.name, marker.name)):
         _expect_empty(root, found)  # before a lock is left in a folder of your own
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):  # who comes while another draws finds it drawn
