@@ -6,6 +6,7 @@ A warning names the new place.
 __all__ = ["MODULES", "RENAMED", "follow_moves"]
 
 import importlib
+import inspect
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -146,9 +147,18 @@ class _Moved(ModuleType):
                     return getattr(module, candidate)
         raise AttributeError(f"No {name} in {self.__name__}, nor in what replaced it.")
 
+    @property
+    def _hider(self) -> Any:
+        """The function of the module's name, which hid it: `cl_flow.fit`."""
+        return getattr(self, self.__name__.rpartition(".")[2])
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._hider)
+
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Call the function that hid the module, as `cl_flow.fit(...)` did."""
-        return getattr(self, self.__name__.rpartition(".")[2])(*args, **options)
+        return self._hider(*args, **options)
 
 
 class _Follower(MetaPathFinder, Loader):

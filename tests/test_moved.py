@@ -65,6 +65,8 @@ def test_a_module_that_a_function_hid_answers_as_that_function():
         "try: cl_flow.fit(None)\n"
         "except TypeError: pass\n"
         "import cl_flow.runs.fitting as home; assert fit_all is home.fit_all\n"
+        "from inspect import signature\n"
+        "assert signature(cl_flow.fit) == signature(home.fit)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
