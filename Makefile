@@ -112,7 +112,7 @@ COPIES := $(patsubst notebooks/%,lab/%,$(wildcard notebooks/[0-9]*.ipynb))
 help: ## List the targets and what they take
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  PRESET=synthetic   how figures are made: smoke (five minutes), synthetic, mvtec, slides, slides-lite, or a folder of your own'
+	@echo '  PRESET=synthetic   how figures are made: smoke (three minutes), synthetic, mvtec, slides, slides-lite, or a folder of your own'
 	@echo '  ROOT=PATH          a folder of images for that preset'
 	@echo '  SEEDS=1            runs of each kind, from seed 0 up'
 	@echo '  JOBS=2             notebooks at a time'
