@@ -49,13 +49,14 @@ def begin(config: RunConfig, runs: Path) -> Path:
         ValueError: A stream that cannot be, before the folder is there.
     """
     windows(load_samples(config), config.stream)
+    facts = first_facts(config)
     runs.mkdir(parents=True, exist_ok=True)
     with FileLock(runs / ".lock"):
         known = find_run(config, runs)
         if known is not None:
             return known
         place = free_place(config, runs)
-        write_json(place / "run.json", first_facts(config))
+        write_json(place / "run.json", facts)
     return place
 
 
